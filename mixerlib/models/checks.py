@@ -1,0 +1,83 @@
+"""The rules that every architecture's options must keep, and the words in which a broken one is
+told.
+
+Each function returns the value it was given (normalised), or raises `ValueError` with the
+argument's name, its value and the rule. Only this file says how such an error reads.
+"""
+
+from fractions import Fraction
+from numbers import Integral
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+Choice = TypeVar("Choice")
+
+
+def positive_int(name: str, value: int) -> int:
+    """A whole number of at least 1, as an `int`. Booleans and floats such as 8.0 are refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"`{name}`={value!r} must be a positive whole number")
+    return int(value)
+
+
+def one_of(name: str, value: Choice, choices: tuple[Choice, ...]) -> Choice:
+    """One of a few fixed values."""
+    if value not in choices:
+        raise ValueError(f"`{name}`={value!r} must be one of {', '.join(repr(c) for c in choices)}")
+    return value
+
+
+def activation(value: str) -> type[nn.Module]:
+    """The module class of an activation: "gelu" (exact, not the tanh approximation) or "relu"."""
+    return ACTIVATIONS[one_of("activation", value, tuple(ACTIVATIONS))]
+
+
+def ratio(value: str | float | Fraction) -> Fraction:
+    """The overlap ratio α as an exact fraction with 1/2 < α ≤ 1.
+
+    Text ("2/3") and `Fraction` are exact already. A float is read as the nearest fraction whose
+    denominator is at most 1000, so that `2/3` typed as a Python division means two thirds and not
+    the binary number just below it.
+    """
+    rule = f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, such as '2/3', Fraction(2, 3) or 2/3"
+    if isinstance(value, bool) or not isinstance(value, str | float | int | Fraction):
+        raise ValueError(rule)
+    try:
+        exact = Fraction(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(rule) from None
+    if isinstance(value, float):
+        exact = exact.limit_denominator(1000)
+    if not Fraction(1, 2) < exact <= 1:
+        raise ValueError(rule)
+    return exact
+
+
+def image_pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """A height and a width in pixels; one number stands for a square."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"`{name}`={value!r} must be one whole number or a pair (height, width)")
+    return positive_int(name, pair[0]), positive_int(name, pair[1])
+
+
+def patches(height: int, width: int, patch_size: int) -> tuple[int, int]:
+    """How many patches fit down and across; the patch must divide both sides."""
+    if height % patch_size or width % patch_size:
+        raise ValueError(
+            f"`patch_size`={patch_size} must divide the image's height and width, here {height}×{width}"
+        )
+    return height // patch_size, width // patch_size
+
+
+def images(x: torch.Tensor, in_channels: int, patch_size: int) -> None:
+    """A batch of images (B, in_channels, H, W) whose H and W the patch divides."""
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise ValueError(
+            f"`x` of shape {tuple(x.shape)} must be a batch of images (B, {in_channels}, H, W): "
+            f"`in_channels`={in_channels}"
+        )
+    patches(x.shape[2], x.shape[3], patch_size)

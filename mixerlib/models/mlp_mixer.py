@@ -1,0 +1,112 @@
+"""MLP-Mixer: an MLP across the patches, then an MLP across the channels, and again.
+
+Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", arXiv 2105.01601. Derived in
+chapter 02.
+"""
+
+import torch
+from torch import nn
+
+from mixerlib.models import checks
+
+
+class PatchEmbedding(nn.Module):
+    """Images (B, in_channels, H, W) → a table of tokens (B, n, C): one row a patch, row by row over the image."""
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int):
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)  # (B, C, H/p, W/p) → (B, C, n) → (B, n, C)
+
+
+class MLP(nn.Module):
+    """Two linear layers with an activation between, on the last dimension: (…, width) → (…, hidden) → (…, width)."""
+
+    def __init__(self, width: int, hidden: int, act: type[nn.Module]):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = act()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class MixerBlock(nn.Module):
+    """Token mixing and channel mixing, each behind a LayerNorm and inside a residual; (B, n, C) → (B, n, C)."""
+
+    def __init__(
+        self, tokens: int, dim: int, tokens_dim: int, channels_dim: int, act: type[nn.Module]
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp_tokens = MLP(tokens, tokens_dim, act)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp_channels = MLP(dim, channels_dim, act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # token mixing works on the columns of the table: transpose, mix the last dimension, transpose back
+        x = x + self.mlp_tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.mlp_channels(self.norm2(x))
+
+
+class MLPMixer(nn.Module):
+    """MLP-Mixer with n = (H/p)·(W/p) tokens of C = `dim` channels.
+
+    Shapes: images (B, `in_channels`, H, W) → features (B, n, C) → logits (B, `num_classes`).
+    `image_size` is one number or (H, W): token mixing has one weight a patch, so the model serves
+    that size only. `tokens_dim` is the hidden width of the token MLP (the paper's D_S),
+    `channels_dim` that of the channel MLP (D_C). The weights have timm's names, so timm's MLP-Mixer
+    checkpoints fit as they are.
+
+    Raises `ValueError` for an option that breaks its rule, and for images of another size.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        *,
+        tokens_dim: int,
+        channels_dim: int,
+        image_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        activation: str = "gelu",
+    ):
+        super().__init__()
+        checks.positive_int("dim", dim)
+        checks.positive_int("depth", depth)
+        checks.positive_int("tokens_dim", tokens_dim)
+        checks.positive_int("channels_dim", channels_dim)
+        checks.positive_int("patch_size", patch_size)
+        checks.positive_int("in_channels", in_channels)
+        checks.positive_int("num_classes", num_classes)
+        act = checks.activation(activation)
+        self.image_size = checks.image_pair("image_size", image_size)
+        rows, columns = checks.patches(*self.image_size, patch_size)
+
+        self.in_channels, self.patch_size = in_channels, patch_size
+        self.stem = PatchEmbedding(in_channels, dim, patch_size)
+        self.blocks = nn.Sequential(
+            *(MixerBlock(rows * columns, dim, tokens_dim, channels_dim, act) for _ in range(depth))
+        )
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.head = nn.Linear(dim, num_classes)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (B, in_channels, H, W) → normalised tokens (B, n, C)."""
+        checks.images(x, self.in_channels, self.patch_size)
+        if tuple(x.shape[2:]) != self.image_size:
+            raise ValueError(
+                f"`x` of height and width {tuple(x.shape[2:])} must have `image_size`={self.image_size}: "
+                "token mixing has one weight a patch"
+            )
+        return self.norm(self.blocks(self.stem(x)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (B, in_channels, H, W) → logits (B, num_classes)."""
+        return self.head(self.forward_features(x).mean(dim=1))  # the mean over the tokens
