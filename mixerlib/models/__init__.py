@@ -18,7 +18,7 @@ from mixerlib.models.splitmixer import OVERLAPPING, STRATEGIES, SplitMixer
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered name: the class it builds, what is fixed by the name, and the options with their defaults."""
+    """A registered name: the class it builds, what the name fixes, and its options' defaults."""
 
     name: str
     model: type[nn.Module]
@@ -27,12 +27,12 @@ class Entry:
     about: str
 
 
-# The two settings of the SplitMixer paper: CIFAR (32×32 images), and Flowers102 or Food101 (224×224 images).
+# The two settings of the SplitMixer paper: CIFAR (32×32), and Flowers102 or Food101 (224×224).
 CIFAR = {"dim": 256, "depth": 8, "kernel_size": 5, "patch_size": 2, "num_classes": 10}
 LARGE = {"dim": 256, "depth": 8, "kernel_size": 7, "patch_size": 7, "num_classes": 102}
 COMMON = {"in_channels": 3, "activation": "gelu"}
 
-# MLP-Mixer's scales (arXiv 2105.01601, table 1): width C, layers, token width D_S, channel width D_C.
+# MLP-Mixer's scales (arXiv 2105.01601, table 1): width C, layers, widths D_S and D_C of the MLPs.
 SCALES = {
     "s": {"dim": 512, "depth": 8, "tokens_dim": 256, "channels_dim": 2048},
     "b": {"dim": 768, "depth": 12, "tokens_dim": 384, "channels_dim": 3072},
@@ -114,7 +114,7 @@ def list_models() -> list[str]:
 
 
 def model_entry(name: str) -> Entry:
-    """The registry's entry of a name. Raises `ValueError` for an unknown one, with the nearest ones suggested."""
+    """The registry's entry of a name; `ValueError` for an unknown one, naming the nearest."""
     if name not in _registry:
         near = difflib.get_close_matches(str(name).lower().replace("-", "_"), _registry, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`mixerlib list` prints every name"
@@ -135,6 +135,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     for option, value in options.items():
         if option not in entry.defaults:
             raise ValueError(
-                f"`{option}`={value!r} is not an option of {name!r}; it has {', '.join(sorted(entry.defaults))}"
+                f"`{option}`={value!r} is not an option of {name!r}; "
+                f"it has {', '.join(sorted(entry.defaults))}"
             )
     return entry.model(**entry.fixed, **(entry.defaults | options))

@@ -42,7 +42,10 @@ def ratio(value: str | float | Fraction) -> Fraction:
     denominator is at most 1000, so that `2/3` typed as a Python division means two thirds and not
     the binary number just below it.
     """
-    rule = f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, such as '2/3', Fraction(2, 3) or 2/3"
+    rule = (
+        f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, "
+        "such as '2/3', Fraction(2, 3) or 2/3"
+    )
     if isinstance(value, bool) or not isinstance(value, str | float | int | Fraction):
         raise ValueError(rule)
     try:
@@ -68,7 +71,8 @@ def patches(height: int, width: int, patch_size: int) -> tuple[int, int]:
     """How many patches fit down and across; the patch must divide both sides."""
     if height % patch_size or width % patch_size:
         raise ValueError(
-            f"`patch_size`={patch_size} must divide the image's height and width, here {height}×{width}"
+            f"`patch_size`={patch_size} must divide the image's height and width, "
+            f"here {height}×{width}"
         )
     return height // patch_size, width // patch_size
 

@@ -11,7 +11,7 @@ from mixerlib.models import checks
 
 
 class PatchEmbedding(nn.Module):
-    """Images (B, in_channels, H, W) → a table of tokens (B, n, C): one row a patch, row by row over the image."""
+    """Images (B, in_channels, H, W) → tokens (B, n, C): one a patch, row by row over the image."""
 
     def __init__(self, in_channels: int, dim: int, patch_size: int):
         super().__init__()
@@ -22,7 +22,7 @@ class PatchEmbedding(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with an activation between, on the last dimension: (…, width) → (…, hidden) → (…, width)."""
+    """Linear, activation, linear, on the last dimension: (…, width) → (…, hidden) → (…, width)."""
 
     def __init__(self, width: int, hidden: int, act: type[nn.Module]):
         super().__init__()
@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """Token mixing and channel mixing, each behind a LayerNorm and inside a residual; (B, n, C) → (B, n, C)."""
+    """Token mixing, then channel mixing, each after a LayerNorm and in a residual; keeps (B, n, C)."""
 
     def __init__(
         self, tokens: int, dim: int, tokens_dim: int, channels_dim: int, act: type[nn.Module]
@@ -47,7 +47,7 @@ class MixerBlock(nn.Module):
         self.mlp_channels = MLP(dim, channels_dim, act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # token mixing works on the columns of the table: transpose, mix the last dimension, transpose back
+        # token mixing works on the columns of the table: transpose, mix, transpose back
         x = x + self.mlp_tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
         return x + self.mlp_channels(self.norm2(x))
 
@@ -102,8 +102,8 @@ class MLPMixer(nn.Module):
         checks.images(x, self.in_channels, self.patch_size)
         if tuple(x.shape[2:]) != self.image_size:
             raise ValueError(
-                f"`x` of height and width {tuple(x.shape[2:])} must have `image_size`={self.image_size}: "
-                "token mixing has one weight a patch"
+                f"`x` of height and width {tuple(x.shape[2:])} must have "
+                f"`image_size`={self.image_size}: token mixing has one weight a patch"
             )
         return self.norm(self.blocks(self.stem(x)))
 

@@ -19,9 +19,9 @@ OVERLAPPING = ("I", "V")  # these take `ratio`; the others take `segments`
 
 
 def overlap_width(dim: int, ratio: str | float | Fraction) -> int:
-    """m = ⌊αh⌋, the width of one of two overlapping segments, in exact arithmetic (in floats it can
-    be one too small).
+    """m = ⌊αh⌋, the width of each of two overlapping segments.
 
+    The arithmetic is exact. With floats, `int(dim * ratio)` is one too small for some h and α.
     Raises `ValueError` for a ratio outside (1/2, 1], or one that leaves no channel.
     """
     exact = checks.ratio(ratio)
@@ -46,7 +46,7 @@ def segment_widths(dim: int, segments: int) -> list[int]:
 
 
 def equal_width(dim: int, segments: int, strategy: str) -> int:
-    """c = h/s for the strategies whose segments must be equal; raises `ValueError` when s does not divide h."""
+    """c = h/s where all segments must be equal. Raises `ValueError` when s does not divide h."""
     s = checks.positive_int("segments", segments)
     if dim % s:
         raise ValueError(f"`segments`={s} must divide `dim`={dim} for strategy {strategy}")
@@ -54,19 +54,25 @@ def equal_width(dim: int, segments: int, strategy: str) -> int:
 
 
 def channel_shuffle(x: torch.Tensor, segments: int) -> torch.Tensor:
-    """Deal the channels of s equal segments out in turn: channel j·c + o goes to o·s + j. (B, h, H, W) → the same."""
+    """Channels of s equal segments dealt out in turn: channel j·c + o of (B, h, H, W) goes to o·s + j.
+
+    A view of the channels as (s, c), transposed to (c, s); one copy, no parameters.
+    """
     b, h, height, width = x.shape
     return x.reshape(b, segments, -1, height, width).transpose(1, 2).reshape(b, h, height, width)
 
 
 class OneSegment(nn.Module):
-    """Strategies I and II: mix `width` channels from `start` on, pass the others through. Width² +
-    width parameters.
+    """Strategies I and II: mix `width` channels from `start` on, pass the others through.
 
-    I, block i: m = ⌊αh⌋ channels, the first m when i is even, the last m when it is odd (paper:
-    SplitMixer-I). II, block i: segment i mod s of s disjoint ones (SplitMixer-II). With s > d some
-    segments are never mixed. Equal form of both: one h×h 1×1 convolution whose matrix is the
-    identity outside the segment's square.
+    I, block i: m = ⌊αh⌋ channels, the first m when i is even, the last m when it is odd.
+    m² + m parameters.
+
+    II, block i: segment i mod s of s disjoint ones. c² + c parameters of that segment's width c.
+    With s > d some segments are never mixed.
+
+    Equal form of both: one h×h 1×1 convolution whose matrix is the identity outside the segment's
+    square. It costs h² multiplications a place instead of `width`².
 
     With `inplace` the segment of `x` is overwritten and `x` returned, so the passed channels are
     not copied. Autograd forbids that (the weight's gradient needs the old segment), hence the copy
@@ -88,13 +94,12 @@ class OneSegment(nn.Module):
 
 
 class SharedSegments(nn.Module):
-    """Strategy III: s equal segments, all mixed by one and the same 1×1 convolution. c² + c
-    parameters, c = h/s.
+    """Strategy III: s equal segments, all mixed by one and the same 1×1 convolution.
 
-    Written as one convolution over a reshaped tensor: the s segments of an image lie one after the
-    other in memory, so (B, s·c, H, W) can be read as (B·s, c, H, W) without a copy. Equal form, as
-    the paper draws it: split, convolve each segment with the shared weights, concatenate; that
-    copies every channel once more.
+    c² + c parameters, c = h/s. Written as one convolution over a reshaped tensor: the s segments of
+    an image lie one after the other in memory, so (B, s·c, H, W) is read as (B·s, c, H, W) without
+    a copy. Equal form, as the paper draws it: split, convolve each segment with the shared weights,
+    concatenate; that copies every channel once more.
     """
 
     def __init__(self, dim: int, segments: int):
@@ -220,7 +225,7 @@ class SplitMixerBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.spatial(x)
-        # the sum is this block's own tensor, so the mixing may overwrite it where no gradient will ask for it
+        # the sum is this block's own, so the mixing may overwrite it where no gradient needs it
         return self.norm(self.act(self.mixing(x, inplace=not torch.is_grad_enabled())))
 
 
@@ -263,13 +268,15 @@ class SplitMixer(nn.Module):
         if strategy in OVERLAPPING:
             if segments is not None:
                 raise ValueError(
-                    f"`segments`={segments!r}: strategy {strategy} has two overlapping segments; set `ratio`"
+                    f"`segments`={segments!r} is not an option of strategy {strategy}, "
+                    "whose two segments overlap: set `ratio`"
                 )
             ratio = "2/3" if ratio is None else ratio
         else:
             if ratio is not None:
                 raise ValueError(
-                    f"`ratio`={ratio!r}: strategy {strategy} has disjoint segments; set `segments`"
+                    f"`ratio`={ratio!r} is not an option of strategy {strategy}, "
+                    "whose segments are disjoint: set `segments`"
                 )
             segments = 2 if segments is None else segments
 
