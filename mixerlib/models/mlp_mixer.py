@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """Token mixing, then channel mixing, each after a LayerNorm and in a residual; keeps (B, n, C)."""
+    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, n, C)."""
 
     def __init__(
         self, tokens: int, dim: int, tokens_dim: int, channels_dim: int, act: type[nn.Module]

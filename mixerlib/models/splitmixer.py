@@ -54,9 +54,10 @@ def equal_width(dim: int, segments: int, strategy: str) -> int:
 
 
 def channel_shuffle(x: torch.Tensor, segments: int) -> torch.Tensor:
-    """Channels of s equal segments dealt out in turn: channel j·c + o of (B, h, H, W) goes to o·s + j.
+    """The channels of s equal segments dealt out in turn: channel j·c + o goes to o·s + j.
 
-    A view of the channels as (s, c), transposed to (c, s); one copy, no parameters.
+    (B, h, H, W) → (B, h, H, W): the channels seen as (s, c) and transposed to (c, s). One copy, no
+    parameters.
     """
     b, h, height, width = x.shape
     return x.reshape(b, segments, -1, height, width).transpose(1, 2).reshape(b, h, height, width)
@@ -114,10 +115,9 @@ class SharedSegments(nn.Module):
 
 
 class SeparateSegments(nn.Module):
-    """Strategy IV: s segments, all mixed, each by a 1×1 convolution of its own. Σ (c² + c)
-    parameters.
+    """Strategy IV: s segments, all mixed, each by a 1×1 convolution of its own.
 
-    When s divides h this equals a grouped 1×1 convolution with s groups, and is computed as one:
+    Σ (c² + c) parameters over the segments' widths c. When s divides h this equals a grouped 1×1 convolution with s groups, and is computed as one:
     nothing is split or concatenated. Otherwise the last segment is wider, which no grouped
     convolution can express, and the segments are convolved one by one.
     """
@@ -137,13 +137,14 @@ class SeparateSegments(nn.Module):
 
 
 class BothOverlapping(nn.Module):
-    """Strategy V (in the authors' code, not in the paper's tables): two overlapping segments, both
-    mixed in each block.
+    """Strategy V: two overlapping segments, both mixed in each block, one after the other.
 
-    The first m channels are mixed, then the last m of the result, with no activation between: the
-    2m − h channels of the overlap are mixed twice. 2(m² + m) parameters. Equal form: `OneSegment(0,
-    m)` and then `OneSegment(h − m, m)`, which copies the channels outside the overlap once more
-    than this one.
+    It is in the authors' code, not in the paper's tables. The first m channels are mixed, then the
+    last m of the result, with no activation between: the 2m − h channels of the overlap are mixed
+    twice. 2(m² + m) parameters.
+
+    Equal form: `OneSegment(0, m)` and then `OneSegment(h − m, m)`, which copies the channels
+    outside the overlap once more than this one.
     """
 
     def __init__(self, dim: int, ratio: str | float | Fraction):
@@ -162,13 +163,14 @@ class BothOverlapping(nn.Module):
 
 
 class StridedSegments(nn.Module):
-    """The 3-D form: a convolution of depth c and stride c runs over the channels as over a third
-    dimension.
+    """The 3-D form: a convolution of depth c and stride c over the channels as a third dimension.
 
     With c = h/s output maps it visits the s segments in turn and puts map o of segment j at channel
-    o·s + j. So it equals strategy III followed by a channel shuffle, and is computed as that. c² +
-    c parameters. Equal form, as its authors write it: `nn.Conv3d(1, c, (c, 1, 1), stride=(c, 1,
-    1))`, whose backward pass is slow on a CPU.
+    o·s + j. So it equals strategy III followed by a channel shuffle, and is computed as that.
+    c² + c parameters.
+
+    Equal form, as its authors write it: `nn.Conv3d(1, c, (c, 1, 1), stride=(c, 1, 1))`, whose
+    backward pass is slower on a CPU.
     """
 
     def __init__(self, dim: int, segments: int):
