@@ -117,7 +117,9 @@ class SharedSegments(nn.Module):
 class SeparateSegments(nn.Module):
     """Strategy IV: s segments, all mixed, each by a 1×1 convolution of its own.
 
-    Σ (c² + c) parameters over the segments' widths c. When s divides h this equals a grouped 1×1 convolution with s groups, and is computed as one:
+    Σ (c² + c) parameters over the segments' widths c.
+
+    When s divides h this equals a grouped 1×1 convolution with s groups, and is computed as one:
     nothing is split or concatenated. Otherwise the last segment is wider, which no grouped
     convolution can express, and the segments are convolved one by one.
     """
