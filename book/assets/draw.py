@@ -1,0 +1,109 @@
+"""Draws the book's logo, favicon and cover figure into this folder: `python book/assets/draw.py`.
+
+The mark is SplitMixer-I seen from the side: each block mixes two thirds of the channels, the first
+and the last ones in turn.
+"""
+
+from pathlib import Path
+
+from mixerlib import create_model, plots
+
+HERE = Path(__file__).parent
+ORANGE, BLUE = plots.COLOURS["splitmixer_i"], plots.COLOURS["splitmixer_3d"]
+# A picture file cannot see the page's theme, only the reader's own setting.
+INK_STYLE = (
+    "<style>.ink{color:#1f2328;font-family:system-ui,sans-serif}"
+    "@media(prefers-color-scheme:dark){.ink{color:#e6edf3}}</style>"
+)
+
+
+def mark(size: int, rows: int) -> str:
+    """The logo as a square SVG of `size` units, with that many blocks."""
+    unit = size / 64
+    bars = []
+    pitch = 54 / rows
+    for row in range(rows):
+        top, left = 5 + pitch * (row + 0.13), 4 if row % 2 == 0 else 4 + 56 / 3
+        colour = ORANGE if row % 2 == 0 else BLUE
+        frame = (4, 56, "none", 'stroke="#808489" stroke-width="1.5"')
+        bar = (left, 56 * 2 / 3, colour, "")
+        for x, width, fill, extra in (frame, bar):
+            bars.append(
+                f'<rect x="{x * unit:.2f}" y="{top * unit:.2f}" width="{width * unit:.2f}" '
+                f'height="{pitch * 0.74 * unit:.2f}" rx="{2.5 * unit:.2f}" fill="{fill}" {extra}/>'
+            )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" width="{size}" '
+        f'height="{size}" role="img" aria-label="The Mixer Book">{"".join(bars)}</svg>\n'
+    )
+
+
+def blocks(name: str, channels: int, depth: int = 4) -> list[list[plots.Strip]]:
+    """What the first blocks of a model mix, read off the model's own modules where they say it."""
+    if name == "convmixer":
+        return [[[(0, channels, 1.0)]]] * depth
+    model = create_model(name, dim=channels, depth=depth)
+    drawn = []
+    for block in model.blocks:
+        mixing = block.mixing
+        if name in ("splitmixer_i", "splitmixer_ii"):
+            drawn.append([[(mixing.start, mixing.stop - mixing.start, 1.0)]])
+        elif name == "splitmixer_v":
+            m = mixing.width
+            drawn.append([[(0, m, 1.0)], [(channels - m, m, 0.6)]])
+        elif name == "splitmixer_iv":
+            starts = [sum(mixing.widths[:i]) for i in range(len(mixing.widths))]
+            pairs = zip(starts, mixing.widths, strict=True)
+            drawn.append([[(a, w, 1.0 if i % 2 == 0 else 0.6) for i, (a, w) in enumerate(pairs)]])
+        else:
+            gap = channels * 0.02
+            c = mixing.width
+            drawn.append([[(a + gap / 2, c - gap, 1.0) for a in range(0, channels, c)]])
+    if name == "splitmixer_3d":  # between two blocks the segments' channels are dealt out in turn
+        fine = channels / 24
+        dealt = [(i * 2 * fine, fine, 0.45) for i in range(12)]
+        drawn = [[strip[0], dealt] for strip in drawn]
+    return drawn
+
+
+TITLES = {
+    "convmixer": "ConvMixer",
+    "splitmixer_i": "I",
+    "splitmixer_ii": "II",
+    "splitmixer_iii": "III",
+    "splitmixer_iv": "IV",
+    "splitmixer_v": "V",
+    "splitmixer_3d": "3-D",
+}
+
+
+def cover() -> plots.Figure:
+    """Every model's channel mixing, with the parameters of its 256/8 version for CIFAR-10."""
+    drawings = {}
+    for name, title in TITLES.items():
+        model = create_model(name)
+        parameters = sum(p.numel() for p in model.parameters())
+        drawings[name] = (title, blocks(name, model.head.in_features), f"{parameters / 1000:.0f} k")
+    return plots.strategies(256, drawings)
+
+
+COVER_CAPTION = (
+    "Four blocks of each model as strips of channels. ConvMixer mixes all channels in every block. "
+    "Each SplitMixer strategy mixes segments of them; outlined channels pass through. "
+    "Below: trainable parameters of the 256/8 model for CIFAR-10, counted by the code of this book."
+)
+
+
+def files() -> dict[str, str]:
+    """Name and text of every drawing."""
+    picture = plots.svg(cover(), COVER_CAPTION)
+    picture = picture.replace("<svg ", '<svg class="ink" ', 1).replace(
+        "<defs>", INK_STYLE + "<defs>", 1
+    )
+    return {"logo.svg": mark(128, rows=4), "favicon.svg": mark(32, rows=3), "cover.svg": picture}
+
+
+if __name__ == "__main__":
+    for name, text in files().items():
+        (HERE / name).write_text(text)
+        print("wrote", HERE / name)

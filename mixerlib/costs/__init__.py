@@ -1,0 +1,68 @@
+"""What a mixer costs: closed forms in sympy, the same quantities measured on the running module, and
+the conventions in which people quote them. Derived in chapters 04 to 11.
+
+    forms = formulas("splitmixer_i")              # sympy, split by part
+    forms.params["channel mixing"]                # d*(m**2 + m)
+    latex(forms.total("params"))                  # for the page
+    forms.evaluate(options, image_size=32)        # Counts of Python integers
+    measure(model, image_size=32)                 # the same Counts, from the model itself
+
+**Quantities.** All are for one image, and each is a mapping from part to value. The parts are stem,
+spatial mixing (in MLP-Mixer: token mixing), channel mixing, normalisation and head. An activation
+function and a residual sum belong to the part before them; every norm, wherever it stands, to
+normalisation.
+
+- `params`: trainable parameters, biases included.
+- `buffers`: BatchNorm's running means and variances, two numbers a channel. Its counter
+  `num_batches_tracked`, one integer a layer, is not counted.
+- `macs`: multiply-accumulates of convolutions and matrix products, one for each pair of a weight
+  and an output it contributes to. Padded zeros count, as in `FlopCounterMode`. Biases, activation
+  functions, norms and the mean do not.
+- `normalised`, `pooling`: elements that pass a norm; additions and divisions of the final mean.
+- `activations`: elements that autograd keeps for the backward pass, when one image is trained on
+  the CPU. Counted are the tensors that operations save, each storage once and in full (a saved
+  slice keeps its whole tensor alive); parameters and buffers are left out. The image itself, the
+  statistics of the norms and strategy IV's joined copy of its weights are kept too, so they count.
+- `moved`: elements of activations read or written by one inference (eval mode, no autograd), run
+  operation by operation. Each operation reads its inputs once and writes its results once; views
+  are free; weights are left out; a convolution or LayerNorm first copies an input that is not
+  contiguous, as PyTorch's kernels do. It is taken per image from a batch, since one image alone
+  makes every slice of channels contiguous. `moved_fused` is the ideal: one kernel for each
+  convolution or matrix product, with everything elementwise fused into it (BatchNorm, which is a
+  scale and a shift in inference, too), and one for each LayerNorm and for the mean; a kernel reads
+  each map it needs once. Divided by h·H/p·W/p and by d these are a block's passes over the
+  activation, `passes_eager` and `passes_fused`.
+
+**Conventions.** `macs`, `flops` (twice that) and `thop` (the convention of SplitMixer's tables) are
+functions of one count, and take formulas and measurements alike.
+"""
+
+from mixerlib.costs.closed_forms import Formulas, formulas
+from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
+from mixerlib.costs.measurement import Measured, measure
+from mixerlib.costs.savings import asymptotic_saving, paper_saving, saving
+from mixerlib.costs.symbols import DEFINITIONS, SYMBOLS, in_full, latex
+from mixerlib.costs.values import FAMILIES, OPTIONS, evaluate
+
+__all__ = [
+    "CONVENTIONS",
+    "DEFINITIONS",
+    "FAMILIES",
+    "OPTIONS",
+    "QUANTITIES",
+    "SYMBOLS",
+    "Counts",
+    "Formulas",
+    "Measured",
+    "asymptotic_saving",
+    "evaluate",
+    "flops",
+    "formulas",
+    "in_full",
+    "latex",
+    "macs",
+    "measure",
+    "paper_saving",
+    "saving",
+    "thop",
+]

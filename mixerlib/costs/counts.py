@@ -1,0 +1,56 @@
+"""One count of a model, and the conventions in which such a count is quoted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")  # int for a count, sympy.Expr for a formula
+
+
+@dataclass(frozen=True)
+class Counts(Generic[Value]):
+    """What one image costs, by part. The package's docstring defines each quantity."""
+
+    params: Mapping[str, Value]
+    buffers: Mapping[str, Value]
+    macs: Mapping[str, Value]
+    normalised: Mapping[str, Value]
+    pooling: Mapping[str, Value]
+    activations: Mapping[str, Value]
+    moved: Mapping[str, Value]
+
+    def total(self, quantity: str) -> Value:
+        """The sum of a quantity ("params", "macs", …) over the parts."""
+        if quantity not in QUANTITIES:
+            raise ValueError(f"`quantity`={quantity!r} must be one of {', '.join(QUANTITIES)}")
+        return sum(getattr(self, quantity).values())
+
+
+QUANTITIES = tuple(field.name for field in fields(Counts))
+
+
+def macs(counts: Counts[Value]) -> Value:
+    """Multiply-accumulates of one image: what `FlopCounterMode` counts, halved."""
+    return counts.total("macs")
+
+
+def flops(counts: Counts[Value]) -> Value:
+    """Floating-point operations of one image, a multiplication and an addition for each MAC. What
+    `FlopCounterMode` reports."""
+    return 2 * counts.total("macs")
+
+
+def thop(counts: Counts[Value]) -> Value:
+    """The "FLOPS" of SplitMixer's tables: MACs, 4 for each element that passes a norm with weights,
+    and for the final mean one for each element and one more for each output.
+
+    This is what the tool thop adds up since its version 0.1, in training and in eval mode alike
+    (it switches to eval itself). It knows modules only. So it gives this number for a model that
+    is a plain chain of modules, as in the papers' listings; work that is written as a function (a
+    pooling, a grouped `F.conv2d`) it misses. GELU and ReLU are free in it, LayerNorm costs 4 as
+    BatchNorm does.
+    """
+    return counts.total("macs") + 4 * counts.total("normalised") + counts.total("pooling")
+
+
+CONVENTIONS: dict[str, Callable[[Counts], object]] = {"macs": macs, "flops": flops, "thop": thop}

@@ -1,0 +1,166 @@
+"""From a model's options to the values of the symbols, and from an expression to an exact number."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+from math import floor
+from numbers import Integral
+from typing import Any
+
+import sympy
+from sympy.printing.pycode import PythonCodePrinter
+
+from mixerlib.costs import symbols as sym
+
+_COMMON = ("dim", "depth", "patch_size", "num_classes", "in_channels", "activation")
+_OVERLAPPING = (*_COMMON, "kernel_size", "ratio")
+_DISJOINT = (*_COMMON, "kernel_size", "segments")
+
+# family: the options that it has
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "convmixer": (*_COMMON, "kernel_size"),
+    "splitmixer_i": _OVERLAPPING,
+    "splitmixer_ii": _DISJOINT,
+    "splitmixer_iii": _DISJOINT,
+    "splitmixer_iv": _DISJOINT,
+    "splitmixer_v": _OVERLAPPING,
+    "splitmixer_3d": _DISJOINT,
+    "mlp_mixer": (*_COMMON, "image_size", "tokens_dim", "channels_dim"),
+}
+FAMILIES = tuple(OPTIONS)
+EQUAL_SEGMENTS = ("splitmixer_iii", "splitmixer_3d")
+
+
+def check_family(family: str) -> str:
+    """The family, if it is one; `ValueError` with the list of them otherwise."""
+    if family not in OPTIONS:
+        raise ValueError(f"`family`={family!r} must be one of {', '.join(FAMILIES)}")
+    return family
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"`{name}`={value!r} must be a positive whole number")
+    return int(value)
+
+
+def _ratio(value: Any) -> Fraction:
+    # the models' reading of α: text and fractions are exact, a float means the fraction nearest to it
+    try:
+        exact = Fraction(value)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        exact = Fraction(0)
+    if isinstance(value, float):
+        exact = exact.limit_denominator(1000)
+    if isinstance(value, bool) or not Fraction(1, 2) < exact <= 1:
+        raise ValueError(
+            f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, such as '2/3'"
+        )
+    return exact
+
+
+def _image(family: str, options: Mapping[str, Any], image_size: Any) -> tuple[int, int]:
+    size = options.get("image_size", 32) if image_size is None else image_size
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(pair) != 2:
+        raise ValueError(f"`image_size`={size!r} must be a whole number or a pair (height, width)")
+    pair = _whole("image_size", pair[0]), _whole("image_size", pair[1])
+    if image_size is not None and "image_size" in options:
+        own = _image(family, options, None)
+        if own != pair:
+            raise ValueError(f"`image_size`={pair} must be the model's own, {own}: {family}")
+    return pair
+
+
+def symbol_values(
+    family: str, options: Mapping[str, Any], image_size: int | tuple[int, int] | None = None
+) -> dict[sympy.Symbol, Fraction]:
+    """The value of every symbol that the options settle. Arguments and errors as in `evaluate`."""
+    known = OPTIONS[check_family(family)]
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(
+                f"`{option}`={value!r} is not an option of {family!r}; it has {', '.join(known)}"
+            )
+    given = dict(options)
+    given.pop("image_size", None)
+    values = dict(zip((sym.H, sym.W), _image(family, options, image_size), strict=True))
+    if "activation" in given:
+        activation = given.pop("activation")
+        if activation not in ("gelu", "relu"):
+            raise ValueError(f"`activation`={activation!r} must be one of 'gelu', 'relu'")
+        values[sym.gelu] = int(activation == "gelu")
+    if "ratio" in given:
+        values[sym.alpha] = _ratio(given.pop("ratio"))
+    given = {option: _whole(option, value) for option, value in given.items()}
+    for symbol, (option, _) in sym.SYMBOLS.items():
+        if option in given and symbol not in sym.DEFINITIONS:
+            values[symbol] = given[option]
+    values = {symbol: Fraction(value) for symbol, value in values.items()}
+    for symbol, definition in sym.DEFINITIONS.items():
+        if definition.free_symbols <= values.keys():
+            values[symbol] = Fraction(_number(definition, values))
+    _check_sizes(family, values)
+    return values
+
+
+def _check_sizes(family: str, values: Mapping[sympy.Symbol, Fraction]) -> None:
+    dim, segments, patch = (values.get(symbol) for symbol in (sym.h, sym.s, sym.p))
+    if patch and (values[sym.H] % patch or values[sym.W] % patch):
+        raise ValueError(
+            f"`patch_size`={patch} must divide the image's height and width, "
+            f"here {values[sym.H]}×{values[sym.W]}"
+        )
+    if values.get(sym.m) == 0:
+        raise ValueError(f"`ratio`={values[sym.alpha]} of `dim`={dim} must leave a channel")
+    if dim and segments and segments > dim:
+        raise ValueError(f"`segments`={segments} must be at most `dim`={dim}")
+    if dim and segments and family in EQUAL_SEGMENTS and dim % segments:
+        raise ValueError(f"`segments`={segments} must divide `dim`={dim} for {family}")
+
+
+def evaluate(
+    expression: sympy.Expr,
+    family: str,
+    options: Mapping[str, Any],
+    image_size: int | tuple[int, int] | None = None,
+) -> int | Fraction:
+    """The exact value of an expression for a model's options: an `int`, or a `Fraction` where it is
+    not whole.
+
+    `options` are those of `mixerlib.create_model`; only those that the expression needs have to be
+    there. `image_size` is in pixels, a number or (height, width); by default it is the one in
+    `options`, or else 32. Raises `ValueError` for an unknown family or option, for a missing one,
+    and for sizes that no model of the family could have.
+    """
+    values = symbol_values(family, options, image_size)
+    for symbol in sorted(expression.free_symbols - values.keys(), key=str):
+        if symbol not in sym.SYMBOLS:
+            raise ValueError(f"`expression` has the symbol {symbol}, which is none of `SYMBOLS`")
+        needed = {sym.SYMBOLS[part][0] for part in sym.in_full(symbol).free_symbols}
+        missing = " and ".join(f"`{option}`" for option in sorted(needed - options.keys()))
+        raise ValueError(f"{missing} must be in `options`: the symbol {symbol} needs it")
+    return _number(expression, values)
+
+
+def _number(
+    expression: sympy.Expr, values: Mapping[sympy.Symbol, Fraction]
+) -> int | Fraction:
+    arguments, function = _compiled(expression)
+    exact = Fraction(function(*(values[symbol] for symbol in arguments)))
+    return exact.numerator if exact.denominator == 1 else exact
+
+
+class _ExactPrinter(PythonCodePrinter):
+    def _print_Rational(self, expr: sympy.Rational) -> str:
+        return f"Fraction({expr.p}, {expr.q})"
+
+
+@lru_cache(maxsize=None)
+def _compiled(expression: sympy.Expr) -> tuple[tuple[sympy.Symbol, ...], Any]:
+    # As a Python function of Fractions an expression is as exact as in sympy, and a hundred times
+    # quicker.
+    arguments = tuple(sorted(expression.free_symbols, key=str))
+    printer = _ExactPrinter({"fully_qualified_modules": False, "inline": True})
+    exact = {"Fraction": Fraction, "floor": lambda x: Fraction(floor(x))}
+    return arguments, sympy.lambdify(arguments, expression, modules=[exact], printer=printer)

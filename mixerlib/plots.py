@@ -1,0 +1,279 @@
+"""One look for every figure of the book: arrays in, a matplotlib figure out, shown as part of the
+page.
+
+`show(figure, caption)` puts the drawing into the page as inline SVG. Lines and letters that have no
+colour of their own take the page's text colour, so a figure is right on a light and on a dark page,
+and its letters are the page's letters. Nothing here computes: functions draw what they are given.
+"""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+# A strategy keeps one colour through the whole book (Okabe and Ito's palette); ConvMixer and
+# MLP-Mixer are the two neutrals it is compared with: the page's ink, and a grey that reads on both.
+INK = "#010203"  # stands for the page's text colour: `show` replaces it
+FAINT = "#040506"  # stands for a faint tone of it: grid lines, outlines
+GREY = "#808489"
+COLOURS = {
+    "convmixer": INK,
+    "mlp_mixer": GREY,
+    "splitmixer_i": "#E69F00",
+    "splitmixer_ii": "#56B4E9",
+    "splitmixer_iii": "#009E73",
+    "splitmixer_iv": "#D55E00",
+    "splitmixer_v": "#CC79A7",
+    "splitmixer_3d": "#3B82D0",
+}
+# Symbols that keep their colour from equation to figure: width h, segments s, ratio α.
+ACCENT = "#3B82D0"
+WARM = "#D55E00"
+SEQUENTIAL = "viridis"  # magnitudes
+DIVERGING = "PuOr"  # signed weights, white in the middle
+
+STYLE = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "axes.grid": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "font.size": 10.5,
+    "font.family": ["DejaVu Sans"],
+    "svg.fonttype": "none",  # letters stay letters: searchable, and in the page's own typeface
+    "svg.hashsalt": "mixerlib",
+    "figure.constrained_layout.use": True,
+    "image.interpolation": "none",
+}
+PAGE_WIDTH = 7.6  # inches: the width of the text column at matplotlib's 72 points an inch
+
+
+def style() -> AbstractContextManager[None]:
+    """The book's style for the figures made inside: `with plots.style(): …`."""
+    return mpl.rc_context(STYLE)
+
+
+def canvas(
+    rows: int = 1,
+    columns: int = 1,
+    height: float = 2.8,
+    width: float = PAGE_WIDTH,
+    **ratios: Sequence[float],
+) -> tuple[Figure, np.ndarray]:
+    """A figure as wide as the text, in the book's style, and its axes as an array (rows, columns).
+
+    `height` and `width` are in inches; `width_ratios` and `height_ratios` are matplotlib's.
+    """
+    mpl.rcParams.update(STYLE)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **ratios)
+    plt.close(figure)  # shown by `show`, once, and not by the notebook as well
+    return figure, axes
+
+
+class Shown:
+    """A figure with its caption, as the page shows it. Notebooks call `_repr_mimebundle_`."""
+
+    def __init__(self, figure: Figure, caption: str, alt: str | None):
+        self.figure, self.caption, self.alt = figure, caption, alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        described = self.alt or re.sub(r"<[^>]+>", "", self.caption)
+        return {
+            "text/html": (
+                f'<figure class="mixer-figure">{svg(self.figure, described)}'
+                f"<figcaption>{self.caption}</figcaption></figure>"
+            ),
+            "text/plain": f"[Figure: {described}]",
+        }
+
+
+def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
+    """The figure with a caption that states its conclusion, as the last value of a cell.
+
+    `caption` may hold inline HTML such as <em>; it is also what a screen reader is told, unless
+    `alt` says it otherwise. Raises `ValueError` for an empty caption.
+    """
+    if not caption.strip():
+        raise ValueError(f"`caption`={caption!r} must say what the figure shows")
+    return Shown(figure, caption, alt)
+
+
+_drawn = 0  # figures drawn so far, so that the ids inside two drawings on one page differ
+
+
+def svg(figure: Figure, alt: str) -> str:
+    """The figure as an `<svg>` element that scales with the page and takes its colours from it."""
+    global _drawn
+    _drawn += 1
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    text = text.replace(INK, "currentColor")
+    text = re.sub(rf"(stroke|fill): {FAINT}", r"\1: currentColor; \1-opacity: 0.35", text)
+    text = re.sub(r"font-family: [^;\"]*;?", "", text)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="f{_drawn}-\1"', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#f{_drawn}-", text)
+    share = min(1.0, figure.get_figwidth() / PAGE_WIDTH)
+    head = (
+        f'role="img" aria-label="{html.escape(alt, quote=True)}" '
+        f'style="width: {share:.0%}; max-width: {760 * share:.0f}px; height: auto"'
+    )
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: head, text, count=1)
+
+
+def bare(axes: Axes) -> Axes:
+    """Axes without ticks and frame, for pictures and diagrams."""
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
+def picture(axes: Axes, image: np.ndarray, title: str = "", **options: object) -> Axes:
+    """An image (H, W) or (H, W, 3), its pixels as squares; (H, W) from black to white."""
+    if image.ndim == 2:
+        options = {"cmap": "gray"} | options
+    bare(axes).imshow(image, **options)
+    axes.set_title(title)
+    return axes
+
+
+def pictures(
+    images: np.ndarray, columns: int, titles: Sequence[str] = (), **options: object
+) -> Figure:
+    """Images (N, H, W) or (N, H, W, 3) in rows of `columns`, each with its title."""
+    rows = -(-len(images) // columns)
+    side = PAGE_WIDTH / columns * images.shape[1] / images.shape[2]
+    figure, axes = canvas(rows, columns, height=rows * (side + (0.28 if titles else 0.06)))
+    for number, place in enumerate(axes.flat):
+        bare(place)
+        if number < len(images):
+            title = titles[number] if number < len(titles) else ""
+            picture(place, images[number], title, **options)
+            place.title.set_fontsize(9.5)
+    return figure
+
+
+def weights(axes: Axes, matrix: np.ndarray, title: str = "", limit: float | None = None) -> Axes:
+    """Signed numbers (rows, columns) as colours, zero in the middle, ±`limit` at the ends."""
+    limit = float(np.abs(matrix).max()) if limit is None else limit
+    return picture(axes, matrix, title, cmap=DIVERGING, vmin=-limit, vmax=limit)
+
+
+def patch_grid(axes: Axes, height: int, width: int, patch: int, colour: str = "white") -> Axes:
+    """Lines between the patches of an image of that height and width in pixels."""
+    for y in range(patch, height, patch):
+        axes.axhline(y - 0.5, color=colour, linewidth=0.8)
+    for x in range(patch, width, patch):
+        axes.axvline(x - 0.5, color=colour, linewidth=0.8)
+    return axes
+
+
+def curves(
+    axes: Axes, x: np.ndarray, lines: dict[str, np.ndarray], colours: Sequence[str] = ()
+) -> Axes:
+    """One labelled line for each entry of `lines` over the same `x`."""
+    colours = colours or (INK, ACCENT, COLOURS["splitmixer_i"], COLOURS["splitmixer_iii"])
+    for (label, y), colour in zip(lines.items(), colours, strict=False):
+        axes.plot(x, y, color=colour, label=label)
+    axes.grid(True, axis="y")
+    if len(lines) > 1:
+        axes.legend()
+    return axes
+
+
+def confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> Axes:
+    """Counts of (true class, predicted class) as numbers in squares, darker for more mistakes."""
+    total = len(matrix)
+    worst = max(1, int(matrix[~np.eye(total, dtype=bool)].max()))
+    for row in range(total):
+        for column in range(total):
+            count = int(matrix[row, column])
+            right = row == column
+            shade = 0.0 if right else count / worst
+            axes.add_patch(
+                Rectangle(
+                    (column - 0.5, row - 0.5), 1, 1, facecolor=WARM, alpha=0.75 * shade, linewidth=0
+                )
+            )
+            if count:
+                weight = "bold" if right else "normal"
+                axes.text(
+                    column, row, str(count), ha="center", va="center", fontsize=9, weight=weight
+                )
+    axes.set(xlim=(-0.5, total - 0.5), ylim=(total - 0.5, -0.5), aspect="equal")
+    axes.set_xticks(range(total), names)
+    axes.set_yticks(range(total), names)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
+# One strip of channels: (start, width, opacity) of each segment that is mixed there.
+Strip = Sequence[tuple[float, float, float]]
+
+
+def channel_blocks(
+    axes: Axes, channels: int, blocks: Sequence[Sequence[Strip]], colour: str
+) -> Axes:
+    """A model's blocks as strips of its channels: channel 0 on the left, depth downward.
+
+    A block is one strip, or several where it mixes several times. Segments that a block mixes are
+    filled, channels that pass through are only outlined. Segments with the same opacity share their
+    weights.
+    """
+    for number, strips in enumerate(blocks):
+        height = 0.72 / len(strips)
+        for row, segments in enumerate(strips):
+            top = number + row * height
+            bar = height * (1.0 if len(strips) == 1 else 0.88)
+            frame = Rectangle((0, top), channels, bar, fill=False, edgecolor=FAINT, linewidth=0.9)
+            axes.add_patch(frame)
+            for start, width, opacity in segments:
+                filled = {"facecolor": colour, "alpha": opacity, "linewidth": 0}
+                axes.add_patch(Rectangle((start, top), width, bar, **filled))
+    bare(axes).set(xlim=(-0.01 * channels, 1.01 * channels), ylim=(len(blocks) - 0.2, -0.1))
+    return axes
+
+
+def strategies(
+    channels: int, drawings: dict[str, tuple[str, Sequence[Sequence[Strip]], str]]
+) -> Figure:
+    """Models side by side as strips of channels: name → (title, blocks, a line below)."""
+    figure, axes = canvas(1, len(drawings), height=2.15)
+    for place, (name, (title, blocks, below)) in zip(axes.flat, drawings.items(), strict=True):
+        channel_blocks(place, channels, blocks, COLOURS[name])
+        place.set_title(title, loc="center", fontsize=10.5, fontweight="bold")
+        place.set_xlabel(below, fontsize=9.5)
+    return figure

@@ -1,0 +1,183 @@
+"""The record of a run: what was set, what came out, on what, when, and with which code.
+
+`mixerlib train` writes one as JSON; the book's tables and curves read them. None is typed by hand.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import subprocess
+import types
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import torch
+
+SCHEMA = "mixerlib training 1"  # a record of another shape has another name here
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of a run's curve. Accuracies lie in 0..1; the test's are None where none was made."""
+
+    epoch: int  # counts from 1
+    learning_rate: float  # at the epoch's last step
+    train_loss: float  # mean over the epoch's images, each seen by the model as it then was
+    train_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+    training_seconds: float
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where, when and with which code a number was made."""
+
+    date: str  # of the end of the run: ISO 8601, UTC
+    device: str  # "cpu" or "cuda"
+    device_name: str  # the processor's
+    threads: int  # of torch on the CPU
+    python: str
+    torch: str
+    mixerlib: str | None
+    commit: str | None  # of the git checkout that mixerlib was run from, if it was one
+    dirty: bool | None  # whether mixerlib's own files differed from that commit
+
+
+@dataclass(frozen=True)
+class Record:
+    """A training run, from its settings to its result: the last epoch's, never the best one's.
+
+    Accuracies lie in 0..1. `training_seconds` is the time inside training epochs alone,
+    `total_seconds` that of the run with its evaluations; neither counts the reading of the data.
+    """
+
+    recipe: str
+    settings: dict[str, Any]  # every field of the recipe, as it was used
+    seed: int
+    parameters: int  # trainable ones
+    train_images: int
+    test_images: int
+    curve: list[Epoch]
+    test_loss: float
+    test_accuracy: float
+    test_top5: float
+    training_seconds: float
+    total_seconds: float
+    images_per_second: float  # of training alone
+    provenance: Provenance
+    schema: str = SCHEMA
+
+
+def provenance(device: torch.device | str) -> Provenance:
+    """What can be said here and now about the machine, the versions and the code."""
+    device = torch.device(device)
+    commit, dirty = _git_state()
+    return Provenance(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=device.type,
+        device_name=_device_name(device),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        mixerlib=_installed_version(),
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def write_record(record: Record, path: str | Path) -> None:
+    """Write a record as JSON. The file appears complete or not at all; missing folders are made."""
+    text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_record(path: str | Path) -> Record:
+    """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    found = values.get("schema") if isinstance(values, dict) else None
+    if found != SCHEMA:
+        raise ValueError(f"{path}: `schema`={found!r} must be {SCHEMA!r}")
+    try:
+        return _parse(values, Record, "")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _parse(value: Any, wanted: Any, where: str) -> Any:
+    """`value`, as JSON gave it, as an instance of the type `wanted`; `where` is its dotted key."""
+    if is_dataclass(wanted):
+        if not isinstance(value, dict):
+            raise ValueError(f"`{where}` must be a table, not {value!r}")
+        hints, prefix = get_type_hints(wanted), f"{where}." if where else ""
+        for key in value:
+            if key not in hints:
+                raise ValueError(f"`{prefix}{key}` is not a key of a record")
+        for key in hints:
+            if key not in value:
+                raise ValueError(f"`{prefix}{key}` is missing")
+        return wanted(**{k: _parse(value[k], hint, prefix + k) for k, hint in hints.items()})
+    if get_origin(wanted) is list:
+        if not isinstance(value, list):
+            raise ValueError(f"`{where}` must be a list, not {value!r}")
+        (item,) = get_args(wanted)
+        return [_parse(one, item, f"{where}[{i}]") for i, one in enumerate(value)]
+    if isinstance(wanted, types.UnionType):  # X | None
+        return None if value is None else _parse(value, get_args(wanted)[0], where)
+    kind = get_origin(wanted) or wanted
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError(f"`{where}`={value!r} must be of type {kind.__name__}")
+    return value
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):  # Linux only; elsewhere Python itself knows
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _installed_version() -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("mixerlib")
+    return None
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """The commit of the checkout that this file belongs to, and whether mixerlib has changed since.
+
+    (None, None) when there is no git, or this file is not under its control (an installed package
+    may lie inside another project's checkout).
+    """
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".") != ""
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(
+        ("git", *arguments), cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return answer.stdout.strip()

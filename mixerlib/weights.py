@@ -1,0 +1,275 @@
+"""Weights in and out: the layouts of the public checkpoints are recognised and renamed into ours,
+or refused.
+
+load_weights(create_model("convmixer_768_32"), "convmixer_768_32_ks7_p7_relu.pth.tar")  # "locuslab"
+save_weights(model, "mine.safetensors")
+
+A checkpoint is data, never code: safetensors, or a pickle of which only tensors and plain values
+are read.
+"""
+
+import argparse
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from mixerlib.models.checks import ACTIVATIONS
+
+VERSION = "1"  # of our own files' metadata; to be raised when an older mixerlib would misread them
+OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; old files lack it
+LOWEST_GELU = -0.17  # the least value of GELU, rounded down
+
+Rows = tuple[tuple[str, ...], ...]
+
+
+# The names of one part of the network, a layout a column; b counts the blocks from 0, d is the
+# depth. The tensors themselves are the same everywhere, and so is their order.
+# fmt: off
+def convmixer_rows(b: int, d: int) -> Rows:
+    """ConvMixer: ours and timm's | locuslab | tweet | aliborji, whose code has a ConvMixer too."""
+    return (
+        ("stem.0",             "0",             "0.0",           "patch_emb.0"),
+        ("stem.2",             "2",             "0.2",           "patch_emb.2"),
+        (f"blocks.{b}.0.fn.0", f"{b+3}.0.fn.0", f"{b+1}.0.0.0",  f"mixer_blocks.{2*b}.fn.0"),
+        (f"blocks.{b}.0.fn.2", f"{b+3}.0.fn.2", f"{b+1}.0.0.2",  f"mixer_blocks.{2*b}.fn.2"),
+        (f"blocks.{b}.1",      f"{b+3}.1",      f"{b+1}.1.0",    f"mixer_blocks.{2*b+1}.0"),
+        (f"blocks.{b}.3",      f"{b+3}.3",      f"{b+1}.1.2",    f"mixer_blocks.{2*b+1}.2"),
+        ("head",               f"{d+5}",        f"{d+3}",        "head"),
+    )
+
+
+def splitmixer_rows(b: int, d: int) -> Rows:
+    """SplitMixer: ours | aliborji | the flat nn.Sequential on the same authors' slides."""
+    return (
+        ("stem.0",                "patch_emb.0",              "0"),
+        ("stem.2",                "patch_emb.2",              "2"),
+        (f"blocks.{b}.spatial.0", f"mixer_blocks.{2*b}.fn.0", f"{b+3}.0.fn.0"),
+        (f"blocks.{b}.spatial.2", f"mixer_blocks.{2*b}.fn.2", f"{b+3}.0.fn.2"),
+        (f"blocks.{b}.spatial.3", f"mixer_blocks.{2*b}.fn.3", f"{b+3}.0.fn.3"),
+        (f"blocks.{b}.spatial.5", f"mixer_blocks.{2*b}.fn.5", f"{b+3}.0.fn.5"),
+        (f"blocks.{b}.mixing",    f"mixer_blocks.{2*b+1}.0",  f"{b+3}.1"),
+        (f"blocks.{b}.norm",      f"mixer_blocks.{2*b+1}.2",  f"{b+3}.3"),
+        ("head",                  "head",                     f"{d+5}"),
+    )
+# fmt: on
+
+
+class Layout(NamedTuple):
+    """A way to name the tensors: `column` of `table`, or our own names where there is no table."""
+
+    name: str
+    sign: str  # regular expression: a file in which any name begins so has this layout
+    table: Callable[[int, int], Rows] | None = None
+    column: int = 0
+
+    def parts(self, depth: int) -> dict[str, str]:
+        """Our name of every part of a network of `depth` blocks → its name in this layout."""
+        rows = (row for b in range(depth) for row in self.table(b, depth)) if self.table else ()
+        return {row[0]: row[self.column] for row in rows}
+
+
+# The first sign found wins. Ours and timm's names are equal for ConvMixer and MLP-Mixer: there the
+# metadata of our own safetensors decides, and a file without them counts as timm's.
+OURS = Layout("mixerlib", r"blocks\.\d+\.(spatial|mixing)\.")
+LAYOUTS = (
+    OURS,
+    Layout("timm", r"(stem|blocks)\."),
+    Layout("aliborji", r"mixer_blocks\.\d+\.0\.mixer", splitmixer_rows, 1),
+    Layout("aliborji", r"\d+\.1\.mixer", splitmixer_rows, 2),
+    Layout("aliborji", r"(patch_emb|mixer_blocks)\.", convmixer_rows, 3),
+    Layout("locuslab", r"\d+\.0\.fn\.", convmixer_rows, 1),
+    Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2),
+)
+
+
+def recognise(names: Iterable[str]) -> Layout | None:
+    """The layout that the tensor names of a checkpoint show, or None."""
+    names = list(names)
+    signs = (layout for layout in LAYOUTS if any(re.match(layout.sign, name) for name in names))
+    return next(signs, None)
+
+
+def translate(name: str, parts: dict[str, str]) -> str | None:
+    """A tensor's name with the part of the network it belongs to renamed; None for no such part."""
+    part = name
+    while part and part not in parts:
+        part = part.rpartition(".")[0]
+    return parts[part] + name[len(part) :] if part else None
+
+
+def our_names(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
+    """Each name of a checkpoint in that layout → ours, or None for one that the layout lacks.
+
+    The depth is read off the names too, so the result is right for any model.
+    """
+    names = list(names)
+    if layout.table is None:
+        return {name: name for name in names}
+    modules = {name.rpartition(".")[0] for name in names}
+    depth = 0
+    while any(row[layout.column] in modules for row in layout.table(depth, depth)[2:-1]):
+        depth += 1
+    back = {theirs: ours for ours, theirs in layout.parts(depth).items()}
+    return {name: translate(name, back) for name in names}
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
+    """Fill a model of mixerlib with the weights in a file and return the name of the file's layout.
+
+    Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict or a dictionary that has
+    one under "state_dict"; DataParallel's `module.` before the names does not matter. Layouts:
+
+    - "locuslab": ConvMixer by its authors, an `nn.Sequential`;
+    - "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
+    - "timm": ConvMixer and MLP-Mixer; as our names are the same, also a pickled file of ours;
+    - "aliborji": SplitMixer (and the ConvMixer beside it) by its authors, or as on their slides;
+    - "mixerlib": what `save_weights` writes, and any file with our names for SplitMixer.
+
+    Every tensor must be there, none may be left over and every shape must fit; only BatchNorm's
+    `num_batches_tracked` may be absent. Until all of that is known, nothing in the model changes.
+    The model keeps its dtype and device.
+
+    Names and shapes do not tell everything: GELU from ReLU, or SplitMixer II from III and 3D with
+    equal segments. What the file says about it (the metadata of `save_weights`, or an `activation`
+    in a pickled `config`) is held against the model. Where it says nothing of the activation,
+    BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
+
+    Raises `FileNotFoundError` when there is no such file, and `ValueError` for a file that is of
+    another kind, damaged or cut short, that would run code when unpickled, or that does not fit.
+    """
+    path = Path(path)
+    tensors, stated = _read(path)
+    layout = OURS if stated.get("layout") == OURS.name else recognise(tensors)
+    if layout is None:
+        raise ValueError(
+            f"`path`='{path}' has no layout that mixerlib knows "
+            f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
+            f"its first tensors are {', '.join(list(tensors)[:3]) or 'none'}"
+        )
+    names, wanted = our_names(tensors, layout), model.state_dict()
+    faults = _faults(tensors, names, wanted, layout)
+    if faults:
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ValueError(
+            f"`path`='{path}', {_kind(names.values())} in the layout {layout.name}, does not fit "
+            f"`model`, {_kind(wanted)}: " + "; ".join(faults[:3]) + more
+        )
+    given = {names[name]: tensor for name, tensor in tensors.items()}
+    has = _description(model)
+    for key in stated.keys() & has.keys():
+        if stated[key] != has[key]:
+            raise ValueError(
+                f"`path`='{path}' holds weights for {key}={stated[key]!r}, and `model` has "
+                f"{key}={has[key]!r}: the tensors fit, but the outputs would be wrong"
+            )
+    seen = None if "activation" in stated else activation_seen(given)
+    if seen and has["activation"] in ACTIVATIONS and seen != has["activation"]:
+        warnings.warn(
+            f"`path`='{path}' looks trained with {seen} (by the signs of BatchNorm's running "
+            f"means), and `model` has {has['activation']}: the tensors fit, but the outputs may "
+            f"be wrong. If so, create the model with activation={seen!r}",
+            stacklevel=2,
+        )
+    model.load_state_dict(given, strict=False)  # strict but for OPTIONAL, by the checks above
+    return layout.name
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a model's parameters and buffers to a `.safetensors` file that `load_weights` reads.
+
+    The metadata record what the tensors cannot tell: class, activation, strategy, image size. The
+    file is complete or not there: it is written under another name in the same folder, then
+    renamed. Raises `ValueError` for another suffix, `FileNotFoundError` for a missing folder.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"`path`='{path}' must end in .safetensors")
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    header = {"format": "pt", "layout": OURS.name, "layout_version": VERSION}
+    data = safetensors.torch.save(tensors, metadata=header | _description(model))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def activation_seen(tensors: dict[str, torch.Tensor]) -> str | None:
+    """The activation that BatchNorm's running means show in a ConvMixer or SplitMixer, or None.
+
+    There each BatchNorm follows an activation. After a ReLU no mean is negative; after a GELU none
+    is below -0.17, its minimum, and in a trained network some are negative. None stands for
+    untrained (all zero), for neither of the two, and for a model without BatchNorm.
+    """
+    means = [t.float() for name, t in tensors.items() if name.endswith("running_mean")]
+    if not any(mean.any() for mean in means):
+        return None
+    lowest = min(float(mean.min()) for mean in means)
+    return "relu" if lowest >= 0 else "gelu" if lowest >= LOWEST_GELU else None
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors in a file, and what it states about the model. Nothing in the file is executed."""
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"`path`='{path}' must end in one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"`path`='{path}': there is no such file")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                stated = file.metadata() or {}
+        else:
+            tensors, stated = _unpickle(path)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes torch raise nearly anything, KeyError included
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"would run code when unpickled ({found[1]})" if found else "is damaged or cut short"
+        # no chained error: torch's text tells how to unpickle the file regardless
+        raise ValueError(f"`path`='{path}' {why}; it was not loaded") from None
+    for prefix in ("module.", "_orig_mod."):  # of DataParallel and of torch.compile
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors, stated
+
+
+def _unpickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    # timm's trainer keeps its command line in each checkpoint: a Namespace, which only holds values
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    
+
+
+def _description(model: nn.Module) -> dict[str, str]:
+    """What a model's tensors do not tell: class, activation, and plain attributes like strategy."""
+    acts = {name for name, act in ACTIVATIONS.items() for m in model.modules() if type(m) is act}
+    plain = {
+        name: str(value)
+        for name, value in vars(model).items()
+        if isinstance(value, str | int | tuple) and name != "training" and name[0] != "_"
+    }
+    return plain | {
+        "layout_version": VERSION,
+        "architecture": type(model).__name__,
+        "activation": " ".join(sorted(acts)),
+    }
+
+
+def _kind(names: Iterable[str | None]) -> str:
+    """An architecture and its depth in words, by our names of its tensors."""
+    known = [name for name in names if name]
+    signs = {"spatial": "SplitMixer", "fn": "ConvMixer", "mlp_tokens": "MLP-Mixer"}
+    found = [signs[piece] for name in known for piece in name.split(".") if piece in signs]
+    blocks = {name.split(".")[1] for name in known if name.startswith("blocks.")}
+    return f"{found[0] if found else 'a model'} of {len(blocks)} blocks"
