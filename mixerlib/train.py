@@ -8,8 +8,6 @@ Chapter 03 runs it live; chapter 13 takes it apart.
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -24,13 +22,13 @@ from mixerlib.models import create_model, model_entry
 from mixerlib.recipe import Recipe
 from mixerlib.records import Epoch, Record, provenance
 
-# The schedule of the ConvMixer authors' CIFAR-10 script, which the SplitMixer paper took over:
-# share of the run done → share of the largest learning rate, straight lines between.
+# The schedule of the ConvMixer authors' CIFAR-10 script, which SplitMixer's took over: share of
+# the run that is done → share of the largest learning rate, with straight lines between.
 KNOTS = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
 
 
 class Diverged(ArithmeticError):
-    """The loss of a run is no longer a finite number; the message says since when and what to try."""
+    """The loss of a run is not a finite number any more; the message says since when."""
 
 
 def train(
@@ -41,32 +39,40 @@ def train(
 ) -> tuple[nn.Module, Record]:
     """A model trained by the recipe, in evaluation mode, and the record of the run.
 
-    `dataset` is the recipe's, loaded already (or a part of it); `device` "cpu", "cuda", or None for
-    the GPU where there is one. With `progress` a bar is drawn on stderr, if that is a terminal.
-    The recipe's seed seeds torch's global generator. On a CPU the same recipe, data and number of
-    threads give the same weights to the last bit.
+    `dataset` is the recipe's, already loaded, or a part of it. `device` is one that
+    `choose_device` knows. With `progress` a bar is drawn on stderr where that is a terminal.
+
+    The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data and
+    number of threads give the same weights to the last bit.
 
     Raises `ValueError` for a recipe that does not fit its data or its model, and `Diverged`.
     """
     device = choose_device(device)
     if dataset is None:
         dataset = load_dataset(recipe.dataset)
-    elif dataset.name != recipe.dataset:
+    if dataset.name != recipe.dataset:
         raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
     dataset = dataset.to(device)
 
     torch.manual_seed(recipe.seed)  # decides the first weights
-    order = torch.Generator().manual_seed(recipe.seed)  # decides the order of the images
+    order = torch.Generator().manual_seed(recipe.seed)  # decides the order of the images, the flips
     model = model_for(recipe, dataset).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.max_learning_rate, weight_decay=recipe.weight_decay
+    )
 
-    curve = []
-    begin = time.perf_counter()
-    with progress_bar(recipe, dataset, progress) as bar:
+    curve: list[Epoch] = []
+    start = time.perf_counter()
+    images = recipe.epochs * len(dataset.train_labels)
+    with tqdm(
+        total=images, unit=" images", unit_scale=True, mininterval=0.5, disable=None if progress else True
+    ) as bar:
         for epoch in range(1, recipe.epochs + 1):
-            start = time.perf_counter()
+            bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
+            epoch_start = time.perf_counter()
             loss, accuracy = train_epoch(model, optimizer, recipe, dataset, epoch, order, bar)
-            seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - epoch_start
+
             test = None
             if epoch == recipe.epochs or epoch % recipe.evaluate_every == 0:
                 test = evaluate(
@@ -75,7 +81,7 @@ def train(
             curve.append(
                 Epoch(
                     epoch=epoch,
-                    learning_rate=optimizer.param_groups[0]["lr"],
+                    learning_rate=recipe.max_learning_rate * piecewise_linear(epoch / recipe.epochs),
                     train_loss=loss,
                     train_accuracy=accuracy,
                     test_loss=test.loss if test else None,
@@ -83,15 +89,17 @@ def train(
                     training_seconds=seconds,
                 )
             )
-    training_seconds = sum(row.training_seconds for row in curve)
+    total_seconds = time.perf_counter() - start
     if not math.isfinite(test.loss):
-        raise diverged(f"after the last step of epoch {recipe.epochs}", recipe, curve)
+        raise diverged(recipe, "on the test set after the last step", curve[-1].learning_rate)
+
     settings = asdict(recipe)
-    record = Record(
+    training_seconds = sum(row.training_seconds for row in curve)
+    return model.eval(), Record(
         recipe=settings.pop("name"),
         settings=settings,
         seed=recipe.seed,
-        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=sum(p.numel() for p in model.parameters()),
         train_images=len(dataset.train_labels),
         test_images=len(dataset.test_labels),
         curve=curve,
@@ -99,11 +107,10 @@ def train(
         test_accuracy=test.top1,
         test_top5=test.top5,
         training_seconds=training_seconds,
-        total_seconds=time.perf_counter() - begin,
-        images_per_second=recipe.epochs * len(dataset.train_labels) / training_seconds,
+        total_seconds=total_seconds,
+        images_per_second=images / training_seconds,
         provenance=provenance(device),
     )
-    return model.eval(), record
 
 
 def train_epoch(
@@ -115,25 +122,26 @@ def train_epoch(
     order: torch.Generator,
     bar: tqdm,
 ) -> tuple[float, float]:
-    """One pass over the training images, in place; mean loss and accuracy over it.
+    """One pass over the training images, `epoch` counting from 1: its mean loss and accuracy.
 
-    Both are measured on the way, so every image was judged by the model as it then was. They stay
-    on the device until the end: reading a number back makes a GPU wait for the CPU.
+    Each image counts as the model judged it on the way. Raises `Diverged` at the end of the pass
+    when a step's loss was not finite.
     """
     model.train()
-    images_done, steps = len(dataset.train_labels), steps_per_epoch(recipe, dataset)
-    losses, hits = [], []  # one scalar a step: the sum over the batch
-    cut = batches(
+    count = len(dataset.train_labels)
+    steps = math.ceil(count / recipe.batch_size)
+    step = before = (epoch - 1) * steps
+    losses, hits = [], []  # of every step; on the device, as reading one makes a GPU wait
+    for images, labels in batches(
         dataset.train_images,
         dataset.train_labels,
         recipe.batch_size,
         generator=order,
         flip=recipe.flip,
-    )
-    for step, (images, labels) in enumerate(cut, start=(epoch - 1) * steps + 1):
-        learning_rate = recipe.max_learning_rate * piecewise_linear(step / (recipe.epochs * steps))
+    ):
+        step += 1
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate(recipe, step, steps)
 
         logits = model(dataset.normalise(images))
         loss = F.cross_entropy(logits, labels)
@@ -142,3 +150,20 @@ def train_epoch(
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
+
+        losses.append(loss.detach() * len(labels))
+        hits.append((logits.detach().argmax(dim=1) == labels).sum())
+        if bar.update(len(labels)):  # true when the bar was redrawn, twice a second
+            bar.set_postfix(
+                loss=f"{losses[-1].item() / len(labels):.3f}",
+                accuracy=f"{hits[-1].item() / len(labels):.1%}",
+                refresh=False,
+            )
+
+    losses = torch.stack(losses).tolist()
+    for done, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise diverged(
+                recipe, f"from step {before+done} (epoch {epoch}) on", learning_rate(recipe, before+done, steps)
+            )
+    return sum(losses) / count, torch.stack(hits).sum().item() / count

@@ -10,7 +10,6 @@ are read.
 
 import argparse
 import os
-import pickle
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -19,13 +18,15 @@ from typing import NamedTuple
 
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from mixerlib.models.checks import ACTIVATIONS
 
-VERSION = "1"  # of our own files' metadata; to be raised when an older mixerlib would misread them
+SUFFIXES = (".safetensors", ".pt", ".pth", ".tar")
+VERSION = "1"  # of our own files; to be raised when an older mixerlib would misread them
 OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; old files lack it
-LOWEST_GELU = -0.17  # the least value of GELU, rounded down
+LOWEST_GELU = -0.17  # GELU's minimum, rounded down
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -122,79 +123,77 @@ def our_names(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
-    """Fill a model of mixerlib with the weights in a file and return the name of the file's layout.
+    """Fill a model of mixerlib with the weights in a file, and return the name of the file's layout.
 
-    Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict or a dictionary that has
-    one under "state_dict"; DataParallel's `module.` before the names does not matter. Layouts:
+    Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict, or with a dictionary that
+    has one under "state_dict"; DataParallel's `module.` before every name is dropped. Layouts:
 
     - "locuslab": ConvMixer by its authors, an `nn.Sequential`;
     - "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
-    - "timm": ConvMixer and MLP-Mixer; as our names are the same, also a pickled file of ours;
-    - "aliborji": SplitMixer (and the ConvMixer beside it) by its authors, or as on their slides;
-    - "mixerlib": what `save_weights` writes, and any file with our names for SplitMixer.
+    - "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
+    - "aliborji": SplitMixer by its authors (and the ConvMixer in their code), or as on their slides;
+    - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 
-    Every tensor must be there, none may be left over and every shape must fit; only BatchNorm's
-    `num_batches_tracked` may be absent. Until all of that is known, nothing in the model changes.
+    Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
+    `num_batches_tracked` alone may be absent. Until all of it fits, nothing in the model changes.
     The model keeps its dtype and device.
 
-    Names and shapes do not tell everything: GELU from ReLU, or SplitMixer II from III and 3D with
-    equal segments. What the file says about it (the metadata of `save_weights`, or an `activation`
-    in a pickled `config`) is held against the model. Where it says nothing of the activation,
+    Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D from one another when
+    the segments are equal. What the file states (the metadata of `save_weights`, or `activation` in
+    a pickled `config`) is held against the model. Where the activation is not stated, the signs of
     BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
 
-    Raises `FileNotFoundError` when there is no such file, and `ValueError` for a file that is of
-    another kind, damaged or cut short, that would run code when unpickled, or that does not fit.
+    Raises `FileNotFoundError` for a path with no file, and `ValueError` for a file that has another
+    suffix or layout, is damaged or cut short, would run code when unpickled, or does not fit.
     """
     path = Path(path)
     tensors, stated = _read(path)
     layout = OURS if stated.get("layout") == OURS.name else recognise(tensors)
     if layout is None:
         raise ValueError(
-            f"`path`='{path}' has no layout that mixerlib knows "
+            f"`path`='{path}' has none of the layouts that mixerlib reads "
             f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
-            f"its first tensors are {', '.join(list(tensors)[:3]) or 'none'}"
+            f"its tensors are named {', '.join(list(tensors)[:3])} …"
         )
     names, wanted = our_names(tensors, layout), model.state_dict()
     faults = _faults(tensors, names, wanted, layout)
     if faults:
-        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(
-            f"`path`='{path}', {_kind(names.values())} in the layout {layout.name}, does not fit "
-            f"`model`, {_kind(wanted)}: " + "; ".join(faults[:3]) + more
+            f"`path`='{path}' ({_kind(names.values())}, layout {layout.name}) does not fit `model` "
+            f"({_kind(wanted)}) in {len(faults)} tensors: {'; '.join(faults[:4])}"
         )
     given = {names[name]: tensor for name, tensor in tensors.items()}
-    has = _description(model)
-    for key in stated.keys() & has.keys():
-        if stated[key] != has[key]:
+    traits = _traits(model)
+    for trait in sorted(traits.keys() & stated.keys()):
+        if stated[trait] != traits[trait]:
             raise ValueError(
-                f"`path`='{path}' holds weights for {key}={stated[key]!r}, and `model` has "
-                f"{key}={has[key]!r}: the tensors fit, but the outputs would be wrong"
+                f"`path`='{path}' states {trait}={stated[trait]!r}, and `model` has "
+                f"{trait}={traits[trait]!r}: the tensors fit, but the outputs would be wrong"
             )
     seen = None if "activation" in stated else activation_seen(given)
-    if seen and has["activation"] in ACTIVATIONS and seen != has["activation"]:
+    if seen not in (None, traits["activation"]):
         warnings.warn(
-            f"`path`='{path}' looks trained with {seen} (by the signs of BatchNorm's running "
-            f"means), and `model` has {has['activation']}: the tensors fit, but the outputs may "
-            f"be wrong. If so, create the model with activation={seen!r}",
+            f"`path`='{path}' looks trained with {seen}, by the signs of BatchNorm's running means, "
+            f"and `model` has {traits['activation']}: the tensors fit, but the outputs may be wrong",
             stacklevel=2,
         )
-    model.load_state_dict(given, strict=False)  # strict but for OPTIONAL, by the checks above
+    model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
     return layout.name
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write a model's parameters and buffers to a `.safetensors` file that `load_weights` reads.
 
-    The metadata record what the tensors cannot tell: class, activation, strategy, image size. The
-    file is complete or not there: it is written under another name in the same folder, then
+    The metadata hold what the tensors do not tell: class, activation, strategy, image size. The
+    file is whole or not there at all: it is written under another name in the same folder and then
     renamed. Raises `ValueError` for another suffix, `FileNotFoundError` for a missing folder.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"`path`='{path}' must end in .safetensors")
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    header = {"format": "pt", "layout": OURS.name, "layout_version": VERSION}
-    data = safetensors.torch.save(tensors, metadata=header | _description(model))
+    metadata = {"format": "pt", "layout": OURS.name} | _traits(model)
+    data = safetensors.torch.save(tensors, metadata)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(data)
@@ -206,11 +205,11 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 def activation_seen(tensors: dict[str, torch.Tensor]) -> str | None:
     """The activation that BatchNorm's running means show in a ConvMixer or SplitMixer, or None.
 
-    There each BatchNorm follows an activation. After a ReLU no mean is negative; after a GELU none
-    is below -0.17, its minimum, and in a trained network some are negative. None stands for
+    Every BatchNorm there follows an activation. After a ReLU no mean is negative; after a GELU none
+    is below its minimum, -0.17, and in a trained network some are negative. None stands for
     untrained (all zero), for neither of the two, and for a model without BatchNorm.
     """
-    means = [t.float() for name, t in tensors.items() if name.endswith("running_mean")]
+    means = [t.float() for name, t in tensors.items() if name.endswith(".running_mean")]
     if not any(mean.any() for mean in means):
         return None
     lowest = min(float(mean.min()) for mean in means)
@@ -218,7 +217,7 @@ def activation_seen(tensors: dict[str, torch.Tensor]) -> str | None:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors in a file, and what it states about the model. Nothing in the file is executed."""
+    """The tensors in a file, and what it states about their model. Runs nothing that is in it."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"`path`='{path}' must end in one of {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -229,47 +228,88 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 stated = file.metadata() or {}
         else:
-            tensors, stated = _unpickle(path)
+            # timm's trainer keeps its command line in a Namespace, a class that only holds values
+            with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+                warnings.filterwarnings("ignore", "Detected pickle protocol")
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            holder = checkpoint if isinstance(checkpoint, dict) else {}
+            tensors, config = holder.get("state_dict", holder), holder.get("config")
+            activation = config.get("activation") if isinstance(config, dict) else None
+            stated = {"activation": activation} if isinstance(activation, str) else {}
     except OSError:
         raise
-    except Exception as error:  # a damaged file makes torch raise nearly anything, KeyError included
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"would run code when unpickled ({found[1]})" if found else "is damaged or cut short"
-        # no chained error: torch's text tells how to unpickle the file regardless
-        raise ValueError(f"`path`='{path}' {why}; it was not loaded") from None
+    except Exception as error:  # of a damaged file torch raises nearly anything, even KeyError
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"would run code when unpickled ({code[1]})" if code else "is damaged or cut short"
+        # not chained: torch's own text tells how to unpickle the file all the same
+        raise ValueError(f"`path`='{path}' {why}; nothing was loaded") from None
+    if not (isinstance(tensors, dict) and tensors and all(map(_is_entry, tensors.items()))):
+        raise ValueError(f"`path`='{path}' holds no state dict, that is names with dense tensors")
     for prefix in ("module.", "_orig_mod."):  # of DataParallel and of torch.compile
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors, stated
 
 
-def _unpickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    # timm's trainer keeps its command line in each checkpoint: a Namespace, which only holds values
-    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-        warnings.filterwarnings("ignore", "Detected pickle protocol")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    
+def _faults(
+    tensors: dict[str, torch.Tensor],
+    names: dict[str, str | None],
+    wanted: dict[str, torch.Tensor],
+    layout: Layout,
+) -> list[str]:
+    """What is missing, left over, or of another shape or kind, each tensor in both namings."""
+    expected = layout.parts(len(_blocks(wanted)))
+
+    def both(ours: str | None, theirs: str | None) -> str:
+        same = ours == theirs or ours is None or theirs is None
+        return f"`{ours or theirs}`" if same else f"`{ours}` (`{theirs}` in {layout.name})"
+
+    def form(tensor: torch.Tensor) -> str:
+        return f"{tuple(tensor.shape)}" + (
+            "" if tensor.is_floating_point() else f" of {tensor.dtype}"
+        )
+
+    there = set(names.values())
+    faults = [
+        f"{both(name, translate(name, expected))} is missing, wanted {form(want)}"
+        for name, want in wanted.items()
+        if name not in there and not name.endswith(OPTIONAL)
+    ]
+    for theirs, tensor in tensors.items():
+        ours = names[theirs]
+        if ours not in wanted:
+            faults.append(f"{both(ours, theirs)} {form(tensor)} is left over, wanted none")
+        elif form(tensor) != form(wanted[ours]):
+            faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted {form(wanted[ours])}")
+    return faults
 
 
-def _description(model: nn.Module) -> dict[str, str]:
-    """What a model's tensors do not tell: class, activation, and plain attributes like strategy."""
+def _is_entry(item: tuple[object, object]) -> bool:
+    name, tensor = item
+    plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+    return isinstance(name, str) and plain and tensor.device.type == "cpu"  # else "meta": no data
+
+
+def _traits(model: nn.Module) -> dict[str, str]:
+    """What a model's tensors do not tell: class, activation, and plain attributes (strategy, …)."""
     acts = {name for name, act in ACTIVATIONS.items() for m in model.modules() if type(m) is act}
     plain = {
         name: str(value)
         for name, value in vars(model).items()
         if isinstance(value, str | int | tuple) and name != "training" and name[0] != "_"
     }
-    return plain | {
-        "layout_version": VERSION,
-        "architecture": type(model).__name__,
-        "activation": " ".join(sorted(acts)),
-    }
+    fixed = {"layout_version": VERSION, "architecture": type(model).__name__}
+    return plain | fixed | {"activation": " and ".join(sorted(acts))}
+
+
+def _blocks(names: Iterable[str | None]) -> set[str]:
+    return {name.split(".")[1] for name in names if name and name.startswith("blocks.")}
 
 
 def _kind(names: Iterable[str | None]) -> str:
     """An architecture and its depth in words, by our names of its tensors."""
-    known = [name for name in names if name]
+    names = list(names)
     signs = {"spatial": "SplitMixer", "fn": "ConvMixer", "mlp_tokens": "MLP-Mixer"}
-    found = [signs[piece] for name in known for piece in name.split(".") if piece in signs]
-    blocks = {name.split(".")[1] for name in known if name.startswith("blocks.")}
-    return f"{found[0] if found else 'a model'} of {len(blocks)} blocks"
+    pieces = {piece for name in names if name for piece in name.split(".")}
+    found = next((kind for sign, kind in signs.items() if sign in pieces), "a model")
+    return f"{found} of {len(_blocks(names))} blocks"

@@ -41,7 +41,7 @@ from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measurement import Measured, measure
 from mixerlib.costs.savings import asymptotic_saving, paper_saving, saving
-from mixerlib.costs.symbols import DEFINITIONS, SYMBOLS, in_full, latex
+from mixerlib.costs.symbols import DEFINITIONS, SYMBOLS, definitions, in_full, latex
 from mixerlib.costs.values import FAMILIES, OPTIONS, evaluate
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Formulas",
     "Measured",
     "asymptotic_saving",
+    "definitions",
     "evaluate",
     "flops",
     "formulas",

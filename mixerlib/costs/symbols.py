@@ -59,6 +59,17 @@ def in_full(expression: sympy.Expr) -> sympy.Expr:
     return expression
 
 
+def definitions(expression: sympy.Basic) -> dict[sympy.Symbol, sympy.Expr]:
+    """What the derived symbols of an expression (m, c, r, e, S) are made of, in reading order."""
+    found: dict[sympy.Symbol, sympy.Expr] = {}
+    symbols = set(expression.free_symbols)
+    for symbol, definition in reversed(DEFINITIONS.items()):  # r needs c, so c is looked at after it
+        if symbol in symbols:
+            found[symbol] = definition
+            symbols |= definition.free_symbols
+    return dict(reversed(found.items()))
+
+
 _PLACES = sympy.Symbol("zzz_places", positive=True)  # named so that it is printed last in a product
 _NAMES = {_PLACES: r"\frac{HW}{p^{2}}", C_in: r"C_{\mathrm{in}}", gelu: r"[\mathrm{GELU}]"}
 

@@ -99,7 +99,7 @@ def symbol_values(
     values = {symbol: Fraction(value) for symbol, value in values.items()}
     for symbol, definition in sym.DEFINITIONS.items():
         if definition.free_symbols <= values.keys():
-            values[symbol] = Fraction(_number(definition, values))
+            values[symbol] = Fraction(number(definition, values))
     _check_sizes(family, values)
     return values
 
@@ -133,20 +133,18 @@ def evaluate(
     `options`, or else 32. Raises `ValueError` for an unknown family or option, for a missing one,
     and for sizes that no model of the family could have.
     """
-    values = symbol_values(family, options, image_size)
-    for symbol in sorted(expression.free_symbols - values.keys(), key=str):
-        if symbol not in sym.SYMBOLS:
-            raise ValueError(f"`expression` has the symbol {symbol}, which is none of `SYMBOLS`")
-        needed = {sym.SYMBOLS[part][0] for part in sym.in_full(symbol).free_symbols}
-        missing = " and ".join(f"`{option}`" for option in sorted(needed - options.keys()))
-        raise ValueError(f"{missing} must be in `options`: the symbol {symbol} needs it")
-    return _number(expression, values)
+    return number(expression, symbol_values(family, options, image_size))
 
 
-def _number(
-    expression: sympy.Expr, values: Mapping[sympy.Symbol, Fraction]
-) -> int | Fraction:
+def number(expression: sympy.Expr, values: Mapping[sympy.Symbol, Fraction]) -> int | Fraction:
+    """The exact value of an expression, given its symbols' values; `ValueError` if one is missing."""
     arguments, function = _compiled(expression)
+    for symbol in arguments:
+        if symbol not in values:
+            absent = sym.in_full(symbol).free_symbols - values.keys()
+            options = sorted({f"`{sym.SYMBOLS[x][0]}`" for x in absent if x in sym.SYMBOLS})
+            needed = " and ".join(options) or "a symbol of the notation page"
+            raise ValueError(f"`options` must hold {needed}: the formula has the symbol {symbol}")
     exact = Fraction(function(*(values[symbol] for symbol in arguments)))
     return exact.numerator if exact.denominator == 1 else exact
 
