@@ -104,7 +104,7 @@ class Shown:
         self.figure, self.caption, self.alt = figure, caption, alt
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        described = self.alt or re.sub(r"<[^>]+>", "", self.caption)
+        described = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
         return {
             "text/html": (
                 f'<figure class="mixer-figure">{svg(self.figure, described)}'
