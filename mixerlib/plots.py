@@ -267,6 +267,27 @@ def channel_blocks(
     return axes
 
 
+def block_strips(
+    family: str, channels: int, mixed: Sequence[Sequence[tuple[int, int]]]
+) -> list[list[Strip]]:
+    """What `channel_blocks` draws for a family, from the segments (start, width) of each block.
+
+    Segments with weights of their own alternate in opacity. What happens one after the other lies
+    in strips one below the other: V's two mixings, and the shuffle of the 3-D form.
+    """
+    if family == "splitmixer_v":
+        return [[[(*first, 1.0)], [(*second, 0.6)]] for first, second in mixed]
+    if family == "splitmixer_iv":
+        return [[[(*pair, (1.0, 0.6)[i % 2]) for i, pair in enumerate(block)]] for block in mixed]
+    gap = 0.02 * channels if family in ("splitmixer_iii", "splitmixer_3d") else 0
+    drawn = [[[(a + gap / 2, width - gap, 1.0) for a, width in block]] for block in mixed]
+    if family == "splitmixer_3d":
+        fine = channels / 24
+        dealt = [(2 * fine * i, fine, 0.45) for i in range(12)]
+        drawn = [[*strips, dealt] for strips in drawn]
+    return drawn
+
+
 def strategies(
     channels: int, drawings: dict[str, tuple[str, Sequence[Sequence[Strip]], str]]
 ) -> Figure:

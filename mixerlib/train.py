@@ -65,7 +65,11 @@ def train(
     start = time.perf_counter()
     images = recipe.epochs * len(dataset.train_labels)
     with tqdm(
-        total=images, unit=" images", unit_scale=True, mininterval=0.5, disable=None if progress else True
+        total=images,
+        unit=" images",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=None if progress else True,
     ) as bar:
         for epoch in range(1, recipe.epochs + 1):
             bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
@@ -78,10 +82,14 @@ def train(
                 test = evaluate(
                     model, dataset.test_images, dataset.test_labels, normalise=dataset.normalise
                 )
+                if not math.isfinite(test.loss):
+                    raise diverged(
+                        recipe, f"on the test set after epoch {epoch}", epoch / recipe.epochs
+                    )
             curve.append(
                 Epoch(
                     epoch=epoch,
-                    learning_rate=recipe.max_learning_rate * piecewise_linear(epoch / recipe.epochs),
+                    learning_rate=learning_rate(recipe, epoch / recipe.epochs),
                     train_loss=loss,
                     train_accuracy=accuracy,
                     test_loss=test.loss if test else None,
@@ -90,8 +98,6 @@ def train(
                 )
             )
     total_seconds = time.perf_counter() - start
-    if not math.isfinite(test.loss):
-        raise diverged(recipe, "on the test set after the last step", curve[-1].learning_rate)
 
     settings = asdict(recipe)
     training_seconds = sum(row.training_seconds for row in curve)
@@ -130,18 +136,19 @@ def train_epoch(
     model.train()
     count = len(dataset.train_labels)
     steps = math.ceil(count / recipe.batch_size)
-    step = before = (epoch - 1) * steps
+    first = (epoch - 1) * steps + 1  # this epoch's first step of the run's recipe.epochs * steps
+    progress = [step / (recipe.epochs * steps) for step in range(first, first + steps)]
     losses, hits = [], []  # of every step; on the device, as reading one makes a GPU wait
-    for images, labels in batches(
+    epoch_batches = batches(
         dataset.train_images,
         dataset.train_labels,
         recipe.batch_size,
         generator=order,
         flip=recipe.flip,
-    ):
-        step += 1
+    )
+    for share_done, (images, labels) in zip(progress, epoch_batches, strict=True):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step, steps)
+            group["lr"] = learning_rate(recipe, share_done)
 
         logits = model(dataset.normalise(images))
         loss = F.cross_entropy(logits, labels)
@@ -161,9 +168,66 @@ def train_epoch(
             )
 
     losses = torch.stack(losses).tolist()
-    for done, loss in enumerate(losses, start=1):
+    for step, (loss, share_done) in enumerate(zip(losses, progress, strict=True), start=first):
         if not math.isfinite(loss):
-            raise diverged(
-                recipe, f"from step {before+done} (epoch {epoch}) on", learning_rate(recipe, before+done, steps)
-            )
+            raise diverged(recipe, f"at step {step}, in epoch {epoch}", share_done)
     return sum(losses) / count, torch.stack(hits).sum().item() / count
+
+
+def piecewise_linear(progress: float) -> float:
+    """The schedule: share of the run that is done, 0..1 → share of the largest learning rate.
+
+    It rises from 0 to 1 over the first 40 % of the run, falls to 1/20 at 80 %, and to 0 at the end.
+    """
+    if not 0 <= progress <= 1:
+        raise ValueError(f"`progress`={progress!r} must lie between 0 and 1")
+    return float(np.interp(progress, *zip(*KNOTS, strict=True)))
+
+
+def learning_rate(recipe: Recipe, progress: float) -> float:
+    """The learning rate when this share of the run's steps is done; 0 at the very last of them."""
+    return recipe.max_learning_rate * piecewise_linear(progress)
+
+
+def model_for(recipe: Recipe, dataset: Dataset) -> nn.Module:
+    """The recipe's model, fresh, with the channels, classes and image size of the data set."""
+    options = {
+        "in_channels": dataset.in_channels,
+        "num_classes": dataset.num_classes,
+        "image_size": dataset.image_size,
+    }
+    for option in options.keys() & recipe.model_options:
+        raise ValueError(
+            f"`{option}`={recipe.model_options[option]!r} is not for a recipe to set: "
+            f"the data set {dataset.name!r} decides it"
+        )
+    known = model_entry(recipe.model).defaults  # only MLP-Mixer asks for the image's size
+    options = {option: value for option, value in options.items() if option in known}
+    return create_model(recipe.model, **options, **recipe.model_options)
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """A device by torch's name ("cpu", "cuda", "cuda:1", "mps"); None: the GPU if there is one.
+
+    Raises `ValueError` for a name that torch does not know, or a device that is not here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"`device`={name!r} must be cpu, cuda, cuda:1, mps or the like") from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.mps.device_count()}
+    here = counts.get(device.type, 0)
+    if (device.index or 0) >= here:
+        raise ValueError(
+            f"`device`={name!r} is not here: torch {torch.__version__} sees {here} of it"
+        )
+    return device
+
+
+def diverged(recipe: Recipe, where: str, progress: float) -> Diverged:
+    """The error for a loss that is no longer finite."""
+    return Diverged(
+        f"the loss is not finite {where}, at learning rate {learning_rate(recipe, progress):.3g}; "
+        f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), a smaller clip_norm "
+        f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
+    )

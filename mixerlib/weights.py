@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import safetensors.torch
 import torch
@@ -123,7 +123,7 @@ def our_names(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
-    """Fill a model of mixerlib with the weights in a file, and return the name of the file's layout.
+    """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
 
     Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict, or with a dictionary that
     has one under "state_dict"; DataParallel's `module.` before every name is dropped. Layouts:
@@ -131,7 +131,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
     - "locuslab": ConvMixer by its authors, an `nn.Sequential`;
     - "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
     - "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
-    - "aliborji": SplitMixer by its authors (and the ConvMixer in their code), or as on their slides;
+    - "aliborji": SplitMixer by its authors, or as listed on their slides, or as their ConvMixer;
     - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
@@ -155,17 +155,18 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
             f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
             f"its tensors are named {', '.join(list(tensors)[:3])} …"
         )
-    names, wanted = our_names(tensors, layout), model.state_dict()
-    faults = _faults(tensors, names, wanted, layout)
+    names = our_names(tensors, layout)
+    faults = _faults(tensors, names, model, layout)
     if faults:
+        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
         raise ValueError(
-            f"`path`='{path}' ({_kind(names.values())}, layout {layout.name}) does not fit `model` "
-            f"({_kind(wanted)}) in {len(faults)} tensors: {'; '.join(faults[:4])}"
+            f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
+            f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
         )
     given = {names[name]: tensor for name, tensor in tensors.items()}
     traits = _traits(model)
-    for trait in sorted(traits.keys() & stated.keys()):
-        if stated[trait] != traits[trait]:
+    for trait in traits if layout is OURS else ("activation",):
+        if stated.get(trait, traits[trait]) != traits[trait]:
             raise ValueError(
                 f"`path`='{path}' states {trait}={stated[trait]!r}, and `model` has "
                 f"{trait}={traits[trait]!r}: the tensors fit, but the outputs would be wrong"
@@ -173,8 +174,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
     seen = None if "activation" in stated else activation_seen(given)
     if seen not in (None, traits["activation"]):
         warnings.warn(
-            f"`path`='{path}' looks trained with {seen}, by the signs of BatchNorm's running means, "
-            f"and `model` has {traits['activation']}: the tensors fit, but the outputs may be wrong",
+            f"`path`='{path}' looks trained with {seen}, by the signs of BatchNorm's running "
+            f"means, and `model` has {traits['activation']}: the outputs may be wrong",
             stacklevel=2,
         )
     model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
@@ -220,74 +221,79 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors in a file, and what it states about their model. Runs nothing that is in it."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"`path`='{path}' must end in one of {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"`path`='{path}': there is no such file")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                stated = file.metadata() or {}
-        else:
-            # timm's trainer keeps its command line in a Namespace, a class that only holds values
-            with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-                warnings.filterwarnings("ignore", "Detected pickle protocol")
-                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            holder = checkpoint if isinstance(checkpoint, dict) else {}
-            tensors, config = holder.get("state_dict", holder), holder.get("config")
-            activation = config.get("activation") if isinstance(config, dict) else None
-            stated = {"activation": activation} if isinstance(activation, str) else {}
-    except OSError:
-        raise
-    except Exception as error:  # of a damaged file torch raises nearly anything, even KeyError
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"would run code when unpickled ({code[1]})" if code else "is damaged or cut short"
-        # not chained: torch's own text tells how to unpickle the file all the same
-        raise ValueError(f"`path`='{path}' {why}; nothing was loaded") from None
+    with path.open("rb") as file:  # raises the plain OSError of a missing or forbidden file
+        try:
+            tensors, stated = _unpickle(file) if path.suffix != SUFFIXES[0] else _safetensors(path)
+        except Exception as error:  # of a damaged file torch raises nearly anything, even KeyError
+            code = re.search(r"GLOBAL (\S+)", str(error))
+            why = (
+                f"would run code when unpickled ({code[1]})"
+                if code
+                else "is damaged, cut short or no checkpoint"
+            )
+            # not chained: torch's own text tells how to unpickle the file all the same
+            raise ValueError(f"`path`='{path}' {why}; nothing was loaded") from None
     if not (isinstance(tensors, dict) and tensors and all(map(_is_entry, tensors.items()))):
-        raise ValueError(f"`path`='{path}' holds no state dict, that is names with dense tensors")
+        raise ValueError(f"`path`='{path}' must hold a state dict: names, each with a dense tensor")
     for prefix in ("module.", "_orig_mod."):  # of DataParallel and of torch.compile
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors, stated
 
 
+def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _unpickle(file: BinaryIO) -> tuple[object, dict[str, str]]:
+    # timm's trainer keeps its command line in a Namespace, a class that only holds values
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    content = checkpoint if isinstance(checkpoint, dict) else {}
+    config = content.get("config")
+    activation = config.get("activation") if isinstance(config, dict) else None
+    stated = {"activation": activation.lower()} if isinstance(activation, str) else {}
+    return content.get("state_dict", content), stated
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    name, tensor = item
+    dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+    return dense and tensor.device.type == "cpu" and isinstance(name, str)  # "meta" has no numbers
+
+
 def _faults(
     tensors: dict[str, torch.Tensor],
     names: dict[str, str | None],
-    wanted: dict[str, torch.Tensor],
+    model: nn.Module,
     layout: Layout,
 ) -> list[str]:
-    """What is missing, left over, or of another shape or kind, each tensor in both namings."""
-    expected = layout.parts(len(_blocks(wanted)))
+    """Each tensor that is missing, left over, or of another shape or kind, in both namings."""
 
     def both(ours: str | None, theirs: str | None) -> str:
-        same = ours == theirs or ours is None or theirs is None
-        return f"`{ours or theirs}`" if same else f"`{ours}` (`{theirs}` in {layout.name})"
+        if ours == theirs or ours is None or theirs is None:
+            return f"`{ours or theirs}`"
+        return f"`{ours}` (`{theirs}` in {layout.name})"
 
     def form(tensor: torch.Tensor) -> str:
-        return f"{tuple(tensor.shape)}" + (
-            "" if tensor.is_floating_point() else f" of {tensor.dtype}"
-        )
+        kind = "" if tensor.is_floating_point() else f" of {tensor.dtype}"
+        return f"{tuple(tensor.shape)}{kind}"
 
-    there = set(names.values())
+    wanted, parts, there = model.state_dict(), layout.parts(len(model.blocks)), set(names.values())
     faults = [
-        f"{both(name, translate(name, expected))} is missing, wanted {form(want)}"
-        for name, want in wanted.items()
+        f"{both(name, translate(name, parts))} is missing, wanted {form(tensor)}"
+        for name, tensor in wanted.items()
         if name not in there and not name.endswith(OPTIONAL)
     ]
     for theirs, tensor in tensors.items():
         ours = names[theirs]
         if ours not in wanted:
-            faults.append(f"{both(ours, theirs)} {form(tensor)} is left over, wanted none")
+            faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted none")
         elif form(tensor) != form(wanted[ours]):
             faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted {form(wanted[ours])}")
     return faults
-
-
-def _is_entry(item: tuple[object, object]) -> bool:
-    name, tensor = item
-    plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
-    return isinstance(name, str) and plain and tensor.device.type == "cpu"  # else "meta": no data
 
 
 def _traits(model: nn.Module) -> dict[str, str]:
@@ -300,16 +306,3 @@ def _traits(model: nn.Module) -> dict[str, str]:
     }
     fixed = {"layout_version": VERSION, "architecture": type(model).__name__}
     return plain | fixed | {"activation": " and ".join(sorted(acts))}
-
-
-def _blocks(names: Iterable[str | None]) -> set[str]:
-    return {name.split(".")[1] for name in names if name and name.startswith("blocks.")}
-
-
-def _kind(names: Iterable[str | None]) -> str:
-    """An architecture and its depth in words, by our names of its tensors."""
-    names = list(names)
-    signs = {"spatial": "SplitMixer", "fn": "ConvMixer", "mlp_tokens": "MLP-Mixer"}
-    pieces = {piece for name in names if name for piece in name.split(".")}
-    found = next((kind for sign, kind in signs.items() if sign in pieces), "a model")
-    return f"{found} of {len(_blocks(names))} blocks"

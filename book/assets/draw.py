@@ -38,32 +38,13 @@ def mark(size: int, rows: int) -> str:
     )
 
 
-def blocks(name: str, channels: int, depth: int = 4) -> list[list[plots.Strip]]:
-    """What the first blocks of a model mix, read off the model's own modules where they say it."""
-    if name == "convmixer":
-        return [[[(0, channels, 1.0)]]] * depth
-    model = create_model(name, dim=channels, depth=depth)
-    drawn = []
-    for block in model.blocks:
-        mixing = block.mixing
-        if name in ("splitmixer_i", "splitmixer_ii"):
-            drawn.append([[(mixing.start, mixing.stop - mixing.start, 1.0)]])
-        elif name == "splitmixer_v":
-            m = mixing.width
-            drawn.append([[(0, m, 1.0)], [(channels - m, m, 0.6)]])
-        elif name == "splitmixer_iv":
-            starts = [sum(mixing.widths[:i]) for i in range(len(mixing.widths))]
-            pairs = zip(starts, mixing.widths, strict=True)
-            drawn.append([[(a, w, 1.0 if i % 2 == 0 else 0.6) for i, (a, w) in enumerate(pairs)]])
-        else:
-            gap = channels * 0.02
-            c = mixing.width
-            drawn.append([[(a + gap / 2, c - gap, 1.0) for a in range(0, channels, c)]])
-    if name == "splitmixer_3d":  # between two blocks the segments' channels are dealt out in turn
-        fine = channels / 24
-        dealt = [(i * 2 * fine, fine, 0.45) for i in range(12)]
-        drawn = [[strip[0], dealt] for strip in drawn]
-    return drawn
+def mixed(name: str) -> list[list[tuple[int, int]]]:
+    """The segments that the first four blocks of a model mix, asked of the model itself."""
+    model = create_model(name, depth=4)
+    width = model.head.in_features
+    return [
+        block.mixing.mixed if hasattr(block, "mixing") else [(0, width)] for block in model.blocks
+    ]
 
 
 TITLES = {
@@ -83,7 +64,8 @@ def cover() -> plots.Figure:
     for name, title in TITLES.items():
         model = create_model(name)
         parameters = sum(p.numel() for p in model.parameters())
-        drawings[name] = (title, blocks(name, model.head.in_features), f"{parameters / 1000:.0f} k")
+        strips = plots.block_strips(name, model.head.in_features, mixed(name))
+        drawings[name] = (title, strips, f"{parameters / 1000:.0f} k")
     return plots.strategies(256, drawings)
 
 

@@ -1,5 +1,5 @@
-"""What a mixer costs: closed forms in sympy, the same quantities measured on the running module, and
-the conventions in which people quote them. Derived in chapters 04 to 11.
+"""What a mixer costs: closed forms in sympy, the same quantities measured on the running module,
+and the conventions in which people quote them. Derived in chapters 04 to 11.
 
     forms = formulas("splitmixer_i")              # sympy, split by part
     forms.params["channel mixing"]                # d*(m**2 + m)
@@ -24,14 +24,15 @@ normalisation.
   slice keeps its whole tensor alive); parameters and buffers are left out. The image itself, the
   statistics of the norms and strategy IV's joined copy of its weights are kept too, so they count.
 - `moved`: elements of activations read or written by one inference (eval mode, no autograd), run
-  operation by operation. Each operation reads its inputs once and writes its results once; views
-  are free; weights are left out; a convolution or LayerNorm first copies an input that is not
-  contiguous, as PyTorch's kernels do. It is taken per image from a batch, since one image alone
-  makes every slice of channels contiguous. `moved_fused` is the ideal: one kernel for each
-  convolution or matrix product, with everything elementwise fused into it (BatchNorm, which is a
-  scale and a shift in inference, too), and one for each LayerNorm and for the mean; a kernel reads
-  each map it needs once. Divided by h·H/p·W/p and by d these are a block's passes over the
-  activation, `passes_eager` and `passes_fused`.
+  operation by operation. Each operation reads its inputs once and writes its result once. Views
+  are free; weights, and the statistics of a norm, are left out. A convolution or LayerNorm first
+  copies an input that is not contiguous, as PyTorch's kernels do. Counted is one image's share of
+  a batch, since alone in it an image makes every slice of channels contiguous.
+- `moved_fused`: the same, ideally fused: one kernel for each convolution or matrix product, with
+  everything elementwise in it (BatchNorm too, in inference a scale and a shift), one for each
+  LayerNorm and one for the mean. A kernel reads each map that it needs once.
+- `passes_eager`, `passes_fused`: what one block moves in these two ways, divided by the size of
+  its activation map, hT.
 
 **Conventions.** `macs`, `flops` (twice that) and `thop` (the convention of SplitMixer's tables) are
 functions of one count, and take formulas and measurements alike.
@@ -40,7 +41,7 @@ functions of one count, and take formulas and measurements alike.
 from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measurement import Measured, measure
-from mixerlib.costs.savings import asymptotic_saving, paper_saving, saving
+from mixerlib.costs.savings import paper_saving, saving, wide_saving
 from mixerlib.costs.symbols import DEFINITIONS, SYMBOLS, definitions, in_full, latex
 from mixerlib.costs.values import FAMILIES, OPTIONS, evaluate
 
@@ -54,7 +55,6 @@ __all__ = [
     "Counts",
     "Formulas",
     "Measured",
-    "asymptotic_saving",
     "definitions",
     "evaluate",
     "flops",
@@ -66,4 +66,5 @@ __all__ = [
     "paper_saving",
     "saving",
     "thop",
+    "wide_saving",
 ]

@@ -6,7 +6,7 @@ show. Chapters 02 to 10 derive them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import sympy
@@ -14,12 +14,11 @@ from sympy import And, Eq, Expr, Max, Ne, floor
 
 from mixerlib.costs.counts import QUANTITIES, Counts
 from mixerlib.costs.symbols import (
-    C,
-    C_in,
     D_C,
     D_S,
+    C_in,
     H,
-    S,
+    T,
     W,
     c,
     d,
@@ -35,6 +34,8 @@ from mixerlib.costs.symbols import (
     s,
 )
 from mixerlib.costs.values import check_family, number, symbol_values
+
+ZERO = sympy.S.Zero
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Formulas(Counts[Expr]):
         return Counts(**{quantity: numbers(quantity) for quantity in QUANTITIES})
 
 
-@lru_cache(maxsize=None)
+@cache
 def formulas(family: str) -> Formulas:
     """The closed forms of a family: "convmixer", "splitmixer_i" … "splitmixer_v", "splitmixer_3d"
     or "mlp_mixer". Raises `ValueError` for any other name."""
@@ -72,8 +73,6 @@ def formulas(family: str) -> Formulas:
 
 # --- ConvMixer and SplitMixer ---------------------------------------------------------------------
 
-N = H * W / p**2  # places of a map: one for each patch
-PADDED_ROWS, PADDED_COLUMNS = H / p + e, W / p + e  # an even kernel's input is padded by one
 TURNS = floor(d / s)  # II: how often the turn comes to the last segment; the others share the rest
 BLOCK_WIDTHS = (d - TURNS) * c + TURNS * r  # II: the widths that the d blocks mix, summed
 
@@ -89,8 +88,8 @@ class _Mixing:
     macs: Expr
     moved: Expr = 2 * d * h  # read once, written once
     moved_fused: Expr = 2 * d * h
-    kept: Expr = sympy.S.Zero  # beside the input, which every mixing keeps
-    joined_weights: Expr = sympy.S.Zero  # kept too, whatever the size of the image
+    kept: Expr = ZERO  # beside the input, which every mixing keeps
+    joined_weights: Expr = ZERO  # kept too, whatever the size of the image
 
 
 MIXINGS: dict[str, _Mixing] = {
@@ -137,41 +136,28 @@ MIXINGS: dict[str, _Mixing] = {
 
 def _convolutional(family: str) -> Formulas:
     mixing = MIXINGS[family]
-    map_size = h * N
+    map_size = h * T
     if family == "convmixer":  # one k×k kernel a channel
-        kernels, inputs = [k**2], [h * PADDED_ROWS * PADDED_COLUMNS]
+        convolutions, taps = 1, k**2
+        padding = h * (H / p + W / p + 1)
     else:  # 1×k, then k×1
-        kernels, inputs = [k, k], [h * H / p * PADDED_COLUMNS, h * PADDED_ROWS * W / p]
-    convolutions = len(kernels)
+        convolutions, taps = 2, k
+        padding = h * (H + W) / p
     norms = (convolutions + 1) * d + 1  # one after each convolution, the stem's too
 
-    spatial_moved = sum(
-        x + map_size + e * (map_size + x) + 2 * map_size for x in inputs
-    )  # convolution, padding, activation function
-    moved = {
-        "stem": C_in * H * W + map_size + 2 * map_size,
-        "spatial mixing": d * (spatial_moved + 3 * map_size),  # the residual sum reads two maps
-        "channel mixing": mixing.moved * N + 2 * d * map_size,
-        "normalisation": norms * 2 * map_size,
-        "head": (map_size + h) + (h + n),
-    }
-    moved_fused = {
-        "stem": C_in * H * W + map_size,
-        # the last kernel adds the residual, and after a 1×k kernel has to read it for that
-        "spatial mixing": d * (3 * convolutions - 1) * map_size,
-        "channel mixing": mixing.moved_fused * N,
-        "normalisation": sympy.S.Zero,
-        "head": (map_size + h) + (h + n),
-    }
-    in_block = (
-        moved["spatial mixing"] + moved["channel mixing"] + d * (convolutions + 1) * 2 * map_size
-    )
-    fused_in_block = moved_fused["spatial mixing"] + moved_fused["channel mixing"]
+    # A block's convolutions and their activation functions read and write a map each, its residual
+    # sum reads two and writes one. An even kernel's input is first copied into a padded one; what
+    # that adds to the map (`padding`, over all convolutions) is written once and read once.
+    spatial_moved = (4 * convolutions + 3 + 2 * convolutions * e) * map_size + 2 * e * padding
+    # Fused, a convolution reads a map and writes one. The k×1 convolution, which adds the residual,
+    # reads that too; a k×k convolution has it at hand.
+    spatial_fused = (2 if family == "convmixer" else 5) * map_size
+    head_moved = (map_size + h) + (h + n)  # the mean, and the linear layer
     return Formulas(
         family=family,
         params={
             "stem": h * (C_in * p**2 + 1),
-            "spatial mixing": d * h * (sum(kernels) + convolutions),
+            "spatial mixing": d * h * convolutions * (taps + 1),
             "channel mixing": mixing.params,
             "normalisation": 2 * h * norms,
             "head": h * n + n,
@@ -179,26 +165,41 @@ def _convolutional(family: str) -> Formulas:
         buffers=_only("normalisation", 2 * h * norms),
         macs={
             "stem": C_in * h * H * W,
-            "spatial mixing": d * h * sum(kernels) * N,
-            "channel mixing": mixing.macs * N,
-            "normalisation": sympy.S.Zero,
+            "spatial mixing": d * h * convolutions * taps * T,
+            "channel mixing": mixing.macs * T,
+            "normalisation": ZERO,
             "head": h * n,
         },
         normalised=_only("normalisation", norms * map_size),
         pooling=_only("head", map_size + h),
-        # A convolution keeps its input. An activation function keeps one map: GELU its input, ReLU
-        # its output. A norm keeps its input, unless that is ReLU's output, and two statistics.
+        # A convolution keeps its input, padded. An activation function keeps one map: GELU its
+        # input, ReLU its output. A norm keeps its input, unless that is ReLU's output, which is
+        # kept already, and two statistics a channel.
         activations={
             "stem": C_in * H * W + map_size,
-            "spatial mixing": d * (sum(inputs) + convolutions * map_size),
-            "channel mixing": 2 * d * map_size + mixing.kept * N + mixing.joined_weights,
+            "spatial mixing": d * (2 * convolutions * map_size + e * padding),
+            "channel mixing": 2 * d * map_size + mixing.kept * T + mixing.joined_weights,
             "normalisation": norms * (gelu * map_size + 2 * h),
             "head": h,
         },
-        moved=moved,
-        moved_fused=moved_fused,
-        passes_eager=sympy.expand(in_block / (d * map_size)),
-        passes_fused=sympy.expand(fused_in_block / (d * map_size)),
+        moved={
+            "stem": C_in * H * W + 3 * map_size,
+            "spatial mixing": d * spatial_moved,
+            "channel mixing": (mixing.moved + 2 * d * h) * T,
+            "normalisation": 2 * norms * map_size,
+            "head": head_moved,
+        },
+        moved_fused={
+            "stem": C_in * H * W + map_size,
+            "spatial mixing": d * spatial_fused,
+            "channel mixing": mixing.moved_fused * T,
+            "normalisation": ZERO,
+            "head": head_moved,
+        },
+        passes_eager=sympy.expand(spatial_moved / map_size)
+        + (mixing.moved / (d * h) + 2)
+        + 2 * (convolutions + 1),
+        passes_fused=spatial_fused / map_size + mixing.moved_fused / (d * h),
     )
 
 
@@ -206,77 +207,70 @@ def _convolutional(family: str) -> Formulas:
 
 
 def _mlp_mixer() -> Formulas:
-    map_size, tokens_hidden, channels_hidden = C * S, C * D_S, S * D_C
+    map_size, tokens_hidden, channels_hidden = h * T, h * D_S, D_C * T
     norms = 2 * d + 1
-    # The table of tokens lies transposed in memory. LayerNorm copies it, the token MLP copies the
-    # norm's output, and a transposed input makes its first layer add the bias apart.
-    transposed = iverson(And(S > 1, C > 1))
-    token_moved = (
-        transposed * 2 * map_size
-        + (map_size + tokens_hidden)
-        + transposed * 2 * tokens_hidden
-        + 2 * tokens_hidden
-        + (tokens_hidden + map_size)
-    )
-    channel_moved = (
-        (map_size + channels_hidden) + 2 * channels_hidden + (channels_hidden + map_size)
-    )
-    moved = {
-        "stem": C_in * H * W + map_size,
-        "token mixing": d * (token_moved + 3 * map_size),
-        "channel mixing": d * (channel_moved + 3 * map_size),
-        "normalisation": norms * (2 * map_size + 2 * S + transposed * 2 * map_size),
-        "head": (map_size + C) + (C + n),
-    }
-    moved_fused = {
-        "stem": C_in * H * W + map_size,
-        "token mixing": d * (3 * map_size + 2 * tokens_hidden),
-        "channel mixing": d * (3 * map_size + 2 * channels_hidden),
-        "normalisation": norms * 2 * map_size,
-        "head": (map_size + C) + (C + n),
-    }
-
-    def passes(elements: Mapping[str, Expr]) -> Expr:
-        in_block = elements["token mixing"] + elements["channel mixing"]
-        in_block += elements["normalisation"] * 2 * d / norms  # the last norm stands after them
-        return sympy.expand(sympy.cancel(in_block / (d * map_size)))
-
+    # The stem's table of tokens lies transposed in memory, and so do the sums made from it. A norm
+    # therefore copies its input; the token MLP, which works on the other side, copies the norm's
+    # output, and adds the bias of its first layer in an operation of its own. A table of one row or
+    # column is its own transpose.
+    transposed = iverson(And(T > 1, h > 1))
+    norm_moved = (2 + 2 * transposed) * map_size
+    # two linear layers, the activation function and the residual sum
+    token_moved = (5 + 2 * transposed) * map_size + (4 + 2 * transposed) * tokens_hidden
+    channel_moved = 5 * map_size + 4 * channels_hidden
+    # fused, the second layer reads the residual as well
+    token_fused = 3 * map_size + 2 * tokens_hidden
+    channel_fused = 3 * map_size + 2 * channels_hidden
+    head_moved = (map_size + h) + (h + n)  # the mean, and the linear layer
     return Formulas(
         family="mlp_mixer",
         params={
-            "stem": C * (C_in * p**2 + 1),
-            "token mixing": d * (2 * S * D_S + D_S + S),
-            "channel mixing": d * (2 * C * D_C + D_C + C),
-            "normalisation": 2 * C * norms,
-            "head": C * n + n,
+            "stem": h * (C_in * p**2 + 1),
+            "token mixing": d * (2 * T * D_S + D_S + T),
+            "channel mixing": d * (2 * h * D_C + D_C + h),
+            "normalisation": 2 * h * norms,
+            "head": h * n + n,
         },
-        buffers=_only("normalisation", sympy.S.Zero, mixing="token mixing"),
+        buffers=_only("normalisation", ZERO, mixing="token mixing"),
         macs={
-            "stem": C_in * C * H * W,
-            "token mixing": 2 * d * C * S * D_S,
-            "channel mixing": 2 * d * C * S * D_C,
-            "normalisation": sympy.S.Zero,
-            "head": C * n,
+            "stem": C_in * h * H * W,
+            "token mixing": 2 * d * h * T * D_S,
+            "channel mixing": 2 * d * h * T * D_C,
+            "normalisation": ZERO,
+            "head": h * n,
         },
         normalised=_only("normalisation", norms * map_size, mixing="token mixing"),
-        pooling=_only("head", map_size + C, mixing="token mixing"),
-        # Of an MLP are kept its input, the activation function's one map, and the second layer's
+        pooling=_only("head", map_size + h, mixing="token mixing"),
+        # An MLP keeps its input, the one map of its activation function, and the second layer's
         # input, unless that is ReLU's output. A norm keeps its input and two statistics a token.
         activations={
             "stem": C_in * H * W,
             "token mixing": d * (map_size + (1 + gelu) * tokens_hidden),
             "channel mixing": d * (map_size + (1 + gelu) * channels_hidden),
-            "normalisation": norms * (map_size + 2 * S),
-            "head": C,
+            "normalisation": norms * (map_size + 2 * T),
+            "head": h,
         },
-        moved=moved,
-        moved_fused=moved_fused,
-        passes_eager=passes(moved),
-        passes_fused=passes(moved_fused),
+        moved={
+            "stem": C_in * H * W + map_size,
+            "token mixing": d * token_moved,
+            "channel mixing": d * channel_moved,
+            "normalisation": norms * norm_moved,
+            "head": head_moved,
+        },
+        moved_fused={
+            "stem": C_in * H * W + map_size,
+            "token mixing": d * token_fused,
+            "channel mixing": d * channel_fused,
+            "normalisation": 2 * norms * map_size,
+            "head": head_moved,
+        },
+        # two of the norms stand in each block
+        passes_eager=sympy.expand((token_moved + channel_moved + 2 * norm_moved) / map_size),
+        passes_fused=sympy.expand((token_fused + channel_fused) / map_size) + 4,
     )
 
 
 def _only(part: str, value: Expr, mixing: str = "spatial mixing") -> dict[str, Expr]:
     """A quantity that one part alone has."""
     parts = ("stem", mixing, "channel mixing", "normalisation", "head")
-    return {name: value if name == part else sympy.S.Zero for name in parts}
+    return {name: value if name == part else ZERO for name in parts}

@@ -44,11 +44,11 @@ def thop(counts: Counts[Value]) -> Value:
     """The "FLOPS" of SplitMixer's tables: MACs, 4 for each element that passes a norm with weights,
     and for the final mean one for each element and one more for each output.
 
-    This is what the tool thop adds up since its version 0.1, in training and in eval mode alike
-    (it switches to eval itself). It knows modules only. So it gives this number for a model that
-    is a plain chain of modules, as in the papers' listings; work that is written as a function (a
-    pooling, a grouped `F.conv2d`) it misses. GELU and ReLU are free in it, LayerNorm costs 4 as
-    BatchNorm does.
+    This is what the tool thop adds up, from its version 0.1.1 on (before, a norm cost 2), whatever
+    mode the model is in: it switches to eval itself. It knows modules only. So it gives this number
+    for a plain chain of modules, as in the paper's listings, and misses what is written as a
+    function: the mean over MLP-Mixer's tokens, `F.adaptive_avg_pool2d`, a grouped `F.conv2d`. GELU
+    and ReLU are free in it, and LayerNorm costs what BatchNorm does.
     """
     return counts.total("macs") + 4 * counts.total("normalised") + counts.total("pooling")
 

@@ -10,14 +10,13 @@ def _sizes(names: str) -> tuple[sympy.Symbol, ...]:
 
 h, d, k, p, s, n, C_in, H, W = _sizes("h d k p s n C_in H W")
 m, c, r = _sizes("m c r")  # segment widths
-C, S, D_S, D_C = _sizes("C S D_S D_C")  # MLP-Mixer's letters
+T, D_S, D_C = _sizes("T D_S D_C")
 alpha = sympy.Symbol("alpha", rational=True, positive=True)
 e, gelu = sympy.symbols("e gelu", integer=True, nonnegative=True)  # each 0 or 1
 
 # symbol: (the option it is read from, what it stands for); the notation page prints this table
 SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
-    h: ("dim", "channels of every block, ConvMixer and SplitMixer"),
-    C: ("dim", "channels of every block, MLP-Mixer"),
+    h: ("dim", "channels of every block"),
     d: ("depth", "blocks"),
     k: ("kernel_size", "side of the spatial kernel"),
     p: ("patch_size", "side of a patch, in pixels"),
@@ -25,6 +24,7 @@ SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
     C_in: ("in_channels", "channels of the image"),
     H: ("image_size", "height of the image, in pixels"),
     W: ("image_size", "width of the image, in pixels"),
+    T: ("patch_size", "patches of an image: the tokens, or the places of a map"),
     s: ("segments", "segments that the channels are split into"),
     alpha: ("ratio", "share of the channels in an overlapping segment"),
     m: ("ratio", "width of an overlapping segment"),
@@ -32,7 +32,6 @@ SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
     r: ("segments", "width of the last disjoint segment, which takes the remainder"),
     e: ("kernel_size", "1 for an even kernel, whose padding adds a row and a column; 0 for an odd"),
     gelu: ("activation", "1 for GELU, which keeps its input for the backward pass; 0 for ReLU"),
-    S: ("patch_size", "tokens, which are the patches of an image"),
     D_S: ("tokens_dim", "hidden width of the token mixing"),
     D_C: ("channels_dim", "hidden width of the channel mixing"),
 }
@@ -43,7 +42,7 @@ DEFINITIONS: dict[sympy.Symbol, sympy.Expr] = {
     c: sympy.floor(h / s),
     r: h - (s - 1) * c,
     e: sympy.Mod(k + 1, 2),
-    S: H * W / p**2,
+    T: H * W / p**2,
 }
 
 
@@ -53,43 +52,53 @@ def iverson(condition: sympy.Basic) -> sympy.Expr:
 
 
 def in_full(expression: sympy.Expr) -> sympy.Expr:
-    """The expression with m, c, r, e and S replaced by what they are made of."""
+    """The expression with m, c, r, e and T replaced by what they are made of."""
     for symbol, definition in reversed(DEFINITIONS.items()):
         expression = expression.subs(symbol, definition)
     return expression
 
 
 def definitions(expression: sympy.Basic) -> dict[sympy.Symbol, sympy.Expr]:
-    """What the derived symbols of an expression (m, c, r, e, S) are made of, in reading order."""
+    """What the derived symbols of an expression (m, c, r, e, T) are made of, in reading order."""
     found: dict[sympy.Symbol, sympy.Expr] = {}
     symbols = set(expression.free_symbols)
-    for symbol, definition in reversed(DEFINITIONS.items()):  # r needs c, so c is looked at after it
+    for symbol, definition in reversed(
+        DEFINITIONS.items()
+    ):  # r needs c, so c is looked at after it
         if symbol in symbols:
             found[symbol] = definition
             symbols |= definition.free_symbols
     return dict(reversed(found.items()))
 
 
-_PLACES = sympy.Symbol("zzz_places", positive=True)  # named so that it is printed last in a product
-_NAMES = {_PLACES: r"\frac{HW}{p^{2}}", C_in: r"C_{\mathrm{in}}", gelu: r"[\mathrm{GELU}]"}
+_LAST = sympy.Symbol("zT", positive=True)  # T, under a name that is printed last in a product
+_NAMES = {_LAST: "T", C_in: r"C_{\text{in}}", gelu: r"\left[\text{GELU}\right]"}
+
+
+def _is_bracket(expression: sympy.Basic) -> bool:
+    zero_otherwise = (sympy.S.Zero, sympy.true)
+    return isinstance(expression, sympy.Piecewise) and expression.args[1:] == (zero_otherwise,)
 
 
 class _Printer(LatexPrinter):
+    """sympy's, with Iverson's brackets, and with no sum that begins with a minus."""
+
     def _print_Piecewise(self, expr: sympy.Piecewise) -> str:
-        (value, condition), *rest = expr.args
-        if value == 1 and rest == [(0, sympy.true)]:
-            return rf"\left[{self._print(condition)}\right]"
+        if _is_bracket(expr) and expr.args[0].expr == 1:
+            return rf"\left[{self._print(expr.args[0].cond)}\right]"
         return super()._print_Piecewise(expr)
+
+    def _needs_mul_brackets(self, expr: sympy.Basic, **position: bool) -> bool:
+        return not _is_bracket(expr) and super()._needs_mul_brackets(expr, **position)
+
+    def _as_ordered_terms(self, expr: sympy.Add, order: str | None = None) -> list[sympy.Expr]:
+        terms = super()._as_ordered_terms(expr, order=order)
+        return sorted(terms, key=lambda term: bool(term.as_coeff_Mul()[0] < 0))
 
 
 def latex(expression: sympy.Basic) -> str:
-    """LaTeX of an expression (or equation), without the dollars: HW/p², the number of places, is kept
-    together, conditions stand in Iverson's brackets."""
-    places = H * W / p**2
+    """LaTeX of an expression or an equation in the notation page's letters, without the dollars.
 
-    def has_places(term: sympy.Basic) -> bool:
-        powers = term.as_powers_dict() if term.is_Mul else {}
-        return powers.get(H, 0) >= 1 and powers.get(W, 0) >= 1 and powers.get(p, 0) <= -2
-
-    expression = expression.replace(has_places, lambda term: term / places * _PLACES)
-    return _Printer({"symbol_names": _NAMES}).doprint(expression)
+    A condition stands in Iverson's brackets: 1 where it holds, 0 where it does not.
+    """
+    return _Printer({"symbol_names": _NAMES}).doprint(expression.xreplace({T: _LAST}))

@@ -1,8 +1,8 @@
-"""From a model's options to the values of the symbols, and from an expression to an exact number."""
+"""From a model's options to the symbols' values, and from an expression to its exact number."""
 
 from collections.abc import Mapping
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from math import floor
 from numbers import Integral
 from typing import Any
@@ -45,7 +45,7 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _ratio(value: Any) -> Fraction:
-    # the models' reading of α: text and fractions are exact, a float means the fraction nearest to it
+    # read as the models read it: a float means the fraction of small terms that is nearest
     try:
         exact = Fraction(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
@@ -59,17 +59,14 @@ def _ratio(value: Any) -> Fraction:
     return exact
 
 
-def _image(family: str, options: Mapping[str, Any], image_size: Any) -> tuple[int, int]:
-    size = options.get("image_size", 32) if image_size is None else image_size
-    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
+def image_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """A height and a width in pixels; one number stands for a square."""
+    pair = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
     if len(pair) != 2:
-        raise ValueError(f"`image_size`={size!r} must be a whole number or a pair (height, width)")
-    pair = _whole("image_size", pair[0]), _whole("image_size", pair[1])
-    if image_size is not None and "image_size" in options:
-        own = _image(family, options, None)
-        if own != pair:
-            raise ValueError(f"`image_size`={pair} must be the model's own, {own}: {family}")
-    return pair
+        raise ValueError(
+            f"`image_size`={image_size!r} must be a whole number or a pair (height, width)"
+        )
+    return _whole("image_size", pair[0]), _whole("image_size", pair[1])
 
 
 def symbol_values(
@@ -82,20 +79,22 @@ def symbol_values(
             raise ValueError(
                 f"`{option}`={value!r} is not an option of {family!r}; it has {', '.join(known)}"
             )
-    given = dict(options)
-    given.pop("image_size", None)
-    values = dict(zip((sym.H, sym.W), _image(family, options, image_size), strict=True))
-    if "activation" in given:
-        activation = given.pop("activation")
+    values: dict[sympy.Symbol, Any] = {}
+    sizes = {image_pair(x) for x in (options.get("image_size"), image_size) if x is not None}
+    if len(sizes) > 1:
+        raise ValueError(f"`image_size`={image_size!r} must be the model's: it has one of its own")
+    for size in sizes:
+        values[sym.H], values[sym.W] = size
+    if "activation" in options:
+        activation = options["activation"]
         if activation not in ("gelu", "relu"):
             raise ValueError(f"`activation`={activation!r} must be one of 'gelu', 'relu'")
         values[sym.gelu] = int(activation == "gelu")
-    if "ratio" in given:
-        values[sym.alpha] = _ratio(given.pop("ratio"))
-    given = {option: _whole(option, value) for option, value in given.items()}
+    if "ratio" in options:
+        values[sym.alpha] = _ratio(options["ratio"])
     for symbol, (option, _) in sym.SYMBOLS.items():
-        if option in given and symbol not in sym.DEFINITIONS:
-            values[symbol] = given[option]
+        if option in options and symbol not in values.keys() | sym.DEFINITIONS.keys():
+            values[symbol] = _whole(option, options[option])
     values = {symbol: Fraction(value) for symbol, value in values.items()}
     for symbol, definition in sym.DEFINITIONS.items():
         if definition.free_symbols <= values.keys():
@@ -106,10 +105,10 @@ def symbol_values(
 
 def _check_sizes(family: str, values: Mapping[sympy.Symbol, Fraction]) -> None:
     dim, segments, patch = (values.get(symbol) for symbol in (sym.h, sym.s, sym.p))
-    if patch and (values[sym.H] % patch or values[sym.W] % patch):
+    height, width = values.get(sym.H), values.get(sym.W)
+    if patch and height and (height % patch or width % patch):
         raise ValueError(
-            f"`patch_size`={patch} must divide the image's height and width, "
-            f"here {values[sym.H]}×{values[sym.W]}"
+            f"`patch_size`={patch} must divide the image's height and width, here {height}×{width}"
         )
     if values.get(sym.m) == 0:
         raise ValueError(f"`ratio`={values[sym.alpha]} of `dim`={dim} must leave a channel")
@@ -128,23 +127,23 @@ def evaluate(
     """The exact value of an expression for a model's options: an `int`, or a `Fraction` where it is
     not whole.
 
-    `options` are those of `mixerlib.create_model`; only those that the expression needs have to be
-    there. `image_size` is in pixels, a number or (height, width); by default it is the one in
-    `options`, or else 32. Raises `ValueError` for an unknown family or option, for a missing one,
-    and for sizes that no model of the family could have.
+    `options` are those of `mixerlib.create_model`. `image_size` is in pixels, a number or (height,
+    width); MLP-Mixer has it among its options. Only what the expression needs has to be there.
+    Raises `ValueError` for an unknown family or option, for a missing one, and for sizes that no
+    model of the family could have.
     """
     return number(expression, symbol_values(family, options, image_size))
 
 
 def number(expression: sympy.Expr, values: Mapping[sympy.Symbol, Fraction]) -> int | Fraction:
-    """The exact value of an expression, given its symbols' values; `ValueError` if one is missing."""
+    """The exact value of an expression from its symbols' values; `ValueError` if one is missing."""
     arguments, function = _compiled(expression)
     for symbol in arguments:
         if symbol not in values:
             absent = sym.in_full(symbol).free_symbols - values.keys()
             options = sorted({f"`{sym.SYMBOLS[x][0]}`" for x in absent if x in sym.SYMBOLS})
-            needed = " and ".join(options) or "a symbol of the notation page"
-            raise ValueError(f"`options` must hold {needed}: the formula has the symbol {symbol}")
+            needed = " and ".join(options) or "its value"
+            raise ValueError(f"{needed} must be given: the formula has the symbol {symbol}")
     exact = Fraction(function(*(values[symbol] for symbol in arguments)))
     return exact.numerator if exact.denominator == 1 else exact
 
@@ -154,10 +153,9 @@ class _ExactPrinter(PythonCodePrinter):
         return f"Fraction({expr.p}, {expr.q})"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(expression: sympy.Expr) -> tuple[tuple[sympy.Symbol, ...], Any]:
-    # As a Python function of Fractions an expression is as exact as in sympy, and a hundred times
-    # quicker.
+    # As a Python function of Fractions an expression is as exact as in sympy, and much quicker.
     arguments = tuple(sorted(expression.free_symbols, key=str))
     printer = _ExactPrinter({"fully_qualified_modules": False, "inline": True})
     exact = {"Fraction": Fraction, "floor": lambda x: Fraction(floor(x))}

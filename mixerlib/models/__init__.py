@@ -13,7 +13,7 @@ from torch import nn
 
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
-from mixerlib.models.splitmixer import OVERLAPPING, STRATEGIES, SplitMixer
+from mixerlib.models.splitmixer import OVERLAPPING, SHUFFLING, STRATEGIES, SplitMixer
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ for _name, _options, _about in (
 for _strategy in STRATEGIES:
     _name = f"splitmixer_{_strategy.lower()}"
     _split = {"ratio": "2/3"} if _strategy in OVERLAPPING else {"segments": 2}
+    if _strategy in SHUFFLING:
+        _split["shuffle"] = False
     _title = "SplitMixer, 3-D form" if _strategy == "3D" else f"SplitMixer-{_strategy}"
     for _suffix, _setting, _about in (
         ("", CIFAR, "; defaults are 256/8 for 32×32 images"),

@@ -16,6 +16,7 @@ from mixerlib.models import checks
 
 STRATEGIES = ("I", "II", "III", "IV", "V", "3D")
 OVERLAPPING = ("I", "V")  # these take `ratio`; the others take `segments`
+SHUFFLING = ("II", "III", "IV")  # these can shuffle; the 3-D form always does
 
 
 def overlap_width(dim: int, ratio: str | float | Fraction) -> int:
@@ -83,6 +84,7 @@ class OneSegment(nn.Module):
     def __init__(self, start: int, width: int):
         super().__init__()
         self.start, self.stop = start, start + width
+        self.mixed = [(start, width)]
         self.mixer = nn.Conv2d(width, width, kernel_size=1)
 
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
@@ -106,6 +108,7 @@ class SharedSegments(nn.Module):
     def __init__(self, dim: int, segments: int):
         super().__init__()
         self.width = equal_width(dim, segments, "III")
+        self.mixed = [(start, self.width) for start in range(0, dim, self.width)]
         self.mixer = nn.Conv2d(self.width, self.width, kernel_size=1)
 
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
@@ -127,6 +130,7 @@ class SeparateSegments(nn.Module):
     def __init__(self, dim: int, segments: int):
         super().__init__()
         self.widths = segment_widths(dim, segments)
+        self.mixed = [(sum(self.widths[:j]), c) for j, c in enumerate(self.widths)]
         self.mixer = nn.ModuleList(nn.Conv2d(c, c, kernel_size=1) for c in self.widths)
 
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
@@ -152,6 +156,7 @@ class BothOverlapping(nn.Module):
     def __init__(self, dim: int, ratio: str | float | Fraction):
         super().__init__()
         self.width = m = overlap_width(dim, ratio)
+        self.mixed = [(0, m), (dim - m, m)]
         self.mixer1 = nn.Conv2d(m, m, kernel_size=1)
         self.mixer2 = nn.Conv2d(m, m, kernel_size=1)
 
@@ -178,6 +183,7 @@ class StridedSegments(nn.Module):
     def __init__(self, dim: int, segments: int):
         super().__init__()
         self.segments, self.width = segments, equal_width(dim, segments, "3D")
+        self.mixed = [(start, self.width) for start in range(0, dim, self.width)]
         self.mixer = nn.Conv2d(self.width, self.width, kernel_size=1)
 
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
@@ -210,11 +216,15 @@ class SplitMixerBlock(nn.Module):
     """Residual[1×k depthwise → act → BN → k×1 depthwise → act → BN], then channel mixing → act → BN
     over all channels.
 
-    One residual goes round both spatial convolutions. (B, h, H, W) → (B, h, H, W).
+    One residual goes round both spatial convolutions. (B, h, H, W) → (B, h, H, W). With
+    `shuffle`=s the channels of s equal segments are dealt out in turn right after the mixing.
     """
 
-    def __init__(self, dim: int, kernel_size: int, mixing: nn.Module, act: type[nn.Module]):
+    def __init__(
+        self, dim: int, kernel_size: int, mixing: nn.Module, act: type[nn.Module], shuffle: int = 1
+    ):
         super().__init__()
+        self.shuffle = shuffle
         self.spatial = nn.Sequential(
             nn.Conv2d(dim, dim, (1, kernel_size), groups=dim, padding="same"),
             act(),
@@ -230,7 +240,10 @@ class SplitMixerBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.spatial(x)
         # the sum is this block's own, so the mixing may overwrite it where no gradient needs it
-        return self.norm(self.act(self.mixing(x, inplace=not torch.is_grad_enabled())))
+        x = self.mixing(x, inplace=not torch.is_grad_enabled())
+        if self.shuffle > 1:
+            x = channel_shuffle(x, self.shuffle)
+        return self.norm(self.act(x))
 
 
 class SplitMixer(nn.Module):
@@ -253,6 +266,7 @@ class SplitMixer(nn.Module):
         *,
         ratio: str | float | Fraction | None = None,
         segments: int | None = None,
+        shuffle: bool = False,
         kernel_size: int = 5,
         patch_size: int = 2,
         num_classes: int = 10,
@@ -284,13 +298,17 @@ class SplitMixer(nn.Module):
                 )
             segments = 2 if segments is None else segments
 
+        checks.one_of("shuffle", shuffle, (False, True))
+        if shuffle and strategy not in SHUFFLING:
+            raise ValueError(f"`shuffle`=True is not an option of strategy {strategy}")
+        if shuffle:
+            equal_width(h, segments, f"{strategy} with `shuffle`")
+
         self.strategy, self.in_channels, self.patch_size = strategy, in_channels, p
         self.stem = nn.Sequential(nn.Conv2d(in_channels, h, p, stride=p), act(), nn.BatchNorm2d(h))
+        mixings = (channel_mixing(strategy, i, h, ratio, segments) for i in range(d))
         self.blocks = nn.Sequential(
-            *(
-                SplitMixerBlock(h, k, channel_mixing(strategy, i, h, ratio, segments), act)
-                for i in range(d)
-            )
+            *(SplitMixerBlock(h, k, mixing, act, segments if shuffle else 1) for mixing in mixings)
         )
         self.head = nn.Linear(h, num_classes)
 
