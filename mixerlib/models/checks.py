@@ -30,6 +30,13 @@ def one_of(name: str, value: Choice, choices: tuple[Choice, ...]) -> Choice:
     return value
 
 
+def switch(name: str, value: bool) -> bool:
+    """True or False, and not a number that happens to equal one of them."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}`={value!r} must be True or False")
+    return value
+
+
 def activation(value: str) -> type[nn.Module]:
     """The module class of an activation: "gelu" (exact, not the tanh approximation) or "relu"."""
     return ACTIVATIONS[one_of("activation", value, tuple(ACTIVATIONS))]

@@ -1,9 +1,8 @@
-"""SplitMixer: ConvMixer with the k×k kernel split into 1×k and k×1, and the channels split into
-segments.
+"""SplitMixer: ConvMixer with the k×k kernel split into 1×k and k×1, and the channels into segments.
 
 Borji & Lin, "SplitMixer: Fat Trimmed From MLP-like Models", arXiv 2207.10255. Chapters 05 to 10
-derive each part. Block i counts from 0; h is `dim`. A channel mixing takes and returns (B, h, H,
-W).
+derive each part. Block i counts from 0; h is `dim`. A channel mixing takes and returns
+(B, h, H, W), and its `mixed` lists the segments that it mixes as (start, width), in order.
 """
 
 from fractions import Fraction
@@ -251,8 +250,9 @@ class SplitMixer(nn.Module):
 
     Shapes: images (B, `in_channels`, H, W) → features (B, h, H/p, W/p) → logits (B, `num_classes`),
     in floating point. I and V take `ratio` α in (1/2, 1], exact (default 2/3), the others
-    `segments` s (default 2), which must divide `dim` for III and 3D. `kernel_size` may be even, as
-    in ConvMixer.
+    `segments` s (default 2), which must divide `dim` for III and 3D. II, III and IV can `shuffle`
+    the channels after each mixing, so that segments meet (chapter 11; not in the paper); s must
+    then divide `dim`. `kernel_size` may be even, as in ConvMixer.
 
     Raises `ValueError` for an option that breaks its rule or that the strategy does not have, and
     for images whose sides `patch_size` does not divide.
@@ -298,7 +298,7 @@ class SplitMixer(nn.Module):
                 )
             segments = 2 if segments is None else segments
 
-        checks.one_of("shuffle", shuffle, (False, True))
+        checks.switch("shuffle", shuffle)
         if shuffle and strategy not in SHUFFLING:
             raise ValueError(f"`shuffle`=True is not an option of strategy {strategy}")
         if shuffle:
