@@ -144,7 +144,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
     BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
 
     Raises `FileNotFoundError` for a path with no file, and `ValueError` for a file that has another
-    suffix or layout, is damaged or cut short, would run code when unpickled, or does not fit.
+    suffix or layout, is damaged or cut short, would run code if unpickled, or does not fit.
     """
     path = Path(path)
     tensors, stated = _read(path)
@@ -226,11 +226,9 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             tensors, stated = _unpickle(file) if path.suffix != SUFFIXES[0] else _safetensors(path)
         except Exception as error:  # of a damaged file torch raises nearly anything, even KeyError
             code = re.search(r"GLOBAL (\S+)", str(error))
-            why = (
-                f"would run code when unpickled ({code[1]})"
-                if code
-                else "is damaged, cut short or no checkpoint"
-            )
+            why = "is cut short, damaged or of a kind that cannot be read as plain data"
+            if code:
+                why = f"would run code if unpickled: {code[1]}"
             # not chained: torch's own text tells how to unpickle the file all the same
             raise ValueError(f"`path`='{path}' {why}; nothing was loaded") from None
     if not (isinstance(tensors, dict) and tensors and all(map(_is_entry, tensors.items()))):
@@ -243,13 +241,14 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 
 def _unpickle(file: BinaryIO) -> tuple[object, dict[str, str]]:
     # timm's trainer keeps its command line in a Namespace, a class that only holds values
     with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # 3 is read well; 4 raises
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     content = checkpoint if isinstance(checkpoint, dict) else {}
     config = content.get("config")
