@@ -304,7 +304,8 @@ class SplitMixer(nn.Module):
         if shuffle:
             equal_width(h, segments, f"{strategy} with `shuffle`")
 
-        self.strategy, self.in_channels, self.patch_size = strategy, in_channels, p
+        self.strategy, self.shuffle = strategy, shuffle
+        self.in_channels, self.patch_size = in_channels, p
         self.stem = nn.Sequential(nn.Conv2d(in_channels, h, p, stride=p), act(), nn.BatchNorm2d(h))
         mixings = (channel_mixing(strategy, i, h, ratio, segments) for i in range(d))
         self.blocks = nn.Sequential(
