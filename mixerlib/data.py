@@ -34,7 +34,7 @@ class DataDamaged(OSError):
     """A file of a data set does not have the content that its publisher's checksum promises."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images and labels of a training and a test set, all on one device.
 
@@ -51,6 +51,13 @@ class Dataset:
     test_labels: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
+
+    def __repr__(self) -> str:
+        shape = "×".join(str(side) for side in (self.in_channels, *self.image_size))
+        return (
+            f"Dataset({self.name!r}: {len(self.train_labels):,} training and "
+            f"{len(self.test_labels):,} test images of {shape}, {self.num_classes} classes)"
+        )
 
     @property
     def num_classes(self) -> int:
@@ -176,8 +183,8 @@ def _load_cifar(name: str, root: Path, download: bool) -> Dataset:
     cifar = getattr(import_torchvision().datasets, _CIFAR_CLASSES[name])
     try:
         train, test = cifar(root, train=True, download=download), cifar(root, train=False)
-    except RuntimeError:  # how torchvision says that a file is missing or has another MD5
-        raise _what_is_wrong(name, cifar, root) from None
+    except RuntimeError as error:  # how torchvision says that a file is missing or damaged
+        raise (_what_is_wrong(name, cifar, root) or error) from None
     except (OSError, http.client.HTTPException) as error:
         if not download:
             raise
@@ -194,29 +201,31 @@ def _as_tensors(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)
 
 
-def _what_is_wrong(name: str, cifar: Any, root: Path) -> OSError:
-    """The error for the first file of a CIFAR folder that is missing or damaged."""
+def _what_is_wrong(name: str, cifar: Any, root: Path) -> OSError | None:
+    """The error for the first file of a CIFAR data set that is missing or damaged."""
     check_integrity = import_torchvision().datasets.utils.check_integrity
-    folder = root.resolve() / cifar.base_folder
+    archive, folder = root.resolve() / cifar.filename, root.resolve() / cifar.base_folder
+    if archive.is_file() and not check_integrity(archive, cifar.tgz_md5):
+        return DataDamaged(
+            f"{name} is damaged: {archive} does not have the MD5 {cifar.tgz_md5}; fetch it again "
+            f"with --download (download=True)"
+        )
     if not folder.is_dir():
         return DataNotFound(
-            f"{name} was not found: there is no {cifar.base_folder} in {root.resolve()}. "
+            f"{name} was not found: there is no {cifar.base_folder} in {folder.parent}. "
             f"Fetch it there with --download (download=True), or set MIXERLIB_DATA to the folder "
             f"that holds {cifar.base_folder}"
         )
+    again = f"delete {folder} and fetch it again with --download (download=True)"
     files = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
     for filename, md5 in files:
         if not (folder / filename).is_file():
-            return DataNotFound(
-                f"{name} is incomplete: {folder / filename} is missing; --download (download=True) "
-                f"fetches it again"
-            )
+            return DataNotFound(f"{name} is incomplete: {folder / filename} is missing; {again}")
         if not check_integrity(folder / filename, md5):
             return DataDamaged(
-                f"{name} is damaged: {folder / filename} does not have the MD5 {md5}; --download "
-                f"(download=True) fetches it again"
+                f"{name} is damaged: {folder / filename} does not have the MD5 {md5}; {again}"
             )
-    return DataDamaged(f"{name}: what was downloaded from {cifar.url} is damaged; try again")
+    return None
 
 
 def _dataset(

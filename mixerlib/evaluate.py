@@ -63,8 +63,8 @@ def evaluate(
         confusion = torch.bincount(labels * classes + predictions, minlength=classes**2)
         result = Evaluation(
             loss=loss.item(),
-            top1=hits[:, 0].float().mean().item(),
-            top5=hits.any(dim=1).float().mean().item(),
+            top1=hits[:, 0].sum().item() / len(labels),
+            top5=hits.any(dim=1).sum().item() / len(labels),
             predictions=predictions.cpu(),
             confusion=confusion.view(classes, classes).cpu(),
         )

@@ -1,0 +1,161 @@
+"""Records: what is written is read back, and nothing else is."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+import pytest
+import torch
+
+from mixerlib import records
+from mixerlib.records import Epoch, Record, provenance, read_record, write_record
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record(
+        recipe="digits",
+        settings={"epochs": 2, "clip_norm": None, "model_options": {"dim": 8}},
+        seed=3,
+        parameters=1234,
+        train_images=100,
+        test_images=10,
+        curve=[
+            Epoch(1, 0.5, 2.5, 0.25, None, None, 1.5),
+            Epoch(2, 0.0, 1.5, 0.75, 2.0, 0.5, 1.25),
+        ],
+        test_loss=2.0,
+        test_accuracy=0.5,
+        test_top5=1.0,
+        training_seconds=2.75,
+        total_seconds=3.0,
+        images_per_second=72.7,
+        provenance=provenance("cpu"),
+    )
+
+
+def test_round_trip(record, tmp_path):
+    write_record(record, tmp_path / "new" / "record.json")
+    assert read_record(tmp_path / "new" / "record.json") == record
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["record.json"]
+
+
+def test_a_fraction_among_the_settings_is_written_as_text(record, tmp_path):
+    own = replace(record, settings={"model_options": {"ratio": Fraction(2, 3)}})
+    write_record(own, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json").settings["model_options"]["ratio"] == "2/3"
+
+
+def test_a_record_holds_no_nan(record, tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(replace(record, test_loss=float("nan")), tmp_path / "record.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_record(record, tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    write_record(record, path)
+
+    def full_disk(self, *arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_record(replace(record, seed=4), path)
+    monkeypatch.undo()
+    assert read_record(path) == record
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def change(values: dict, key: str, value: object) -> None:
+    """Set the key of the form a.b.0.c; the value `...` deletes it."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values[int(parent) if parent.isdigit() else parent]
+    if value is ...:
+        del values[last]
+    else:
+        values[last] = value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("test_accuracy", ..., "`test_accuracy` is missing"),
+        ("best_accuracy", 0.9, "`best_accuracy` is not a key of a record"),
+        ("test_accuracy", "93 %", "`test_accuracy`='93 %' must be of type float"),
+        ("test_accuracy", None, "`test_accuracy`=None must be of type float"),
+        ("test_loss", float("nan"), "`test_loss`=nan must be of type float"),
+        ("seed", 1.5, r"`seed`=1\.5 must be of type int"),
+        ("seed", True, "`seed`=True must be of type int"),
+        ("settings", [], r"`settings`=\[\] must be of type dict"),
+        ("curve", {}, "`curve` must be a list"),
+        ("curve.1.train_loss", ..., r"`curve\[1\]\.train_loss` is missing"),
+        ("curve.0.epoch", "one", r"`curve\[0\]\.epoch`='one' must be of type int"),
+        ("provenance", "here", "`provenance` must be a table"),
+        ("provenance.dirty", 1, r"`provenance\.dirty`=1 must be of type bool"),
+        ("schema", ..., "`schema`=None must be 'mixerlib training 1'"),
+        ("schema", "other", "`schema`='other' must be"),
+    ],
+)
+def test_schema(record, tmp_path, key, value, message):
+    path = tmp_path / "record.json"
+    write_record(record, path)
+    values = json.loads(path.read_text())
+    change(values, key, value)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=f"record.json: {message}"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_not_a_record(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(ValueError, match=r"record\.json"):
+        read_record(tmp_path / "record.json")
+
+
+def test_a_whole_number_will_do_for_a_float(record, tmp_path):
+    path = tmp_path / "record.json"
+    write_record(replace(record, test_accuracy=1), path)
+    assert type(read_record(path).test_accuracy) is float
+
+
+def test_provenance_says_what_is_here():
+    here = provenance("cpu")
+    assert here.torch == torch.__version__ and here.threads == torch.get_num_threads()
+    assert here.device == "cpu" and here.device_name
+    written = datetime.fromisoformat(here.date)
+    assert timedelta(0) <= datetime.now(written.tzinfo) - written < timedelta(minutes=1)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_commit_and_changes_are_those_of_mixerlib(tmp_path, monkeypatch):
+    """In a repository of its own: under git's control, changed, and beside it but not under it."""
+
+    def git(*arguments: str) -> str:
+        me = ("-c", "user.name=me", "-c", "user.email=me@here")
+        answer = subprocess.run(
+            ("git", *me, *arguments), cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return answer.stdout.strip()
+
+    package = tmp_path / "mixerlib"
+    package.mkdir()
+    for name in ("records.py", "train.py"):
+        (package / name).write_text("")
+    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
+    assert records._git_state() == (None, None)  # no repository
+    git("init", "-q")
+    assert records._git_state() == (None, None)  # a repository that does not hold mixerlib
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    assert records._git_state() == (commit, False)
+    (tmp_path / "notes.txt").write_text("not mixerlib's")
+    assert records._git_state() == (commit, False)
+    (package / "train.py").write_text("changed")
+    assert records._git_state() == (commit, True)
