@@ -8,6 +8,7 @@ so that help and errors of spelling come at once.
 import argparse
 import difflib
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -67,6 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mixerlib: stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        return 1
     except (ValueError, OSError, ArithmeticError) as error:
         print(f"mixerlib: {_one_line(error)}", file=sys.stderr)
         return 2

@@ -63,9 +63,9 @@ def train(
 
     curve: list[Epoch] = []
     start = time.perf_counter()
-    images = recipe.epochs * len(dataset.train_labels)
+    total_images = recipe.epochs * len(dataset.train_labels)
     with tqdm(
-        total=images,
+        total=total_images,
         unit=" images",
         unit_scale=True,
         mininterval=0.5,
@@ -114,7 +114,7 @@ def train(
         test_top5=test.top5,
         training_seconds=training_seconds,
         total_seconds=total_seconds,
-        images_per_second=images / training_seconds,
+        images_per_second=total_images / training_seconds,
         provenance=provenance(device),
     )
 

@@ -88,7 +88,6 @@ def test_a_user_s_mistakes_while_training(tmp_path, arguments, message):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a child")
 def test_ctrl_c_while_training(tmp_path):
     process = subprocess.Popen(
         [
@@ -121,6 +120,12 @@ def test_the_real_cifar10(tmp_path):
     record = read_record(tmp_path / "record.json")
     assert (record.train_images, record.test_images) == (50_000, 10_000)
     assert 0.2 < record.test_accuracy < record.test_top5  # chance is 0.1
+
+
+def test_a_reader_that_has_seen_enough():
+    both = f"{sys.executable} -m mixerlib list | head -n 1"
+    answer = subprocess.run(both, shell=True, capture_output=True, text=True, env=ENVIRONMENT)
+    assert answer.stderr == "" and answer.stdout.startswith("name")
 
 
 # What follows runs in this process: importing torch anew for each would only cost time.

@@ -1,5 +1,6 @@
 """The loop: its schedule, its steps, what it returns, and what it refuses."""
 
+import io
 from dataclasses import asdict, replace
 
 import pytest
@@ -161,9 +162,16 @@ def test_mean_loss_counts_images_not_batches(digits):
     assert record.curve[0].train_accuracy == whole.top1
 
 
-def test_no_bar_without_a_terminal(digits, capsys):
-    train(recipe(epochs=1), digits, "cpu", progress=True)
-    assert capsys.readouterr() == ("", "")
+@pytest.mark.parametrize(("terminal", "progress"), [(True, True), (True, False), (False, True)])
+def test_the_bar_is_drawn_on_a_terminal_only(digits, monkeypatch, terminal, progress):
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal
+    monkeypatch.setattr("sys.stderr", screen)
+    train(recipe(), digits, "cpu", progress)
+    drawn = screen.getvalue()
+    assert (
+        ("epoch 2/2: 100%" in drawn and "images/s" in drawn) if terminal and progress else not drawn
+    )
 
 
 @pytest.mark.parametrize("name", ["convmixer", "splitmixer_iv", "mlp_mixer"])
