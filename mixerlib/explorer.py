@@ -80,7 +80,10 @@ def page() -> str:
     }
     script = script.replace("/* COLOURS */", f"const colours = {json.dumps(colours)};")
     body = (parts / "explorer.html").read_text(encoding="utf-8")
-    options = "".join(f'<option value="{f}">{title}</option>' for f, title in TITLES.items())
+    options = "".join(
+        f'<option value="{family}"{" selected" * (family == "splitmixer_i")}>{title}</option>'
+        for family, title in TITLES.items()
+    )
     return body.replace("<!-- FAMILIES -->", options).replace("/* SCRIPT */", script)
 
 

@@ -14,7 +14,8 @@ from mixerlib.costs import symbols as sym
 
 _COMMON = ("dim", "depth", "patch_size", "num_classes", "in_channels", "activation")
 _OVERLAPPING = (*_COMMON, "kernel_size", "ratio")
-_DISJOINT = (*_COMMON, "kernel_size", "segments")
+_EQUAL = (*_COMMON, "kernel_size", "segments")
+_DISJOINT = (*_EQUAL, "shuffle")
 
 # family: the options that it has
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -24,7 +25,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "splitmixer_iii": _DISJOINT,
     "splitmixer_iv": _DISJOINT,
     "splitmixer_v": _OVERLAPPING,
-    "splitmixer_3d": _DISJOINT,
+    "splitmixer_3d": _EQUAL,
     "mlp_mixer": (*_COMMON, "image_size", "tokens_dim", "channels_dim"),
 }
 FAMILIES = tuple(OPTIONS)
@@ -50,8 +51,9 @@ def _ratio(value: Any) -> Fraction:
         exact = Fraction(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         exact = Fraction(0)
-    if isinstance(value, float):
-        exact = exact.limit_denominator(1000)
+    near = exact.limit_denominator(10**6)
+    if isinstance(value, float) and float(near) == value:
+        exact = near
     if isinstance(value, bool) or not Fraction(1, 2) < exact <= 1:
         raise ValueError(
             f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, such as '2/3'"
@@ -90,6 +92,9 @@ def symbol_values(
         if activation not in ("gelu", "relu"):
             raise ValueError(f"`activation`={activation!r} must be one of 'gelu', 'relu'")
         values[sym.gelu] = int(activation == "gelu")
+    if not isinstance(options.get("shuffle", False), bool):
+        raise ValueError(f"`shuffle`={options['shuffle']!r} must be True or False")
+    values[sym.shuffle] = int(options.get("shuffle", False))
     if "ratio" in options:
         values[sym.alpha] = _ratio(options["ratio"])
     for symbol, (option, _) in sym.SYMBOLS.items():
@@ -114,8 +119,10 @@ def _check_sizes(family: str, values: Mapping[sympy.Symbol, Fraction]) -> None:
         raise ValueError(f"`ratio`={values[sym.alpha]} of `dim`={dim} must leave a channel")
     if dim and segments and segments > dim:
         raise ValueError(f"`segments`={segments} must be at most `dim`={dim}")
-    if dim and segments and family in EQUAL_SEGMENTS and dim % segments:
-        raise ValueError(f"`segments`={segments} must divide `dim`={dim} for {family}")
+    equal = family in EQUAL_SEGMENTS or values[sym.shuffle]
+    if dim and segments and equal and dim % segments:
+        reason = family if family in EQUAL_SEGMENTS else "`shuffle`"
+        raise ValueError(f"`segments`={segments} must divide `dim`={dim} for {reason}")
 
 
 def evaluate(
@@ -128,9 +135,9 @@ def evaluate(
     not whole.
 
     `options` are those of `mixerlib.create_model`. `image_size` is in pixels, a number or (height,
-    width); MLP-Mixer has it among its options. Only what the expression needs has to be there.
-    Raises `ValueError` for an unknown family or option, for a missing one, and for sizes that no
-    model of the family could have.
+    width); MLP-Mixer has it among its options. Only what the expression needs has to be there, and
+    a missing `shuffle` means False. Raises `ValueError` for an unknown family or option, for a
+    missing one, and for sizes that no model of the family could have.
     """
     return number(expression, symbol_values(family, options, image_size))
 

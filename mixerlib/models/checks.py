@@ -45,9 +45,9 @@ def activation(value: str) -> type[nn.Module]:
 def ratio(value: str | float | Fraction) -> Fraction:
     """The overlap ratio α as an exact fraction with 1/2 < α ≤ 1.
 
-    Text ("2/3") and `Fraction` are exact already. A float is read as the nearest fraction whose
-    denominator is at most 1000, so that `2/3` typed as a Python division means two thirds and not
-    the binary number just below it.
+    Text ("2/3") and `Fraction` are exact already. A float is read as the fraction with the smallest
+    denominator, up to a million, that this float stands for, so that `2/3` typed as a Python
+    division means two thirds and not the binary number just below it.
     """
     rule = (
         f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, "
@@ -59,8 +59,9 @@ def ratio(value: str | float | Fraction) -> Fraction:
         exact = Fraction(value)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(rule) from None
-    if isinstance(value, float):
-        exact = exact.limit_denominator(1000)
+    near = exact.limit_denominator(10**6)
+    if isinstance(value, float) and float(near) == value:
+        exact = near
     if not Fraction(1, 2) < exact <= 1:
         raise ValueError(rule)
     return exact

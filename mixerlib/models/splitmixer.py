@@ -60,7 +60,8 @@ def channel_shuffle(x: torch.Tensor, segments: int) -> torch.Tensor:
     parameters.
     """
     b, h, height, width = x.shape
-    return x.reshape(b, segments, -1, height, width).transpose(1, 2).reshape(b, h, height, width)
+    x = x.reshape(b, segments, h // segments, height, width)
+    return x.transpose(1, 2).reshape(b, h, height, width)
 
 
 class OneSegment(nn.Module):

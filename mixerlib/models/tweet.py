@@ -9,8 +9,8 @@ by "same".
 
 # ruff: noqa
 # fmt: off
-from torch.nn import*
+from torch.nn import *
 def ConvMixer(h,d,k,p,n):
- S,C=Sequential,Conv2d;A=lambda c:S(c,GELU(),BatchNorm2d(h))
+ S=Sequential;A=lambda*c:S(Conv2d(*c),GELU(),BatchNorm2d(h))
  class R(S):forward=lambda s,x:x+s[0](x)
- return S(A(C(3,h,p,p)),*(S(R(A(C(h,h,k,1,"same",1,h))),A(C(h,h,1)))for _ in range(d)),AdaptiveAvgPool2d(1),Flatten(),Linear(h,n))
+ return S(A(3,h,p,p),*(S(R(A(h,h,k,1,"same",1,h)),A(h,h,1))for _ in range(d)),AdaptiveAvgPool2d(1),Flatten(),Linear(h,n))
