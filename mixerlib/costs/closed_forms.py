@@ -32,6 +32,7 @@ from mixerlib.costs.symbols import (
     p,
     r,
     s,
+    shuffle,
 )
 from mixerlib.costs.values import check_family, number, symbol_values
 
@@ -75,6 +76,9 @@ def formulas(family: str) -> Formulas:
 
 TURNS = floor(d / s)  # II: how often the turn comes to the last segment; the others share the rest
 BLOCK_WIDTHS = (d - TURNS) * c + TURNS * r  # II: the widths that the d blocks mix, summed
+SHUFFLES = (
+    2 * d * h * iverson(And(s > 1, c > 1))
+)  # each copies the map, unless nothing changes place
 
 
 @dataclass(frozen=True)
@@ -105,16 +109,20 @@ MIXINGS: dict[str, _Mixing] = {
     "splitmixer_ii": _Mixing(
         params=(d - TURNS) * (c**2 + c) + TURNS * (r**2 + r),
         macs=(d - TURNS) * c**2 + TURNS * r**2,
-        moved=(4 + 2 * iverson(s > 1)) * BLOCK_WIDTHS,
+        moved=(4 + 2 * iverson(s > 1)) * BLOCK_WIDTHS + shuffle * SHUFFLES,
     ),
     # one c×c matrix, used s times
-    "splitmixer_iii": _Mixing(params=d * (c**2 + c), macs=d * s * c**2),
+    "splitmixer_iii": _Mixing(
+        params=d * (c**2 + c),
+        macs=d * s * c**2,
+        moved=2 * d * h + shuffle * SHUFFLES,
+    ),
     # s matrices; equal segments are one grouped convolution of joined weights, ragged ones are
     # sliced, mixed one by one and concatenated
     "splitmixer_iv": _Mixing(
         params=d * ((s - 1) * (c**2 + c) + r**2 + r),
         macs=d * ((s - 1) * c**2 + r**2),
-        moved=2 * d * h * (1 + 2 * iverson(Ne(r, c))),
+        moved=2 * d * h * (1 + 2 * iverson(Ne(r, c))) + shuffle * SHUFFLES,
         joined_weights=d * h * c * iverson(Eq(r, c)),
     ),
     # two m×m matrices; the input of the second is concatenated from the output of the first
@@ -125,11 +133,11 @@ MIXINGS: dict[str, _Mixing] = {
         moved_fused=d * Max(4 * m, 2 * h),  # below 2m = h some channels are only passed through
         kept=d * m * iverson(2 * m >= h),
     ),
-    # III and a shuffle, which copies the map
+    # III, always shuffled
     "splitmixer_3d": _Mixing(
         params=d * (c**2 + c),
         macs=d * s * c**2,
-        moved=2 * d * h * (1 + iverson(And(s > 1, c > 1))),
+        moved=2 * d * h + SHUFFLES,
     ),
 }
 
@@ -196,8 +204,10 @@ def _convolutional(family: str) -> Formulas:
             "normalisation": ZERO,
             "head": head_moved,
         },
+        # beside the mixings: the activation function of the channel mixing, and the block's norms
         passes_eager=sympy.expand(spatial_moved / map_size)
-        + (mixing.moved / (d * h) + 2)
+        + sum(term / (d * h) for term in sympy.Add.make_args(mixing.moved))
+        + 2
         + 2 * (convolutions + 1),
         passes_fused=spatial_fused / map_size + mixing.moved_fused / (d * h),
     )

@@ -12,7 +12,7 @@ h, d, k, p, s, n, C_in, H, W = _sizes("h d k p s n C_in H W")
 m, c, r = _sizes("m c r")  # segment widths
 T, D_S, D_C = _sizes("T D_S D_C")
 alpha = sympy.Symbol("alpha", rational=True, positive=True)
-e, gelu = sympy.symbols("e gelu", integer=True, nonnegative=True)  # each 0 or 1
+e, gelu, shuffle = sympy.symbols("e gelu shuffle", integer=True, nonnegative=True)  # 0 or 1
 
 # symbol: (the option it is read from, what it stands for); the notation page prints this table
 SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
@@ -32,6 +32,7 @@ SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
     r: ("segments", "width of the last disjoint segment, which takes the remainder"),
     e: ("kernel_size", "1 for an even kernel, whose padding adds a row and a column; 0 for an odd"),
     gelu: ("activation", "1 for GELU, which keeps its input for the backward pass; 0 for ReLU"),
+    shuffle: ("shuffle", "1 where the channels are shuffled after each mixing"),
     D_S: ("tokens_dim", "hidden width of the token mixing"),
     D_C: ("channels_dim", "hidden width of the channel mixing"),
 }
@@ -72,7 +73,12 @@ def definitions(expression: sympy.Basic) -> dict[sympy.Symbol, sympy.Expr]:
 
 
 _LAST = sympy.Symbol("zT", positive=True)  # T, under a name that is printed last in a product
-_NAMES = {_LAST: "T", C_in: r"C_{\text{in}}", gelu: r"\left[\text{GELU}\right]"}
+_NAMES = {
+    _LAST: "T",
+    C_in: r"C_{\text{in}}",
+    gelu: r"\left[\text{GELU}\right]",
+    shuffle: r"\left[\text{shuffle}\right]",
+}
 
 
 def _is_bracket(expression: sympy.Basic) -> bool:

@@ -1,0 +1,223 @@
+"""The quantities of `Counts`, measured on a running module, without the closed forms."""
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from mixerlib.costs.counts import Counts
+from mixerlib.costs.values import image_pair
+
+aten = torch.ops.aten
+CONVOLUTION = aten.convolution
+PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
+NORMS = (aten.native_batch_norm, aten.native_layer_norm)
+
+# The first pattern that a module's name begins with decides its part.
+PART_OF_NAME = (
+    (r"stem\b", "stem"),
+    (r"blocks\.\d+\.(0|spatial)\b", "spatial mixing"),  # ConvMixer's blocks.i.0, SplitMixer's
+    (r"blocks\.\d+\.mlp_tokens\b", "token mixing"),
+    (r"blocks\.\d+\.", "channel mixing"),
+    (r"(head\b|$)", "head"),  # the mean is written in the model's own forward, whose name is empty
+)
+
+
+@dataclass(frozen=True)
+class Measured(Counts[int]):
+    """What a module was found to cost: the quantities of `Counts`, and their detail.
+
+    `macs_by_layer` is our own count and `flop_counter_by_layer` that of PyTorch's
+    `FlopCounterMode`, halved; `flop_counter` is the latter's total over the whole model.
+    """
+
+    params_by_tensor: Mapping[str, int]
+    buffers_by_tensor: Mapping[str, int]
+    macs_by_layer: Mapping[str, int]
+    activations_by_layer: Mapping[str, int]
+    moved_by_layer: Mapping[str, int]
+    flop_counter_by_layer: Mapping[str, int]
+    flop_counter: int
+
+
+def measure(
+    model: nn.Module,
+    image_size: int | tuple[int, int],
+    in_channels: int = 3,
+    device: str = "meta",
+) -> Measured:
+    """Run a copy of a model on blank images and count. The model itself is left as it is.
+
+    `image_size` is a number or (height, width), in pixels. On the "meta" device, the default,
+    tensors have shapes but no numbers, so that the largest model needs no memory; "cpu" gives the
+    same counts. Raises `ValueError` for images that the model does not take, and for a single
+    patch where there is a BatchNorm, which cannot train on one number a channel.
+    """
+    height, width = image_pair(image_size)
+    model = copy.deepcopy(model).to(device)
+    where = _Where(model)
+
+    # Two images, because the channel slices of a single one are contiguous and so never copied.
+    images = torch.zeros(2, in_channels, height, width, device=device)
+    flop_counter, tally = FlopCounterMode(display=False), _Tally(model, where)
+    with torch.no_grad(), flop_counter, tally:
+        model.eval()(images)
+    try:
+        activations = _saved(model.train(), images[:1].clone(), where)
+    except ValueError as error:  # PyTorch's, from the norm
+        rule = "must give at least two patches: BatchNorm cannot train on one image of one patch"
+        raise ValueError(f"`image_size`={image_size!r} {rule}") from error
+
+    params = {name: tensor.numel() for name, tensor in model.named_parameters()}
+    buffers = {name: tensor.numel() for name, tensor in model.named_buffers()}
+    statistics = {x: size for x, size in buffers.items() if not x.endswith("num_batches_tracked")}
+    macs, normalised, pooling, moved = (
+        {layer: count // len(images) for layer, count in counter.items()}
+        for counter in (tally.macs, tally.normalised, tally.pooling, tally.moved)
+    )
+    flops = flop_counter.get_flop_counts()
+    return Measured(
+        params=where.by_part(_by_layer(params)),
+        buffers=where.by_part(_by_layer(statistics)),
+        macs=where.by_part(macs),
+        normalised=where.by_part(normalised),
+        pooling=where.by_part(pooling),
+        activations=where.by_part(activations),
+        moved=where.by_part(moved),
+        params_by_tensor=params,
+        buffers_by_tensor=buffers,
+        macs_by_layer=macs,
+        activations_by_layer=dict(activations),
+        moved_by_layer=moved,
+        flop_counter_by_layer={
+            layer: sum(flops[f"{type(model).__name__}.{layer}"].values()) // 2 // len(images)
+            for layer in macs
+        },
+        flop_counter=flop_counter.get_total_flops() // 2 // len(images),
+    )
+
+
+def _by_layer(by_tensor: Mapping[str, int]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for name, size in by_tensor.items():
+        counts[name.rpartition(".")[0]] += size
+    return counts
+
+
+class _Where:
+    """Knows, through hooks on every module, which layer is running, and the part of each layer."""
+
+    def __init__(self, model: nn.Module):
+        self.part_of = {name: _part(name, module) for name, module in model.named_modules()}
+        self.running: list[str] = []
+        self.finished = ""
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(lambda *_, name=name: self.running.append(name))
+            module.register_forward_hook(lambda *_: self._finish())
+
+    def _finish(self) -> None:
+        self.finished = self.running.pop()
+
+    @property
+    def layer(self) -> str:
+        """The innermost module that runs; for a sum written in a block's own forward, the module
+        that has just finished, whose output it adds to."""
+        return self.running[-1] if self.part_of[self.running[-1]] else self.finished
+
+    def by_part(self, by_layer: Mapping[str, int]) -> dict[str, int]:
+        counts = {part: 0 for part in self.part_of.values() if part}
+        for layer, count in by_layer.items():
+            counts[self.part_of[layer]] += count
+        return counts
+
+
+def _part(name: str, module: nn.Module) -> str | None:
+    """The part that a module belongs to; None for the containers of whole blocks."""
+    if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+        return "normalisation"
+    return next((part for start, part in PART_OF_NAME if re.match(start, name)), None)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # an address, so unique as long as the storage lives
+
+
+def _state(model: nn.Module) -> dict[int, torch.Tensor]:
+    return {_storage(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+
+
+def _saved(model: nn.Module, image: torch.Tensor, where: _Where) -> Counter[str]:
+    """Elements that autograd saves in one forward pass, by the layer that saves them first."""
+    counts: Counter[str] = Counter()
+    seen: dict[int, object] = dict(_state(model))
+
+    def pack(tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in seen:
+            seen[storage._cdata] = storage  # held, so that no other gets its address
+            counts[where.layer] += storage.nbytes() // tensor.element_size()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda _: None):
+        model(image)
+    return counts
+
+
+class _Tally(TorchDispatchMode):
+    """Sees every ATen operation of a forward pass, and counts it for the layer that runs it."""
+
+    def __init__(self, model: nn.Module, where: _Where):
+        super().__init__()
+        self.where = where
+        self.weights = _state(model)  # and, as they come, tensors that are made of weights alone
+        self.macs: Counter[str] = Counter()
+        self.normalised: Counter[str] = Counter()
+        self.pooling: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        outputs = [x for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
+        if all(_storage(x) in self.weights for x in inputs):
+            self.weights.update({_storage(x): x for x in outputs})
+        else:
+            self._count_arithmetic(func.overloadpacket, args, result)
+            self._count_moved(func, inputs, outputs)
+        return result
+
+    def _count_arithmetic(self, operation: Any, args: tuple, result: Any) -> None:
+        layer = self.where.layer
+        if operation is CONVOLUTION:
+            one_output = args[1][0].numel()  # weights that an output element is made with
+            self.macs[layer] += result.numel() * one_output
+        elif operation in PRODUCTS:
+            self.macs[layer] += result.numel() * args[-1].shape[-2]
+        elif operation in NORMS:
+            self.normalised[layer] += args[0].numel()
+        elif operation is aten.mean:
+            self.pooling[layer] += args[0].numel() + result.numel()
+
+    def _count_moved(
+        self, func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    ) -> None:
+        operation, storages = func.overloadpacket, {_storage(x) for x in inputs}
+        in_place = func._schema.is_mutable
+        if not in_place and all(_storage(x) in storages for x in outputs):
+            return  # a view
+        read = inputs[1:] if operation is aten.copy_ else inputs  # its first is written only
+        read = [x for x in read if _storage(x) not in self.weights]
+        written = outputs[:1]  # a norm's other outputs are its statistics
+        elements = sum(x.numel() for x in (*read, *written))
+        if operation in (CONVOLUTION, aten.native_layer_norm) and not inputs[0].is_contiguous():
+            elements += 2 * inputs[0].numel()
+        self.moved[self.where.layer] += elements
