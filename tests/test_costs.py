@@ -421,9 +421,10 @@ def test_an_option_of_the_registry_is_an_option_of_the_formulas():
         assert set(costs.OPTIONS[family_of(name)]) == set(model_entry(name).defaults), name
 
 
-@pytest.mark.parametrize(
-    "ratio", ["2/3", 2 / 3, Fraction(6, 11), 6 / 11, 1, 1.0, "0.75", 0.5000001]
-)
+FLOATS = (2 / 3, 6 / 11, 1.0, 0.66667, 0.6666667, 2**-0.5, 0.5000001, 0.5)
+
+
+@pytest.mark.parametrize("ratio", ["2/3", "0.75", Fraction(6, 11), 1, *FLOATS])
 def test_a_ratio_is_read_as_the_models_read_it(ratio):
     try:
         expected = checks.ratio(ratio)

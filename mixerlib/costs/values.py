@@ -46,14 +46,14 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _ratio(value: Any) -> Fraction:
-    # read as the models read it: a float means the fraction of small terms that is nearest
+    # as the models read it: a float means the simplest fraction that it is the float of
     try:
         exact = Fraction(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         exact = Fraction(0)
-    near = exact.limit_denominator(10**6)
-    if isinstance(value, float) and float(near) == value:
-        exact = near
+    simple = exact.limit_denominator(10**6)
+    if isinstance(value, float) and float(simple) == value:
+        exact = simple
     if isinstance(value, bool) or not Fraction(1, 2) < exact <= 1:
         raise ValueError(
             f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, such as '2/3'"
