@@ -16,10 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import mixerlib
 from mixerlib.recipe import SETTINGS, list_recipes, load_recipe, parse_setting
+
+if TYPE_CHECKING:
+    from mixerlib.costs import Counts, Measured
+    from mixerlib.models import Entry
 
 # The options of models by name (a test holds this list against the registry), and how to read them
 # from text. The second table's follow from the data where there are any.
@@ -58,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"mixerlib {mixerlib.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add_command in (add_list, add_train, add_import):
+    for add_command in (add_list, add_cost, add_train, add_import):
         add_command(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -105,6 +109,111 @@ def run_list(options: argparse.Namespace) -> int:
     for model in models:
         print(f"{model['name']:{width}}  {model['parameters']:>11,}  {model['description']}")
     return 0
+
+
+def add_cost(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "cost",
+        help="count what a model costs, by formula and by measurement",
+        description="Count parameters, MACs and activations, by closed forms and on the module.",
+    )
+    parser.add_argument("names", metavar="NAME", nargs="+", help="a model's name")
+    parser.add_argument("--compare", action="store_true", help="set the models side by side")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
+    parser.set_defaults(run=run_cost, parser=parser)
+
+
+def run_cost(options: argparse.Namespace) -> int:
+    from mixerlib.models import model_entry
+
+    given = _model_options(options, MODEL_OPTIONS | DATA_OPTIONS)
+    models = [_count(model_entry(name), given) for name in options.names]
+    if options.json:
+        reports = [_cost_report(*model) for model in models]
+        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1, ensure_ascii=False))
+    elif options.compare:
+        print(_cost_comparison(models))
+    else:
+        print("\n\n".join(_cost_table(*model) for model in models))
+    return 0
+
+
+def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts", "Measured"]:
+    """A model's description, its counts by formula, and its counts by measurement."""
+    import torch
+
+    from mixerlib import costs
+    from mixerlib.models import create_model
+
+    own = {
+        key: value for key, value in given.items() if key in entry.defaults or key != "image_size"
+    }
+    with torch.device("meta"):
+        model = create_model(entry.name, **own)
+    options = dict(entry.defaults) | own
+    size = given.get("image_size", entry.image_size)
+    counts = costs.formulas(entry.family).evaluate(options, image_size=size)
+    measured = costs.measure(model, size, options["in_channels"])
+    told = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
+    return f"{entry.name} on {size}×{size} images ({told})", counts, measured
+
+
+def _cost_report(title: str, counts: "Counts", measured: "Measured") -> dict[str, Any]:
+    from mixerlib import costs
+
+    def numbers(found: costs.Counts) -> dict[str, Any]:
+        totals = {"params": found.total("params")}
+        totals |= {name: convention(found) for name, convention in costs.CONVENTIONS.items()}
+        totals |= {name: found.total(name) for name in ("buffers", "activations", "moved")}
+        parts = ("params", "macs", "activations")
+        return totals | {"parts": {name: dict(getattr(found, name)) for name in parts}}
+
+    return {"model": title, "formula": numbers(counts), "measured": numbers(measured)}
+
+
+def _cost_table(title: str, counts: "Counts", measured: "Measured") -> str:
+    from mixerlib import costs
+
+    shown = {"params": "parameters", "macs": "MACs", "activations": "kept for training"}
+    lines = [title, "", f"{'part':16}" + "".join(f"{text:>18} share" for text in shown.values())]
+
+    def row(label: str, found: costs.Counts, part: str | None = None) -> str:
+        cells = []
+        for name in shown:
+            total = found.total(name)
+            value = total if part is None else getattr(found, name).get(part, 0)
+            cells.append(f"{value:>18,} {value / total:>5.0%}" if part else f"{value:>18,}      ")
+        return (f"{label:16}" + "".join(cells)).rstrip()
+
+    lines += [row(part, counts, part) for part in counts.params]
+    lines += [row("total, formula", counts), row("total, measured", measured), ""]
+    for name, text in (("macs", "MACs"), ("flops", "FLOPs = 2 MACs"), ("thop", "as thop counts")):
+        lines.append(f"{text:16}{costs.CONVENTIONS[name](counts):>18,}")
+    apart = [
+        f"{quantity} of {part}: formula {value:,}, measured {getattr(measured, quantity)[part]:,}"
+        for quantity in costs.QUANTITIES
+        for part, value in getattr(counts, quantity).items()
+        if value != getattr(measured, quantity).get(part, 0)
+    ]
+    agree = "Formula and measurement agree in every part."
+    return "\n".join([*lines, "", *(apart or [agree])])
+
+
+def _cost_comparison(models: list[tuple[str, "Counts", "Measured"]]) -> str:
+    from mixerlib import costs
+
+    width = max(len(title.partition(" ")[0]) for title, *_ in models)
+    heads = ("parameters", "MACs", "as thop counts", "kept for training", "moved")
+    lines = [" " * width + "".join(f"{head:>25}" for head in heads)]
+    first: list[int] = []
+    for title, counts, _ in models:
+        values = [counts.total("params"), costs.macs(counts), costs.thop(counts)]
+        values += [counts.total("activations"), counts.total("moved")]
+        first = first or values
+        cells = (f"{v:>16,} ({v / f:>5.1%})" for v, f in zip(values, first, strict=True))
+        lines.append(f"{title.partition(' ')[0]:{width}}" + "".join(f"{c:>25}" for c in cells))
+    return "\n".join([*lines, "", f"In brackets: of {models[0][0]}."])
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:

@@ -25,6 +25,14 @@ class Entry:
     fixed: MappingProxyType[str, Any]
     defaults: MappingProxyType[str, Any]
     about: str
+    image_size: int  # the side of the images that it is meant for, in pixels
+
+    @property
+    def family(self) -> str:
+        """The bare name that this is a preset of: "convmixer", "splitmixer_iv", "mlp_mixer" …"""
+        if self.model is SplitMixer:
+            return f"splitmixer_{self.fixed['strategy'].lower()}"
+        return "convmixer" if self.model is ConvMixer else "mlp_mixer"
 
 
 # The two settings of the SplitMixer paper: CIFAR (32×32), and Flowers102 or Food101 (224×224).
@@ -46,9 +54,9 @@ _registry: dict[str, Entry] = {}
 def _register(
     name: str, model: type[nn.Module], defaults: dict[str, Any], about: str, **fixed: Any
 ) -> None:
-    _registry[name] = Entry(
-        name, model, MappingProxyType(fixed), MappingProxyType(COMMON | defaults), about
-    )
+    options = MappingProxyType(COMMON | defaults)
+    side = options.get("image_size", 32 if options["num_classes"] == 10 else 224)
+    _registry[name] = Entry(name, model, MappingProxyType(fixed), options, about, side)
 
 
 _register("convmixer", ConvMixer, CIFAR, "ConvMixer; defaults are 256/8 for 32×32 images")

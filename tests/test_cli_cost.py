@@ -1,0 +1,74 @@
+"""`mixerlib cost`: the closed forms and the measurement, as a user meets them."""
+
+import json
+
+import pytest
+
+from mixerlib import costs
+from mixerlib.cli import main
+from mixerlib.models import list_models, model_entry
+
+# The "FLOPS" of SplitMixer's table for CIFAR-10, in millions (arXiv 2207.10255).
+PUBLISHED_FLOPS = {
+    "convmixer_256_8": "152.6",
+    "splitmixer_i_256_8": "71.8",
+    "splitmixer_ii_256_8": "46.2",
+    "splitmixer_iii_256_8": "79.8",
+    "splitmixer_iv_256_8": "79.8",
+}
+
+
+def report(capsys, *arguments: str):
+    assert main(["cost", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_holds_formula_and_measurement_of_the_same_model(capsys):
+    found = report(capsys, "splitmixer_iv", "--dim", "20", "--segments", "3", "--image-size", "16")
+    for name in ("params", "macs", "flops", "thop"):
+        assert isinstance(found["formula"][name], int)
+        assert found["formula"][name] == found["measured"][name]
+    assert found["formula"]["flops"] == 2 * found["formula"]["macs"]
+
+
+@pytest.mark.parametrize(("name", "published"), PUBLISHED_FLOPS.items())
+def test_the_published_flops_are_what_thop_counts(capsys, name, published):
+    assert f"{report(capsys, name)['formula']['thop'] / 1e6:.1f}" == published
+
+
+def test_the_table_shows_parts_shares_and_agreement(capsys):
+    assert main(["cost", "convmixer_256_8"]) == 0
+    out = capsys.readouterr().out
+    for text in ("spatial mixing", "148,113,920", "296,227,840", "152,636,160", "594,186", "89%"):
+        assert text in out
+    assert "Formula and measurement agree in every part." in out
+
+
+def test_models_are_set_side_by_side_with_the_first_as_the_measure(capsys):
+    assert main(["cost", "--compare", "convmixer_256_8", "splitmixer_i_256_8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("convmixer_256_8") and lines[1].count("100.0%") == 5
+    assert "275,834 (46.4%)" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["convmixr"], "did you mean convmixer"),
+        (["convmixer", "--image-size", "33"], "`patch_size`=2 must divide"),
+        (["mixer_s16", "--ratio", "2/3"], "`ratio`='2/3' is not an option of 'mixer_s16'"),
+        (["splitmixer_iii", "--segments", "3"], "must divide `dim`=256"),
+        (["convmixer", "--dim", "wide"], "`dim`='wide' must be a whole number"),
+        (["convmixer", "--image-size", "0"], "`image_size`=0 must be"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(capsys, arguments, words):
+    assert main(["cost", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mixerlib: ") and captured.err.count("\n") == 1
+    assert words in captured.err
+
+
+def test_every_registered_name_has_a_family_that_costs_knows():
+    assert {model_entry(name).family for name in list_models()} == set(costs.FAMILIES)
