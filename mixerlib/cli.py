@@ -146,9 +146,8 @@ def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts", "Measu
     from mixerlib import costs
     from mixerlib.models import create_model
 
-    own = {
-        key: value for key, value in given.items() if key in entry.defaults or key != "image_size"
-    }
+    # the convolutional models take images of any size, so that is no option of theirs
+    own = {k: v for k, v in given.items() if k in entry.defaults or k != "image_size"}
     with torch.device("meta"):
         model = create_model(entry.name, **own)
     options = dict(entry.defaults) | own
