@@ -17,10 +17,10 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
 def sources_hash() -> str:
     """A hash of what decides a notebook's outputs besides its text: mixerlib, records, packages."""
     digest = hashlib.sha256()
-    library = (p for p in (ROOT / "mixerlib").rglob("*") if p.suffix in {".py", ".yaml"})
-    drawings = (ROOT / "book").glob("assets/*.py")
+    library = (p for p in (ROOT / "mixerlib").rglob("*") if p.is_file() and p.suffix != ".pyc")
+    read = (*(ROOT / "book").glob("assets/*.py"), *(ROOT / "book").glob("*.yaml"))
     records = (ROOT / "book" / "records").rglob("*.json")
-    for path in sorted((*library, *drawings, *records)):
+    for path in sorted((*library, *read, *records)):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update(" ".join(f"{name}={version(name)}" for name in PACKAGES).encode())
     digest.update(f"MIXERLIB_DATA={os.environ.get('MIXERLIB_DATA', '')}".encode())
