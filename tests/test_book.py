@@ -105,7 +105,7 @@ class TestChapter:
         for part in (
             r"\{admonition\} The question\n:class: question",
             r"\{admonition\} Takeaway\n:class: takeaway",
-            r"^## What the paper says and what we found",
+            r"^## What the papers? says? and what we found",
             r"^## Exercises",
             r"\(eq-[\w-]+\)",
             r"plots\.show\(",
