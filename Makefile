@@ -8,7 +8,7 @@ SHELL := /bin/bash
 FIND := for p in python3.11 python3.12 python3; do \
   $$p -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(FIND))
-EXTRAS := book,test,lab
+EXTRAS := book,count,test,lab
 BIN := .venv/bin
 READY := .venv/ready
 export JUPYTER_PREFER_ENV_PATH := 1
