@@ -11,6 +11,7 @@ import http.client
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,7 +183,9 @@ def _load_digits() -> Dataset:
 def _load_cifar(name: str, root: Path, download: bool) -> Dataset:
     cifar = getattr(import_torchvision().datasets, _CIFAR_CLASSES[name])
     try:
-        train, test = cifar(root, train=True, download=download), cifar(root, train=False)
+        with warnings.catch_warnings():  # numpy 2.4.0 to 2.4.4 has doubts about pickles this old
+            warnings.filterwarnings("ignore", r"dtype\(\): align should be passed")
+            train, test = cifar(root, train=True, download=download), cifar(root, train=False)
     except RuntimeError as error:  # how torchvision says that a file is missing or damaged
         raise (_what_is_wrong(name, cifar, root) or error) from None
     except (OSError, http.client.HTTPException) as error:
