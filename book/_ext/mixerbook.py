@@ -37,6 +37,15 @@ def choose_cache(app: Sphinx, config: Config) -> None:
     config["nb_execution_cache_path"] = str(current)
 
 
+def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Sphinx calls a bibliography a list but its entries no list items; leave the role out."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation', '<div class="citation'
+        )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", choose_cache, priority=100)  # before myst-nb reads the setting
+    app.connect("html-page-context", mend_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
