@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 CODE := $(shell find mixerlib -type f -not -name '*.pyc')
 NOTEBOOKS := $(wildcard notebooks/*.md)
-TESTED := $(NOTEBOOKS:notebooks/%.md=_build/tested/%.passed)
+TESTED := $(NOTEBOOKS:notebooks/%.md=.tested/%.passed)
 
 help:
 	@echo "make book    set up, run the notebooks, build the pages"
@@ -51,10 +51,10 @@ test: $(READY)
 notebooks-tested: $(TESTED)
 	@echo "$(words $(NOTEBOOKS)) notebooks pass"
 
-_build/tested/%.passed: notebooks/%.md $(CODE) $(READY)
+.tested/%.passed: notebooks/%.md $(CODE) $(READY)
 	@mkdir -p $(@D)
-	@$(BIN)/jupytext --quiet --to ipynb --output _build/tested/$*.ipynb $<
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 _build/tested/$*.ipynb
+	@$(BIN)/jupytext --quiet --to ipynb --output .tested/$*.ipynb $<
+	$(BIN)/python -m pytest -o filterwarnings=default --nbmake --nbmake-timeout=300 .tested/$*.ipynb
 	@touch $@
 
 lab: $(READY)
@@ -66,4 +66,4 @@ serve:
 	$(BIN)/python -m http.server --directory _build/html 8000
 
 clean:
-	rm -rf _build
+	rm -rf _build .tested
