@@ -3,7 +3,7 @@
 mixerlib train digits                           # on the command line
 model, record = train(load_recipe("digits"))    # in a notebook
 
-Chapter 03 runs it live; chapter 13 takes it apart.
+Chapter 03 runs it live.
 """
 
 import math

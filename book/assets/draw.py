@@ -71,8 +71,8 @@ def cover() -> plots.Figure:
 
 COVER_CAPTION = (
     "Four blocks of each model as strips of channels. ConvMixer mixes all channels in every block. "
-    "Each SplitMixer strategy mixes segments of them; outlined channels pass through. "
-    "Below: trainable parameters of the 256/8 model for CIFAR-10, counted by the code of this book."
+    "The six SplitMixer strategies, I to V and 3-D, mix segments of them; outlined channels pass "
+    "through. Below: trainable parameters at width 256 and 8 blocks, counted by this book's code."
 )
 
 

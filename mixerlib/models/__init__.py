@@ -133,13 +133,14 @@ def model_entry(name: str) -> Entry:
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
-    """A model by its name, in training mode, with fresh random weights; every option overrides the
-    name's default.
+    """A model by its name, with fresh random weights, in training mode.
 
-    Options: `dim`, `depth`, `kernel_size`, `patch_size`, `num_classes`, `in_channels`,
-    `activation`; SplitMixer I and V also `ratio`, II, III, IV and 3D `segments`; MLP-Mixer
-    `image_size`, `tokens_dim`, `channels_dim`, and no `kernel_size`. Raises `ValueError` for an
-    unknown name, an option that the model does not have, or a bad value.
+    Every option overrides the name's default. There are `dim`, `depth`, `kernel_size`,
+    `patch_size`, `num_classes`, `in_channels` and `activation`; SplitMixer I and V also have
+    `ratio`, II, III, IV and 3D `segments`, the first three of these also `shuffle`; MLP-Mixer has
+    `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
+
+    Raises `ValueError` for an unknown name, an option that the model does not have, or a bad value.
     """
     entry = model_entry(name)
     for option, value in options.items():

@@ -11,14 +11,14 @@ from mixerlib.models import checks
 
 
 class PatchEmbedding(nn.Module):
-    """Images (B, in_channels, H, W) → tokens (B, n, C): one a patch, row by row over the image."""
+    """Images (B, in_channels, H, W) → tokens (B, T, h): one a patch, row by row over the image."""
 
     def __init__(self, in_channels: int, dim: int, patch_size: int):
         super().__init__()
         self.proj = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)  # (B, C, H/p, W/p) → (B, C, n) → (B, n, C)
+        return self.proj(x).flatten(2).transpose(1, 2)  # (B, h, H/p, W/p) → (B, h, T) → (B, T, h)
 
 
 class MLP(nn.Module):
@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, n, C)."""
+    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, T, h)."""
 
     def __init__(
         self, tokens: int, dim: int, tokens_dim: int, channels_dim: int, act: type[nn.Module]
@@ -53,9 +53,9 @@ class MixerBlock(nn.Module):
 
 
 class MLPMixer(nn.Module):
-    """MLP-Mixer with n = (H/p)·(W/p) tokens of C = `dim` channels.
+    """MLP-Mixer with T = (H/p)·(W/p) tokens of h = `dim` channels (S and C in the paper).
 
-    Shapes: images (B, `in_channels`, H, W) → features (B, n, C) → logits (B, `num_classes`).
+    Shapes: images (B, `in_channels`, H, W) → features (B, T, h) → logits (B, `num_classes`).
     `image_size` is one number or (H, W): token mixing has one weight a patch, so the model serves
     that size only. `tokens_dim` is the hidden width of the token MLP (the paper's D_S),
     `channels_dim` that of the channel MLP (D_C). The weights have timm's names, so timm's MLP-Mixer
@@ -98,7 +98,7 @@ class MLPMixer(nn.Module):
         self.head = nn.Linear(dim, num_classes)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (B, in_channels, H, W) → normalised tokens (B, n, C)."""
+        """Images (B, in_channels, H, W) → normalised tokens (B, T, h)."""
         checks.images(x, self.in_channels, self.patch_size)
         if tuple(x.shape[2:]) != self.image_size:
             raise ValueError(

@@ -252,8 +252,9 @@ class SplitMixer(nn.Module):
     Shapes: images (B, `in_channels`, H, W) → features (B, h, H/p, W/p) → logits (B, `num_classes`),
     in floating point. I and V take `ratio` α in (1/2, 1], exact (default 2/3), the others
     `segments` s (default 2), which must divide `dim` for III and 3D. II, III and IV can `shuffle`
-    the channels after each mixing, so that segments meet (chapter 11; not in the paper); s must
-    then divide `dim`. `kernel_size` may be even, as in ConvMixer.
+    the channels after each mixing, so that segments meet; s must then divide `dim`. That is not in
+    the paper; chapter 11 shows what it does, and where II gains little. `kernel_size` may be even,
+    as in ConvMixer.
 
     Raises `ValueError` for an option that breaks its rule or that the strategy does not have, and
     for images whose sides `patch_size` does not divide.
