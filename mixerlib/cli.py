@@ -266,7 +266,7 @@ def run_train(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(
                 f"{recipe.name}: {recipe.model} on {len(dataset.train_labels):,} images, "
-                f"{recipe.epochs} epochs, seed {recipe.seed}, {device}; writing to {out}",
+                f"epochs: {recipe.epochs}, seed: {recipe.seed}, {device}; writing to {out}",
                 flush=True,
             )
         model, record = train(recipe, dataset, str(device), progress=not options.quiet)

@@ -99,7 +99,7 @@ def test_ctrl_c_while_training(tmp_path):
         text=True,
         env=ENVIRONMENT,
     )
-    assert process.stdout.readline().startswith("digits: convmixer on 1,437 images, 100000 epochs")
+    assert process.stdout.readline().startswith("digits: convmixer on 1,437 images, epochs: 100000")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "mixerlib: stopped by Ctrl-C\n")
