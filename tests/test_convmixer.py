@@ -10,15 +10,6 @@ from torch import nn
 from mixerlib.models import create_model
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The tensors are tiny: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def trained_look(model: nn.Module) -> nn.Module:
     """Give every BatchNorm weights and statistics unlike the initial ones and zeros."""
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):

@@ -26,14 +26,6 @@ every_family = pytest.mark.parametrize("family", costs.FAMILIES)
 every_split = pytest.mark.parametrize("family", SPLIT)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
-    yield
-    torch.set_num_threads(threads)
-
-
 def family_of(name: str) -> str:
     """The family of a registered name: the one that the same class and strategy belong to."""
     entry = model_entry(name)

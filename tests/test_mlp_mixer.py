@@ -10,15 +10,6 @@ from torch import nn
 from mixerlib.models import create_model
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The tensors are tiny: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def small(**options) -> nn.Module:
     """Seven channels, two layers, two by three tokens: every width is another number."""
     torch.manual_seed(0)

@@ -28,12 +28,8 @@ every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
+def _one_seed():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(name: str, **options) -> nn.Module:

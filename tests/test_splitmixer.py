@@ -37,15 +37,6 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 close = {"rtol": 1e-10, "atol": 1e-12}  # of float64
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The tensors are tiny: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def features(h: int, height: int = 3, width: int = 5, batch: int = 2) -> torch.Tensor:
     """Random activations (B, h, H, W) in float64, where equal forms agree to the last digits."""
     return torch.randn(batch, h, height, width, dtype=torch.float64)

@@ -15,15 +15,6 @@ from mixerlib.train import Diverged, choose_device, model_for, piecewise_linear,
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are quicker so, above all beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def digits():
     """70 training and 30 test images: three batches of 32, the last of them of 6."""

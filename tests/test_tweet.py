@@ -14,15 +14,6 @@ FILE = Path(tweet.__file__).read_text(encoding="utf-8")
 TEXT = FILE[FILE.index("from torch.nn import") :]  # from the import line to the end of the file
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The tensors are tiny: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def run_tweet() -> dict:
     """What the text alone defines, executed where nothing else is."""
     namespace = {}

@@ -27,14 +27,6 @@ SMALL = {"dim": 12, "depth": 3, "patch_size": 2, "num_classes": 5}
 TOKENS = {"image_size": 8, "tokens_dim": 6, "channels_dim": 10}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(name: str, **options) -> nn.Module:
     own = SMALL | (TOKENS if name == "mlp_mixer" else {"kernel_size": 3})
     return create_model(name, **(own | options))
