@@ -8,23 +8,19 @@ for images, labels in batches(dataset.train_images, dataset.train_labels, batch_
 
 import difflib
 import http.client
-import importlib
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
+from mixerlib.vision import import_torchvision
+
 _CIFAR_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
 DATASETS = ("digits", *_CIFAR_CLASSES)
-
-# Operators live as long as the Library object that declared them (see `import_torchvision`).
-_declared_operators: torch.library.Library | None = None
 
 
 class DataNotFound(FileNotFoundError):
@@ -136,32 +132,6 @@ def batches(
         if flip:
             batch = torch.where(mirrored[chosen].view(-1, 1, 1, 1), batch.flip(-1), batch)
         yield batch, labels[chosen]
-
-
-def import_torchvision() -> ModuleType:
-    """torchvision, even where its compiled operators were built for another torch than this one.
-
-    A torchvision built for CUDA beside a torch for the CPU (what a plain `pip install` may leave)
-    cannot load its operators, and then cannot even be imported: it describes the operators `nms`
-    and `qnms` to torch, which does not know them. mixerlib, and timm, use torchvision's Python
-    parts only. So when the import fails for exactly that reason, the two operators are declared,
-    without an implementation, and the import is tried once more. Calling them is an error as
-    before.
-    """
-    global _declared_operators
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::nms does not exist" not in str(error):
-            raise
-    _declared_operators = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        _declared_operators.define(
-            f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
-    for module in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
-        del sys.modules[module]  # the first attempt left its submodules behind, half imported
-    return importlib.import_module("torchvision")
 
 
 def _load_digits() -> Dataset:

@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
 import urllib.error
 from pathlib import Path
 
@@ -224,31 +222,3 @@ def test_flip_mirrors_half_of_the_images_left_to_right():
 def test_bad_batch_size():
     with pytest.raises(ValueError, match="`batch_size`=0"):
         next(batches(torch.zeros(1, 1, 1, 1), torch.zeros(1), 0))
-
-
-def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-
-def test_torchvision_imports_in_a_fresh_interpreter():
-    """Where the plain import fails over a missing operator, and only there, two are declared."""
-    plain = python("import torchvision")
-    missing = "operator torchvision::nms does not exist" in plain.stderr
-    assert missing or plain.returncode == 0, plain.stderr
-    ours = python(
-        "from mixerlib import data\n"
-        "assert data.import_torchvision() is data.import_torchvision()\n"
-        "import torchvision, timm\n"
-        "print(torchvision.datasets.CIFAR10.base_folder, data._declared_operators is not None)"
-    )
-    assert ours.returncode == 0, ours.stderr
-    assert ours.stdout.split() == [FOLDERS["cifar10"], str(missing)]
-
-
-def test_other_import_errors_are_not_hidden(monkeypatch):
-    def broken(name: str) -> None:
-        raise RuntimeError("something else")
-
-    monkeypatch.setattr("mixerlib.data.importlib.import_module", broken)
-    with pytest.raises(RuntimeError, match="something else"):
-        import_torchvision()
