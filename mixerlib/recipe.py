@@ -3,6 +3,9 @@
 load_recipe("digits")                            # a recipe of mixerlib
 load_recipe("digits", {"epochs": 5, "seed": 1})  # the same with other values
 load_recipe("my/own.yaml")                       # one of your own
+
+A file may start from another with `base: cifar10/convmixer_256_8`, and then holds what differs.
+Chapter 13 takes the fields one by one.
 """
 
 import difflib
@@ -22,44 +25,159 @@ RECIPES = Path(__file__).parent / "recipes"
 class Recipe:
     """All that decides the result of a training run, apart from the machine that it runs on.
 
-    Raises `ValueError` naming the field, its value and the rule when a value has the wrong type or
-    lies out of range. A whole number will do where a float is wanted.
+    Raises `ValueError` naming the field, its value and the rule when a value has the wrong type,
+    lies out of range, or would have no effect beside the others: a field that another one switches
+    off must be null. A whole number will do where a float is wanted.
     """
 
+    # the data and the model
     dataset: str  # a name that `load_dataset` knows; it also gives the model's input and classes
     model: str  # a name that `create_model` knows
     model_options: dict[str, Any] = field(default_factory=dict)  # where they differ from the name's
+    weights: str | None = None  # a checkpoint to start from (its head may differ); null: at random
+    frozen: bool = False  # train the head alone; the body stays as `weights` has it
+
+    # the images, before they are augmented
+    image_size: int | None = None  # side in pixels to which images are resized; null: as they are
+    interpolation: str | None = None  # "bilinear" or "bicubic", for that resizing
+    eval_crop: float | None = None  # test images: resize to side / this, keep the centre (files)
+    normalisation: str = "dataset"  # channels by the "dataset"'s mean and deviation, or "half": 0.5
+
+    # augmentation, drawn for each image anew (chapter 12)
+    crop: str = "none"  # "pad" then cut, or "resized": a part of the image, brought back to size
+    crop_padding: int | None = None  # pixels on each side, for "pad"
+    crop_area: float | None = None  # the smallest share of the area that "resized" keeps
+    flip: str = "none"  # "random": mirror half of them; "alternating": each in every other epoch
+    policy: str = "none"  # "randaugment", "trivialaugment" or "timm_randaugment"
+    policy_operations: int | None = None  # n, operations an image, of the two randaugments
+    policy_magnitude: float | None = None  # m, their strength: of 31 levels, or of timm's 10
+    policy_magnitude_std: float | None = None  # timm_randaugment: m is drawn with this deviation
+    jitter: float = 0.0  # brightness, contrast and saturation change by up to this share
+    erase: float = 0.0  # probability that a rectangle is erased
+    erase_fill: str | None = None  # with the "mean" colour, or with "noise" for each pixel
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha), whose draw weighs two blended images; 0: off
+    cutmix: float = 0.0  # the same for a pasted rectangle; with both, each batch takes one
+    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
+
+    # the steps
     epochs: int = 100  # passes over the training images
-    batch_size: int = 512  # images a step; the last step of an epoch takes what is left
-    max_learning_rate: float = 0.05  # the top of the schedule, reached after 40 % of the run
-    weight_decay: float = 0.005  # AdamW's: shrinks every parameter by learning rate × this a step
+    batch_size: int = 512  # images a step, over all processes; an epoch's last step takes the rest
+    accumulate: int = 1  # parts that a batch is worked through in, to save memory
+    schedule: str = "piecewise"  # of the learning rate: "piecewise", "onecycle" or "cosine"
+    max_learning_rate: float = 0.05  # the top of the schedule
+    warmup_epochs: float | None = None  # "cosine": epochs of linear rise before the fall
+    weight_decay: float = 0.005  # AdamW's: shrinks parameters by learning rate × this a step
+    decay: str = "all"  # what is shrunk: "all" parameters, or "matrices": no biases, no norms
+    adam_epsilon: float = 1e-8  # added to the root of Adam's second moment
     clip_norm: float | None = 1.0  # a gradient longer than this is cut to it; null: never
-    flip: bool = True  # mirror half of the images; wrong for digits and letters
+    ema: float | None = None  # judge the moving average of the weights with this decay; null: none
+
+    # how it is computed
+    precision: str = "float32"  # or "bfloat16" or "float16", by autocast
+    channels_last: bool = False  # memory format of images and weights: a pixel's channels adjoin
+    compile: bool = False  # by torch.compile
+
     evaluate_every: int = 1  # epochs between two looks at the test set; after the last always
-    seed: int = 0  # decides the first weights, the order of the images, the flips
+    seed: int = 0  # decides the first weights, the order of the images, their augmentation
     name: str = "custom"  # what records call it; a file's is its path, so YAML may not set it
 
     def __post_init__(self) -> None:
         for name in _FIELD_TYPES:
             _check_type(name, getattr(self, name))
-        for name in ("epochs", "batch_size", "evaluate_every"):
-            _check_rule(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            words = " or ".join(repr(choice) for choice in choices)
+            _check_rule(name, value, value is None or value in choices, words)
+        for name, (kept, words) in _RANGES.items():
+            value = getattr(self, name)
+            _check_rule(name, value, value is None or kept(value), words)
         _check_rule(
-            "max_learning_rate", self.max_learning_rate, self.max_learning_rate > 0, "above 0"
+            "accumulate",
+            self.accumulate,
+            self.accumulate <= self.batch_size,
+            f"at most `batch_size`={self.batch_size}",
         )
-        _check_rule("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
-        if self.clip_norm is not None:
-            _check_rule("clip_norm", self.clip_norm, self.clip_norm > 0, "above 0, or null")
-        _check_rule("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2**63")
+        for name, (master, uses) in _USED_WITH.items():
+            self._check_use(name, master, uses)
+
+    def _check_use(self, name: str, master: str, uses: tuple[Any, ...]) -> None:
+        """Raise `ValueError` for a field that the value of `master` switches off, or asks for."""
+        value, ruler = getattr(self, name), getattr(self, master)
+        used = ruler in uses if uses else bool(ruler)
+        if value is not None and value is not False and not used:
+            off = "false" if value is True else "null (none on the command line)"
+            raise ValueError(
+                f"`{name}`={value!r} has no effect with `{master}`={ruler!r}; set it to {off}"
+            )
+        if value is None and used and name not in _MAY_STAY_NULL:
+            raise ValueError(f"`{master}`={ruler!r} needs `{name}`, which is not set")
 
 
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
+CHOICES = {
+    "interpolation": ("bilinear", "bicubic"),
+    "normalisation": ("dataset", "half"),
+    "crop": ("none", "pad", "resized"),
+    "flip": ("none", "random", "alternating"),
+    "policy": ("none", "randaugment", "trivialaugment", "timm_randaugment"),
+    "erase_fill": ("mean", "noise"),
+    "schedule": ("piecewise", "onecycle", "cosine"),
+    "decay": ("all", "matrices"),
+    "precision": ("float32", "bfloat16", "float16"),
+}
+_POSITIVE = (lambda value: value > 0, "above 0")
+_COUNT = (lambda value: value >= 1, "at least 1")
+_NOT_NEGATIVE = (lambda value: value >= 0, "at least 0")
+_SHARE = (lambda value: 0 <= value <= 1, "between 0 and 1")
+_POSITIVE_SHARE = (lambda value: 0 < value <= 1, "above 0 and at most 1")
+_RANGES = {
+    "image_size": _COUNT,
+    "eval_crop": _POSITIVE_SHARE,
+    "crop_padding": _COUNT,
+    "crop_area": _POSITIVE_SHARE,
+    "policy_operations": _COUNT,
+    "policy_magnitude": _NOT_NEGATIVE,
+    "policy_magnitude_std": _NOT_NEGATIVE,
+    "jitter": _SHARE,
+    "erase": _SHARE,
+    "mixup": _NOT_NEGATIVE,
+    "cutmix": _NOT_NEGATIVE,
+    "label_smoothing": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "epochs": _COUNT,
+    "batch_size": _COUNT,
+    "accumulate": _COUNT,
+    "max_learning_rate": _POSITIVE,
+    "warmup_epochs": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "adam_epsilon": _POSITIVE,
+    "clip_norm": (_POSITIVE[0], "above 0, or null"),
+    "ema": (lambda value: 0 < value < 1, "above 0 and below 1, or null"),
+    "evaluate_every": _COUNT,
+    "seed": (lambda value: 0 <= value < 2**63, "at least 0 and below 2**63"),
+}
+# A field → the one that decides whether it has an effect, and with which of its values; () stands
+# for any that is neither null nor 0.
+_USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "frozen": ("weights", ()),
+    "interpolation": ("image_size", ()),
+    "eval_crop": ("image_size", ()),
+    "crop_padding": ("crop", ("pad",)),
+    "crop_area": ("crop", ("resized",)),
+    "policy_operations": ("policy", ("randaugment", "timm_randaugment")),
+    "policy_magnitude": ("policy", ("randaugment", "timm_randaugment")),
+    "policy_magnitude_std": ("policy", ("timm_randaugment",)),
+    "erase_fill": ("erase", ()),
+    "warmup_epochs": ("schedule", ("cosine",)),
+}
+_MAY_STAY_NULL = ("eval_crop",)
 _FIELD_TYPES = get_type_hints(Recipe)
 _TYPES: dict[
     Any, tuple[tuple[type, ...], str]
 ] = {  # a field's type: what its value may be, in words
     str: ((str,), "text"),
+    str | None: ((str, type(None)), "text, or null"),
     int: ((int,), "a whole number"),
+    int | None: ((int, type(None)), "a whole number, or null"),
     float: ((int, float), "a number"),
     float | None: ((int, float, type(None)), "a number, or null"),
     bool: ((bool,), "true or false"),
@@ -77,23 +195,13 @@ def list_recipes() -> list[str]:
 def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by its name (its path under mixerlib/recipes, without .yaml) or from a .yaml file.
 
-    `overrides` replace the file's values; those in `model_options` are merged into the file's.
+    `overrides` replace the file's values; those in `model_options` are merged into the file's. A
+    file's values replace those of its `base` in the same way.
     Raises `ValueError` for an unknown name (with the nearest ones suggested), an unknown key, or a
     value of the wrong type, and `FileNotFoundError` for a .yaml file that is not there.
     """
     path, name = _find(name_or_path)
-    settings = _read(path)
-    for key, value in (overrides or {}).items():
-        if key == "model_options":
-            own = settings.get(key, {})
-            _check_type(key, own)
-            value = own | value
-        settings[key] = value
-    for key in settings:
-        if key not in SETTINGS:
-            near = difflib.get_close_matches(str(key), SETTINGS, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(SETTINGS)}"
-            raise ValueError(f"`{key}`={settings[key]!r} is not a field of a recipe; {hint}")
+    settings = _merge(_read(path), overrides or {})
     for key in ("dataset", "model"):
         if key not in settings:
             raise ValueError(f"{path}: a recipe must set `{key}`")
@@ -134,15 +242,41 @@ def _find(name_or_path: str | Path) -> tuple[Path, str]:
     return RECIPES / f"{name_or_path}.yaml", str(name_or_path)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file, not yet checked."""
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields that a YAML file and its bases set; `above` are the files that it is a base of."""
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{path} must hold lines of the form `key: value`")
-    return settings
+    base = settings.pop("base", None)
+    if base is None:
+        return _merge({}, settings)
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: `base`={base!r} must be the name of a recipe, or a .yaml file")
+    if Path(base).suffix:
+        base = path.parent / base  # a file beside this one
+    above = (*above, path)
+    below, _ = _find(base)
+    if below in above:
+        raise ValueError(f"{path}: `base`={str(base)!r} must not be the recipe itself")
+    return _merge(_read(below, above), settings)
+
+
+def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes`, whose keys must be fields; tables of options are merged."""
+    for key, value in changes.items():
+        if key not in SETTINGS:
+            near = difflib.get_close_matches(str(key), SETTINGS, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(SETTINGS)}"
+            raise ValueError(f"`{key}`={value!r} is not a field of a recipe; {hint}")
+    merged = settings | dict(changes)
+    if "model_options" in settings and "model_options" in changes:
+        for options in (settings["model_options"], changes["model_options"]):
+            _check_type("model_options", options)
+        merged["model_options"] = settings["model_options"] | changes["model_options"]
+    return merged
 
 
 def _check_type(name: str, value: Any) -> None:

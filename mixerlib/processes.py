@@ -1,0 +1,65 @@
+"""One training run in several processes: who am I, how many are we, and sums over all of us.
+
+torchrun --nproc_per_node 2 -m mixerlib train cifar10/convmixer_256_8
+
+torchrun starts the processes and tells each its number in environment variables. Without it there
+is one process, and everything here does nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that share a run; this one has number `rank`, from 0."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and prints; the others only compute."""
+        return self.rank == 0
+
+    def part(self, length: int) -> slice:
+        """This process's share of a batch of `length` images; shares differ by one at most."""
+        return slice(self.rank * length // self.count, (self.rank + 1) * length // self.count)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of this tensor over all processes, for each of them; its shape is the same."""
+        if self.count > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor)
+        return tensor
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def local_device(name: str | None) -> str | None:
+    """The device for this process: with torchrun on GPUs, each one has its own."""
+    cuda = torch.cuda.is_available() if name is None else name == "cuda"
+    return f"cuda:{os.environ['LOCAL_RANK']}" if cuda and "LOCAL_RANK" in os.environ else name
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that torchrun started, through NCCL on GPUs and gloo otherwise."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Processes()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
