@@ -1,0 +1,197 @@
+"""The subcommands on models as they are: list, cost, import."""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, add_model_options, model_options_given
+
+if TYPE_CHECKING:
+    from mixerlib.costs import Counts, Measured
+    from mixerlib.models import Entry
+
+
+def add_list(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "list", help="print the models", description="Print every model with its parameters."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=run_list, parser=parser)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    import torch
+
+    from mixerlib.models import create_model, list_models, model_entry
+
+    models = []
+    for name in list_models():
+        with torch.device("meta"):  # shapes without numbers: 200 million parameters in no memory
+            model = create_model(name)
+        parameters = sum(p.numel() for p in model.parameters())
+        models.append(
+            {"name": name, "parameters": parameters, "description": model_entry(name).about}
+        )
+    if options.json:
+        print(json.dumps(models, indent=1, ensure_ascii=False))
+        return 0
+    width = max(len(model["name"]) for model in models)
+    print(f"{'name':{width}}  {'parameters':>11}  description")
+    for model in models:
+        print(f"{model['name']:{width}}  {model['parameters']:>11,}  {model['description']}")
+    return 0
+
+
+def add_cost(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "cost",
+        help="count what a model costs, by formula and by measurement",
+        description="Count parameters, MACs and activations, by closed forms and on the module.",
+    )
+    parser.add_argument("names", metavar="NAME", nargs="+", help="a model's name")
+    parser.add_argument("--compare", action="store_true", help="set the models side by side")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
+    parser.set_defaults(run=run_cost, parser=parser)
+
+
+def run_cost(options: argparse.Namespace) -> int:
+    from mixerlib.models import model_entry
+
+    given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
+    models = [_count(model_entry(name), given) for name in options.names]
+    if options.json:
+        reports = [_cost_report(*model) for model in models]
+        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1, ensure_ascii=False))
+    elif options.compare:
+        print(_cost_comparison(models))
+    else:
+        print("\n\n".join(_cost_table(*model) for model in models))
+    return 0
+
+
+def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts | None", "Measured"]:
+    """A model's description, its counts by formula if it has one, and by measurement."""
+    import torch
+
+    from mixerlib import costs
+    from mixerlib.models import create_model
+
+    # the convolutional models take images of any size, so that is no option of theirs
+    own = {k: v for k, v in given.items() if k in entry.defaults or k != "image_size"}
+    with torch.device("meta"):
+        model = create_model(entry.name, **own)
+    options = dict(entry.defaults) | own
+    size = given.get("image_size", entry.image_size)
+    counts = None
+    if entry.family not in costs.MEASURED_ONLY:
+        counts = costs.formulas(entry.family).evaluate(options, image_size=size)
+    measured = costs.measure(model, size, options["in_channels"])
+    told = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
+    return f"{entry.name} on {size}×{size} images ({told})", counts, measured
+
+
+def _cost_report(title: str, counts: "Counts | None", measured: "Measured") -> dict[str, Any]:
+    from mixerlib import costs
+
+    def numbers(found: costs.Counts) -> dict[str, Any]:
+        totals = {"params": found.total("params")}
+        totals |= {name: convention(found) for name, convention in costs.CONVENTIONS.items()}
+        totals |= {name: found.total(name) for name in ("buffers", "activations", "moved")}
+        parts = ("params", "macs", "activations")
+        return totals | {"parts": {name: dict(getattr(found, name)) for name in parts}}
+
+    formula = None if counts is None else numbers(counts)
+    return {"model": title, "formula": formula, "measured": numbers(measured)}
+
+
+def _cost_table(title: str, counts: "Counts | None", measured: "Measured") -> str:
+    from mixerlib import costs
+
+    shown = {"params": "parameters", "macs": "MACs", "activations": "kept for training"}
+    lines = [title, "", f"{'part':16}" + "".join(f"{text:>18} share" for text in shown.values())]
+
+    def row(label: str, found: costs.Counts, part: str | None = None) -> str:
+        cells = []
+        for name in shown:
+            total = found.total(name)
+            value = total if part is None else getattr(found, name).get(part, 0)
+            cells.append(f"{value:>18,} {value / total:>5.0%}" if part else f"{value:>18,}      ")
+        return (f"{label:16}" + "".join(cells)).rstrip()
+
+    told = measured if counts is None else counts
+    lines += [row(part, told, part) for part in told.params]
+    lines += [] if counts is None else [row("total, formula", counts)]
+    lines += [row("total, measured", measured), ""]
+    for name, text in (("macs", "MACs"), ("flops", "FLOPs = 2 MACs"), ("thop", "as thop counts")):
+        lines.append(f"{text:16}{costs.CONVENTIONS[name](told):>18,}")
+    if counts is None:
+        return "\n".join([*lines, "", "Counted by measurement only: there is no formula."])
+    apart = [
+        f"{quantity} of {part}: formula {value:,}, measured {getattr(measured, quantity)[part]:,}"
+        for quantity in costs.QUANTITIES
+        for part, value in getattr(counts, quantity).items()
+        if value != getattr(measured, quantity).get(part, 0)
+    ]
+    agree = "Formula and measurement agree in every part."
+    return "\n".join([*lines, "", *(apart or [agree])])
+
+
+def _cost_comparison(models: list[tuple[str, "Counts | None", "Measured"]]) -> str:
+    from mixerlib import costs
+
+    width = max(len(title.partition(" ")[0]) for title, *_ in models)
+    heads = ("parameters", "MACs", "as thop counts", "kept for training", "moved")
+    lines = [" " * width + "".join(f"{head:>25}" for head in heads)]
+    first: list[int] = []
+    for title, formula, measured in models:
+        counts = measured if formula is None else formula
+        values = [counts.total("params"), costs.macs(counts), costs.thop(counts)]
+        values += [counts.total("activations"), counts.total("moved")]
+        first = first or values
+        cells = (f"{v:>16,} ({v / f:>5.1%})" for v, f in zip(values, first, strict=True))
+        lines.append(f"{title.partition(' ')[0]:{width}}" + "".join(f"{c:>25}" for c in cells))
+    return "\n".join([*lines, "", f"In brackets: of {models[0][0]}."])
+
+
+def add_import(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "import",
+        help="convert a published checkpoint",
+        description="Check a checkpoint against a model, and write it as mixerlib's safetensors.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file to read")
+    parser.add_argument("--model", metavar="NAME", required=True, help="see `mixerlib list`")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="the file to write (default: the checkpoint's name with .safetensors, here)",
+    )
+    add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
+    parser.set_defaults(run=run_import, parser=parser)
+
+
+def run_import(options: argparse.Namespace) -> int:
+    from mixerlib.models import create_model
+    from mixerlib.weights import load_weights, save_weights
+
+    model = create_model(
+        options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        layout = load_weights(model, options.checkpoint)
+    for warning in caught:
+        print(f"mixerlib: warning: {warning.message}", file=sys.stderr)
+    stem = Path(options.checkpoint.name.removesuffix(".tar"))
+    out = options.out or stem.with_suffix(".safetensors")
+    if out.exists():
+        raise ValueError(f"`out`='{out}' exists already; name another file with --out")
+    save_weights(model, out)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{options.checkpoint}: layout {layout}, {parameters:,} parameters\nweights:  {out}")
+    return 0

@@ -1,0 +1,69 @@
+"""What the subcommands share: a parser with short errors, and a flag for every option of a model."""
+
+import argparse
+from typing import Any, NoReturn
+
+# The options of models by name (a test holds this list against the registry), and how to read them
+# from text. The second table's follow from the data where there are any.
+MODEL_OPTIONS = {
+    "dim": int,
+    "depth": int,
+    "kernel_size": int,
+    "patch_size": int,
+    "activation": str,
+    "ratio": str,
+    "segments": int,
+    "shuffle": bool,
+    "residual": str,
+    "norm": str,
+    "mixes": str,
+    "segments_mixed": str,
+    "tokens_dim": int,
+    "channels_dim": int,
+}
+DATA_OPTIONS = {"image_size": int, "in_channels": int, "num_classes": int}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all of mixerlib's are; it takes no shortened flags."""
+
+    def __init__(self, **options: Any):
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"mixerlib: {message}; see `{self.prog} --help`\n")
+
+
+def add_model_options(parser: argparse.ArgumentParser, names: dict[str, type]) -> None:
+    """A flag for every option of a model; which of them a model has, the registry says."""
+    group = parser.add_argument_group("model options", "of those that the model has, any")
+    for name, kind in names.items():
+        metavar = {int: "N", str: "TEXT", bool: "true|false"}[kind]
+        group.add_argument(flag(name), metavar=metavar, dest=f"option {name}")
+
+
+def model_options_given(options: argparse.Namespace, names: dict[str, type]) -> dict[str, Any]:
+    """The model's options that were given on the command line, as values."""
+    return {
+        name: _parse_option(name, text, kind)
+        for name, kind in names.items()
+        if (text := vars(options)[f"option {name}"]) is not None
+    }
+
+
+def _parse_option(name: str, text: str, kind: type) -> Any:
+    """A model option's value; only its form is looked at here, the rest is for the model to say."""
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"`{name}`={text!r} must be true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"`{name}`={text!r} must be a whole number") from None
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
