@@ -213,11 +213,8 @@ def _counts(family: str, options: tuple, image_size: int | None) -> Count:
 
 
 def family_of(model: str) -> str:
-    """The cost formulas' family of a registered name."""
-    entry = model_entry(model)
-    if strategy := entry.fixed.get("strategy"):
-        return f"splitmixer_{strategy.lower()}"
-    return {"ConvMixer": "convmixer", "MLPMixer": "mlp_mixer"}[entry.model.__name__]
+    """The family of a registered name."""
+    return model_entry(model).family
 
 
 def configurations(entry: Entry) -> list[Configuration]:
@@ -576,6 +573,8 @@ def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Recor
         return []
     found = []
     for run in runs:
+        if family_of(run.settings["model"]) in costs.MEASURED_ONLY:
+            continue  # an ablation
         options = model_entry(run.settings["model"]).defaults | run.settings["model_options"]
         model = Configuration(family_of(run.settings["model"]), options, None)
         unknown = {key: v for key, v in options.items() if key not in costs.OPTIONS[model.family]}

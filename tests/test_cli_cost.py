@@ -71,4 +71,23 @@ def test_a_mistake_is_one_clear_line(capsys, arguments, words):
 
 
 def test_every_registered_name_has_a_family_that_costs_knows():
-    assert {model_entry(name).family for name in list_models()} == set(costs.FAMILIES)
+    known = {*costs.FAMILIES, *costs.MEASURED_ONLY}
+    assert {model_entry(name).family for name in list_models()} == known
+
+
+def test_a_family_without_formulas_is_measured_alone(capsys):
+    name = "splitmixer_i_ablated_256_8"
+    plain = report(capsys, "splitmixer_i_256_8")["formula"]
+    found = report(capsys, name)
+    assert found["formula"] is None
+    for quantity in ("params", "buffers", "macs", "flops", "thop", "activations", "parts"):
+        assert found["measured"][quantity] == plain[quantity]  # nothing is taken out
+
+    assert main(["cost", name, "--norm", "layer"]) == 0
+    out = capsys.readouterr().out
+    assert "3,539,834" in out and "total, measured" in out and "total, formula" not in out
+    assert "Counted by measurement only" in out and "agree" not in out
+
+    assert main(["cost", "--compare", "splitmixer_i_256_8", name, "--image-size", "64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith(name) and lines[2].count("100.0%") == 4  # but for what is moved

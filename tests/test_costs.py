@@ -1,6 +1,7 @@
 """The closed forms against the running modules, and both against numbers known from elsewhere.
 
-MIXERLIB_EXAMPLES sets how many random configurations of each of the eight families are tried.
+MIXERLIB_EXAMPLES sets how many random configurations of each of the eight families are tried, and
+of the ablations of SplitMixer-I.
 """
 
 import copy
@@ -22,6 +23,7 @@ OVERLAPPING = ("splitmixer_i", "splitmixer_v")
 EQUAL = ("splitmixer_iii", "splitmixer_3d")
 SHUFFLING = [family for family in costs.FAMILIES if "shuffle" in costs.OPTIONS[family]]
 SPLIT = [family for family in costs.FAMILIES if family.startswith("splitmixer")]
+FORMULATED = [name for name in list_models() if model_entry(name).family in costs.FAMILIES]
 every_family = pytest.mark.parametrize("family", costs.FAMILIES)
 every_split = pytest.mark.parametrize("family", SPLIT)
 
@@ -151,13 +153,119 @@ def test_the_formulas_hold_in_every_corner(corner, device):
     assert_equal(costs.formulas(family).evaluate(options, image_size), measured)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", FORMULATED)
 def test_the_formulas_hold_for_every_preset_at_its_image_size(name):
     with torch.device("meta"):
         model = create_model(name)
     formulas, image_size = costs.formulas(family_of(name)), own_image_size(name)
     measured = costs.measure(model, image_size)
     assert_equal(formulas.evaluate(model_entry(name).defaults, image_size), measured)
+
+
+# The ablations of SplitMixer-I, which have no closed forms: counted by hand from their options
+
+
+@st.composite
+def ablations(draw) -> tuple[dict, tuple[int, int]]:
+    """Any ablation of a small SplitMixer-I, and the one image size that it is asked about."""
+    options, image_size = draw(configurations("splitmixer_i"))
+    options |= {
+        "residual": draw(st.sampled_from(("spatial", "none", "both", "channel"))),
+        "norm": draw(st.sampled_from(("batch", "layer"))),
+        "mixes": draw(st.sampled_from(("both", "spatial", "channels"))),
+        "segments_mixed": draw(st.sampled_from(("alternating", "first"))),
+        "image_size": image_size,
+    }
+    return options, image_size
+
+
+def ablated_by_hand(options: dict, image_size: tuple[int, int]) -> dict[str, dict[str, int]]:
+    """Every quantity of an ablation by part, in Python integers."""
+    names = ("dim", "depth", "kernel_size", "patch_size", "num_classes", "in_channels")
+    h, d, k, p, n, colours = (options[name] for name in names)
+    (height, width), m = image_size, int(Fraction(options["ratio"]) * h)
+    places, image = height * width // p**2, colours * height * width
+    space, channels = options["mixes"] != "channels", options["mixes"] != "spatial"
+    sums_in_space = options["residual"] in ("spatial", "both")
+    sums_in_channels = options["residual"] in ("channel", "both")
+    layer, gelu, even = options["norm"] == "layer", options["activation"] == "gelu", k % 2 == 0
+    norms, one_map = 1 + d * (2 * space + channels), h * places
+    border = even * h * (height // p + width // p)  # of both paddings of an even kernel together
+    slice_copied = 2 * m * (m < h)
+    concatenated = 2 * m + 2 * h  # the segment mixed; every channel read and written
+    counts = {
+        "params": (
+            h * colours * p**2 + h,
+            d * 2 * (h * k + h),
+            d * (m**2 + m),
+            norms * 2 * h * (places if layer else 1),
+            h * n + n,
+        ),
+        "buffers": (0, 0, 0, 0 if layer else norms * 2 * h, 0),
+        "macs": (image * h, d * 2 * k * one_map, d * m**2 * places, 0, h * n),
+        "normalised": (0, 0, 0, norms * one_map, 0),
+        "pooling": (0, 0, 0, 0, one_map + h),
+        "activations": (
+            image + one_map,
+            d * (4 * one_map + border),
+            d * 2 * one_map,
+            norms * (gelu * one_map + (2 if layer else 2 * h)),
+            h,
+        ),
+        "moved": (
+            image + 3 * one_map,
+            d * ((8 + 3 * sums_in_space + 4 * even) * one_map + 2 * border),
+            d * ((slice_copied + concatenated) * places + (2 + 3 * sums_in_channels) * one_map),
+            norms * 2 * one_map,
+            one_map + h + h + n,
+        ),
+    }
+    there = (True, space, channels, True, True)
+    parts = ("stem", "spatial mixing", "channel mixing", "normalisation", "head")
+    return {
+        quantity: {part: x for part, x, is_there in zip(parts, row, there, strict=True) if is_there}
+        for quantity, row in counts.items()
+    }
+
+
+def test_the_ablations_are_measured_as_counted_by_hand(record_property):
+    tried = 0
+
+    @settings(max_examples=EXAMPLES, deadline=None, print_blob=True)
+    @given(ablations())
+    def check(configuration):
+        nonlocal tried
+        options, image_size = configuration
+        model = create_model("splitmixer_i_ablated", **options)
+        measured = costs.measure(model, image_size, options["in_channels"], device="cpu")
+        by_hand = ablated_by_hand(options, image_size)
+        assert by_hand.keys() == set(costs.QUANTITIES)
+        for quantity, parts in by_hand.items():
+            assert getattr(measured, quantity) == parts, quantity
+        assert costs.macs(measured) == measured.flop_counter
+        assert measured.macs_by_layer == measured.flop_counter_by_layer
+        tried += 1
+
+    check()
+    record_property("configurations", tried)
+    assert tried >= EXAMPLES
+
+
+def test_a_family_without_closed_forms_says_so():
+    (family,) = costs.MEASURED_ONLY
+    assert family not in costs.FAMILIES
+    message = f"`family`='{family}' has no closed forms: it is counted by measurement only"
+    for ask in (costs.formulas, costs.saving, lambda f: costs.evaluate(sym.h, f, {"dim": 8})):
+        with pytest.raises(ValueError, match=message):
+            ask(family)
+
+
+def test_the_parts_of_a_measurement_stand_in_the_order_of_the_formulas():
+    for family in costs.FAMILIES:
+        with torch.device("meta"):
+            model = create_model(family)
+        measured = costs.measure(model, 32)
+        assert list(measured.params) == list(costs.formulas(family).params)
 
 
 # Numbers known from elsewhere
@@ -409,7 +517,7 @@ def test_only_the_options_that_an_expression_needs_have_to_be_there():
 
 
 def test_an_option_of_the_registry_is_an_option_of_the_formulas():
-    for name in list_models():
+    for name in FORMULATED:
         assert set(costs.OPTIONS[family_of(name)]) == set(model_entry(name).defaults), name
 
 

@@ -21,8 +21,9 @@ import mixerlib
 from mixerlib.models import create_model, list_models, model_entry
 from mixerlib.models.splitmixer import OVERLAPPING, SHUFFLING, STRATEGIES
 
-FAMILIES = ["convmixer", *(f"splitmixer_{s.lower()}" for s in STRATEGIES), "mlp_mixer"]
-MLP_MIXERS = [name for name in list_models() if "image_size" in model_entry(name).defaults]
+SPLITMIXERS = [f"splitmixer_{s.lower()}" for s in STRATEGIES]
+FAMILIES = ["convmixer", *SPLITMIXERS, "splitmixer_i_ablated", "mlp_mixer"]
+MLP_MIXERS = [name for name in list_models() if model_entry(name).family == "mlp_mixer"]
 every_model = pytest.mark.parametrize("name", list_models())
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
@@ -63,6 +64,7 @@ def test_the_public_names():
     presets = ["convmixer_256_8", "convmixer_256_8_224", "convmixer_768_32"]
     presets += ["convmixer_1024_20", "convmixer_1536_20", "mixer_s32", "mixer_s16", "mixer_s8"]
     presets += ["mixer_b32", "mixer_b16", "mixer_l16", "mixer_h14", "mixer_s4"]
+    presets += ["splitmixer_i_ablated_256_8"]
     for strategy in STRATEGIES:
         name = f"splitmixer_{strategy.lower()}"
         presets += [f"{name}_256_8", f"{name}_256_8_224"]
@@ -286,9 +288,16 @@ NOT_A_SIZE = st.one_of(
     st.integers(max_value=0), st.floats(), st.booleans(), st.text(max_size=3), st.binary(max_size=2)
 )
 OVERLAPS = [f"splitmixer_{s.lower()}" for s in OVERLAPPING]
-SPLITS = [f for f in FAMILIES if f.startswith("splitmixer") and f not in OVERLAPS]
+SPLITS = [f for f in SPLITMIXERS if f not in OVERLAPS]
 SHUFFLES = [f"splitmixer_{s.lower()}" for s in SHUFFLING]
 DIVIDING = ["splitmixer_iii", "splitmixer_3d"]
+ABLATED = ["splitmixer_i_ablated"]
+ABLATIONS = {
+    "residual": ("spatial", "none", "both", "channel"),
+    "norm": ("batch", "layer"),
+    "mixes": ("both", "spatial", "channels"),
+    "segments_mixed": ("alternating", "first"),
+}
 
 
 @st.composite
@@ -319,7 +328,10 @@ def valid(draw: st.DrawFn) -> tuple[str, dict, tuple[int, int]]:
             options["image_size"] = rows * p
         return name, options, (rows, columns)
     options["kernel_size"] = draw(st.integers(1, 6))
-    if name in OVERLAPS:
+    if name in ABLATED:
+        options |= {option: draw(st.sampled_from(values)) for option, values in ABLATIONS.items()}
+        options["image_size"] = (rows * options["patch_size"], columns * options["patch_size"])
+    if name in OVERLAPS + ABLATED:
         ratio = draw(ratios())
         options["ratio"] = draw(st.sampled_from([ratio, str(ratio), float(ratio)]))
     elif name in DIVIDING:
@@ -377,7 +389,7 @@ def test_an_unknown_activation_is_refused(drawn, value):
 
 
 @given(
-    st.sampled_from(OVERLAPS),
+    st.sampled_from(OVERLAPS + ABLATED),
     st.one_of(
         st.fractions(max_value=Fraction(1, 2)),
         st.fractions(min_value=1).filter(lambda a: a != 1),
@@ -394,7 +406,7 @@ def test_a_ratio_outside_its_range_is_refused(name, value):
 
 
 def test_a_ratio_that_leaves_no_channel_is_refused():
-    for name in OVERLAPS:
+    for name in OVERLAPS + ABLATED:
         options = {"dim": 1, "depth": 1, "ratio": "2/3"}
         refused(name, options, "`ratio`='2/3'", "`dim`=1", "at least one channel")
 

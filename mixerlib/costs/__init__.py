@@ -34,6 +34,8 @@ normalisation.
 - `passes_eager`, `passes_fused`: what one block moves in these two ways, divided by the size of
   its activation map, hT.
 
+The ablations of SplitMixer-I (`MEASURED_ONLY`) have no closed forms; `measure` counts them.
+
 **Conventions.** `macs`, `flops` (twice that) and `thop` (the convention of SplitMixer's tables) are
 functions of one count, and take formulas and measurements alike.
 """
@@ -43,12 +45,13 @@ from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, 
 from mixerlib.costs.measurement import Measured, measure
 from mixerlib.costs.savings import paper_saving, saving, wide_saving
 from mixerlib.costs.symbols import DEFINITIONS, SYMBOLS, definitions, in_full, latex
-from mixerlib.costs.values import FAMILIES, OPTIONS, evaluate
+from mixerlib.costs.values import FAMILIES, MEASURED_ONLY, OPTIONS, evaluate
 
 __all__ = [
     "CONVENTIONS",
     "DEFINITIONS",
     "FAMILIES",
+    "MEASURED_ONLY",
     "OPTIONS",
     "QUANTITIES",
     "SYMBOLS",

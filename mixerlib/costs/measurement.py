@@ -21,6 +21,8 @@ CONVOLUTION = aten.convolution
 PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
 NORMS = (aten.native_batch_norm, aten.native_layer_norm)
 
+PARTS = ("stem", "spatial mixing", "token mixing", "channel mixing", "normalisation", "head")
+
 # The first pattern that a module's name begins with decides its part.
 PART_OF_NAME = (
     (r"stem\b", "stem"),
@@ -124,16 +126,18 @@ class _Where:
             module.register_forward_hook(lambda *_: self._finish())
 
     def _finish(self) -> None:
-        self.finished = self.running.pop()
+        layer = self.running.pop()
+        if self.part_of[layer] != "normalisation":  # a sum after a norm belongs to what it normed
+            self.finished = layer
 
     @property
     def layer(self) -> str:
         """The innermost module that runs; for a sum written in a block's own forward, the module
-        that has just finished, whose output it adds to."""
+        other than a norm that has finished last, whose output it adds to."""
         return self.running[-1] if self.part_of[self.running[-1]] else self.finished
 
     def by_part(self, by_layer: Mapping[str, int]) -> dict[str, int]:
-        counts = {part: 0 for part in self.part_of.values() if part}
+        counts = {part: 0 for part in PARTS if part in self.part_of.values()}
         for layer, count in by_layer.items():
             counts[self.part_of[layer]] += count
         return counts

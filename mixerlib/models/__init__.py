@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
 from mixerlib.models.splitmixer import OVERLAPPING, SHUFFLING, STRATEGIES, SplitMixer
@@ -32,7 +33,11 @@ class Entry:
         """The bare name that this is a preset of: "convmixer", "splitmixer_iv", "mlp_mixer" …"""
         if self.model is SplitMixer:
             return f"splitmixer_{self.fixed['strategy'].lower()}"
-        return "convmixer" if self.model is ConvMixer else "mlp_mixer"
+        return {
+            ConvMixer: "convmixer",
+            AblatedSplitMixer: "splitmixer_i_ablated",
+            MLPMixer: "mlp_mixer",
+        }[self.model]
 
 
 # The two settings of the SplitMixer paper: CIFAR (32×32), and Flowers102 or Food101 (224×224).
@@ -103,6 +108,19 @@ for _strategy in STRATEGIES:
             _name + _suffix, SplitMixer, _setting | _split, _title + _about, strategy=_strategy
         )
 
+# Another name for SplitMixer-I, with options that it is not to have beside the paper.
+_pieces = {"residual": "spatial", "norm": "batch", "mixes": "both", "segments_mixed": "alternating"}
+for _suffix, _about in (
+    ("", "; defaults are 256/8 for 32×32 images"),
+    ("_256_8", " 256/8 for CIFAR"),
+):
+    _register(
+        f"splitmixer_i_ablated{_suffix}",
+        AblatedSplitMixer,
+        CIFAR | {"ratio": "2/3", "image_size": 32} | _pieces,
+        f"SplitMixer-I with pieces taken out{_about}",
+    )
+
 _small = {"image_size": 32, "patch_size": 4, "num_classes": 10}
 _register(
     "mlp_mixer", MLPMixer, SCALES["s"] | _small, "MLP-Mixer; defaults are S/4 for 32×32 images"
@@ -137,8 +155,9 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
     Every option overrides the name's default. There are `dim`, `depth`, `kernel_size`,
     `patch_size`, `num_classes`, `in_channels` and `activation`; SplitMixer I and V also have
-    `ratio`, II, III, IV and 3D `segments`, the first three of these also `shuffle`; MLP-Mixer has
-    `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
+    `ratio`, II, III, IV and 3D `segments`, the first three of these also `shuffle`. The ablations
+    of SplitMixer-I have `ratio`, `residual`, `norm`, `mixes`, `segments_mixed` and `image_size`.
+    MLP-Mixer has `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
 
     Raises `ValueError` for an unknown name, an option that the model does not have, or a bad value.
     """
