@@ -6,16 +6,15 @@ state = load(path, recipe)            # refuses another run's file, and a damage
 A checkpoint is data, never code: tensors, numbers and text, read with `weights_only=True`.
 """
 
+import io
 import json
-import os
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from mixerlib.files import write_whole
 from mixerlib.recipe import Recipe
 
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
@@ -28,7 +27,9 @@ def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
     file's name and the reason, such as a full disk; the last checkpoint is then still there.
     """
     content = {"schema": SCHEMA, "settings": _settings(recipe), "state": state}
-    write_whole(path, lambda file: torch.save(content, file))
+    file = io.BytesIO()
+    torch.save(content, file)
+    write_whole(path, file.getbuffer())
 
 
 def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
@@ -65,30 +66,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if found != SCHEMA:
         raise ValueError(f"{path}: `schema`={found!r} must be {SCHEMA!r}")
     return json.loads(content["settings"]), content["state"]
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that appears at `path` complete or not at all.
-
-    It is written beside its place, forced to the disk, and renamed. What a killed process may have
-    left half-written there is cleared away by the next one.
-    """
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, f"could not be written: {reason}", str(path)) from None
-    except RuntimeError as error:  # how torch says that the disk is full
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise OSError(None, f"{path} could not be written: {str(error).splitlines()[0]}") from None
 
 
 def _settings(recipe: Recipe) -> str:

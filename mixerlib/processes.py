@@ -44,6 +44,9 @@ class Processes:
             dist.barrier()
 
 
+ALONE = Processes()
+
+
 def local_device(name: str | None) -> str | None:
     """The device for this process: with torchrun on GPUs, each one has its own."""
     cuda = torch.cuda.is_available() if name is None else name == "cuda"
@@ -54,7 +57,7 @@ def local_device(name: str | None) -> str | None:
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started, through NCCL on GPUs and gloo otherwise."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        yield Processes()
+        yield ALONE
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)

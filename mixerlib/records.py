@@ -6,9 +6,9 @@
 import contextlib
 import json
 import math
-import os
 import platform
 import subprocess
+import sys
 import types
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
-SCHEMA = "mixerlib training 1"  # a record of another shape has another name here
+from mixerlib.files import write_whole
+
+SCHEMA = "mixerlib training 2"  # a record of another shape has another name here
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Epoch:
     train_accuracy: float
     test_loss: float | None
     test_accuracy: float | None
-    training_seconds: float
+    training_seconds: float  # of its steps alone
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Provenance:
     threads: int  # of torch on the CPU
     python: str
     torch: str
+    torchvision: str | None  # whose operations augment the images
     mixerlib: str | None
     commit: str | None  # of the git checkout that mixerlib was run from, if it was one
     dirty: bool | None  # whether mixerlib's own files differed from that commit
@@ -53,8 +56,10 @@ class Provenance:
 class Record:
     """A training run, from its settings to its result: the last epoch's, never the best one's.
 
-    Accuracies lie in 0..1. `training_seconds` is the time inside training epochs alone,
-    `total_seconds` that of the run with its evaluations; neither counts the reading of the data.
+    Accuracies lie in 0..1. `training_seconds` is the time inside training steps alone, with the
+    augmentation of their images; `total_seconds` that of the run with its evaluations and its
+    checkpoints. Neither counts the time before the first step, such as the reading of data that are
+    kept in memory, or the time between being stopped and being continued.
     """
 
     recipe: str
@@ -70,6 +75,9 @@ class Record:
     training_seconds: float
     total_seconds: float
     images_per_second: float  # of training alone
+    peak_memory_bytes: int | None  # of tensors on the GPU; on a CPU, of the whole process
+    processes: int  # that shared the run
+    continued: int  # how often it was taken up from a checkpoint
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -85,10 +93,27 @@ def provenance(device: torch.device | str) -> Provenance:
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         torch=str(torch.__version__),
-        mixerlib=_installed_version(),
+        torchvision=_installed_version("torchvision"),
+        mixerlib=_installed_version("mixerlib"),
         commit=commit,
         dirty=dirty,
     )
+
+
+def peak_memory(device: torch.device | str) -> int | None:
+    """The most bytes in use at any time: of tensors on a GPU; else of this process, as a whole.
+
+    None where the system does not tell (Windows).
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def write_record(record: Record, path: str | Path) -> None:
@@ -96,12 +121,7 @@ def write_record(record: Record, path: str | Path) -> None:
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, f"{text}\n".encode())
 
 
 def read_record(path: str | Path) -> Record:
@@ -157,9 +177,9 @@ def _device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _installed_version() -> str | None:
+def _installed_version(package: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version("mixerlib")
+        return metadata.version(package)
     return None
 
 

@@ -1,233 +1,306 @@
-"""The training loop: AdamW under a piecewise-linear learning rate, with clipped gradients.
+"""The training loop: images augmented on the device, AdamW, a schedule, and a run that survives.
 
-mixerlib train digits                           # on the command line
-model, record = train(load_recipe("digits"))    # in a notebook
+mixerlib train cifar10/splitmixer_i_256_8 --download    # on the command line
+model, record = train(load_recipe("digits"))            # in a notebook
 
-Chapter 03 runs it live.
+Chapter 13 takes it piece by piece. Nothing random is carried from step to step: the order of an
+epoch is drawn from (seed, epoch), the augmentation of a batch from (seed, epoch, step). So a run
+that is stopped anywhere and continued sees the same numbers as one that was not, and so does one
+that several processes share.
 """
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from mixerlib.data import Dataset, batches, load_dataset
-from mixerlib.evaluate import evaluate
-from mixerlib.models import create_model, model_entry
+from mixerlib import checkpoint
+from mixerlib.evaluate import evaluate_on
+from mixerlib.metrics import MetricsLog
+from mixerlib.processes import ALONE, Processes
 from mixerlib.recipe import Recipe
-from mixerlib.records import Epoch, Record, provenance
+from mixerlib.records import Epoch, Record, peak_memory, provenance
+from mixerlib.run import (
+    PRECISIONS,
+    Images,
+    Run,
+    augmentation_for,
+    begin,
+    choose_device,
+    collect,
+    continue_from,
+    dataset_for,
+    learning_rate,
+    state_of,
+    stream,
+)
 
-# The schedule of the ConvMixer authors' CIFAR-10 script, which SplitMixer's took over: share of
-# the run that is done → share of the largest learning rate, with straight lines between.
-KNOTS = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
+ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
 
 class Diverged(ArithmeticError):
     """The loss of a run is not a finite number any more; the message says since when."""
 
 
+class Stopped(Exception):
+    """A run was told to stop, and did so between two steps; the message says where."""
+
+
 def train(
     recipe: Recipe,
-    dataset: Dataset | None = None,
+    dataset: Images | None = None,
     device: str | None = None,
     progress: bool = True,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    tensorboard: bool = False,
+    stop: Callable[[], str | None] = lambda: None,
+    processes: Processes = ALONE,
 ) -> tuple[nn.Module, Record]:
     """A model trained by the recipe, in evaluation mode, and the record of the run.
 
     `dataset` is the recipe's, already loaded, or a part of it. `device` is one that
     `choose_device` knows. With `progress` a bar is drawn on stderr where that is a terminal.
 
-    The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data and
-    number of threads give the same weights to the last bit.
+    With a `folder`, which must exist, the run writes `metrics.jsonl` there (with `tensorboard` also
+    its files) and, after every epoch and every `checkpoint_every` steps, `checkpoint.pt`. With
+    `resume` it goes on from that file where there is one. `stop` is asked between steps; when it
+    returns a reason, a checkpoint is written and `Stopped` raised.
 
-    Raises `ValueError` for a recipe that does not fit its data or its model, and `Diverged`.
+    Each of `processes` works on its share of every batch, and the gradients are averaged: the batch
+    is the recipe's whatever their number. BatchNorm sees a process's own share.
+
+    The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data, number
+    of threads and of processes give the same weights to the last bit, however often the run was
+    stopped and continued. On a GPU some kernels add in changing order.
+
+    Raises `ValueError` for a recipe that does not fit its data or its model, or a checkpoint of
+    another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`.
     """
     device = choose_device(device)
-    if dataset is None:
-        dataset = load_dataset(recipe.dataset)
-    if dataset.name != recipe.dataset:
-        raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
-    dataset = dataset.to(device)
+    dataset = (dataset_for(recipe) if dataset is None else dataset).to(device)
+    run = begin(recipe, dataset, device, processes)
+    path = folder / "checkpoint.pt" if folder else None
+    if resume and path and path.exists():
+        continue_from(run, checkpoint.load(path, recipe))
+    log = MetricsLog(folder, len(run.curve), tensorboard) if folder and processes.is_first else None
+    before, start = run.total_seconds, time.perf_counter()
 
-    torch.manual_seed(recipe.seed)  # decides the first weights
-    order = torch.Generator().manual_seed(recipe.seed)  # decides the order of the images, the flips
-    model = model_for(recipe, dataset).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.max_learning_rate, weight_decay=recipe.weight_decay
-    )
+    def save() -> None:
+        checked(run)  # a checkpoint of a run that has diverged would be of no use
+        run.total_seconds = before + time.perf_counter() - start
+        if path and processes.is_first:
+            checkpoint.save(path, recipe, state_of(run))
 
-    curve: list[Epoch] = []
+    with (
+        torch.backends.cudnn.flags(benchmark=True),  # let cuDNN try its kernels and keep the best
+        tqdm(
+            total=recipe.epochs * run.images,
+            initial=run.images_seen,
+            unit=" images",
+            unit_scale=True,
+            mininterval=0.5,
+            disable=None if progress and processes.is_first else True,
+        ) as bar,
+    ):
+        while run.epoch <= recipe.epochs:
+            bar.set_description(f"epoch {run.epoch}/{recipe.epochs}", refresh=False)
+            for count in training_steps(run, dataset):
+                if bar.update(count):  # true when the bar was redrawn, twice a second
+                    loss, accuracy = (run.sums[:, run.step - 1] * processes.count / count).tolist()
+                    bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
+                if reason := agreed(stop, run):
+                    save()
+                    raise Stopped(f"{reason} after step {run.steps_done} of {run.all_steps}")
+                if checkpoint_every and run.steps_done % checkpoint_every == 0:
+                    save()
+            losses, rates = finish_epoch(run, dataset)
+            if log:
+                log.add(run.curve[-1], losses, rates)
+            save()
+    if log:
+        log.close()
+    return run.judged.eval(), record_of(run, dataset, device)
+
+
+def training_steps(run: Run, dataset: Images) -> Iterator[int]:
+    """Do the steps of the epoch that are still to do; after each, tell its number of images."""
+    recipe, processes = run.recipe, run.processes
+    augment = augmentation_for(recipe, dataset)
+    run.model.train(not recipe.frozen)
+    run.model.head.train()
+    order = torch.randperm(run.images, generator=stream(recipe.seed, "order", run.epoch))
+    batches = order.split(recipe.batch_size)[run.step :]  # of all processes together
+    own = [batch[processes.part(len(batch))] for batch in batches]
+    loaded = dataset.training_batches(own, seed=recipe.seed, epoch=run.epoch)
+
     start = time.perf_counter()
-    total_images = recipe.epochs * len(dataset.train_labels)
-    with tqdm(
-        total=total_images,
-        unit=" images",
-        unit_scale=True,
-        mininterval=0.5,
-        disable=None if progress else True,
-    ) as bar:
-        for epoch in range(1, recipe.epochs + 1):
-            bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
-            epoch_start = time.perf_counter()
-            loss, accuracy = train_epoch(model, optimizer, recipe, dataset, epoch, order, bar)
-            seconds = time.perf_counter() - epoch_start
+    for batch, (images, labels) in zip(batches, loaded, strict=True):
+        draws = augment.draw(
+            len(batch),
+            dataset.image_size,
+            stream(recipe.seed, "augmentation", run.epoch, run.step),
+            indices=batch,
+            epoch=run.epoch,
+            seed=recipe.seed,
+        )
+        draws = {name: draw[processes.part(len(batch))] for name, draw in draws.items()}
+        images, targets = augment(images, labels, draws, dataset.normalise, dataset.num_classes)
+        if recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        run.sums[:, run.step] = train_step(run, images, labels, targets, len(batch))
+        run.step += 1
+        run.training_seconds += time.perf_counter() - start
+        yield len(batch)
+        start = time.perf_counter()  # what is done between two steps is not training
 
-            test = None
-            if epoch == recipe.epochs or epoch % recipe.evaluate_every == 0:
-                test = evaluate(
-                    model, dataset.test_images, dataset.test_labels, normalise=dataset.normalise
-                )
-                if not math.isfinite(test.loss):
-                    raise diverged(
-                        recipe, f"on the test set after epoch {epoch}", epoch / recipe.epochs
-                    )
-            curve.append(
-                Epoch(
-                    epoch=epoch,
-                    learning_rate=learning_rate(recipe, epoch / recipe.epochs),
-                    train_loss=loss,
-                    train_accuracy=accuracy,
-                    test_loss=test.loss if test else None,
-                    test_accuracy=test.top1 if test else None,
-                    training_seconds=seconds,
-                )
+
+def train_step(
+    run: Run, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, batch_size: int
+) -> torch.Tensor:
+    """One step of AdamW: the sum of its images' losses, and the number of its hits, as (2,).
+
+    `images` (B, C, H, W) are normalised, `labels` (B,) their classes, and `targets` what the loss
+    asks for: the labels again, or shares (B, K). `batch_size` counts the images of all processes. A
+    hit is an image whose highest logit is its label, as the model stood before the step.
+    """
+    recipe = run.recipe
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, (run.steps_done + 1) / run.all_steps)
+    run.optimizer.zero_grad()
+    sums = torch.zeros(2, device=images.device)
+    parts = list(zip(*(t.chunk(recipe.accumulate) for t in (images, labels, targets)), strict=True))
+    for i, (x, y, target) in enumerate(parts):
+        # several processes exchange their gradients once, in the backward pass of the last part
+        alone = run.processes.count == 1 or i == len(parts) - 1
+        with nullcontext() if alone else run.net.no_sync():
+            with autocast(x.device, recipe):
+                logits = run.net(x)
+            loss = F.cross_entropy(
+                logits.float(), target, label_smoothing=recipe.label_smoothing, reduction="sum"
             )
-    total_seconds = time.perf_counter() - start
+            # the mean over the whole batch; DDP divides the summed gradients by the processes
+            run.scaler.scale(loss * (run.processes.count / batch_size)).backward()
+        sums += torch.stack((loss.detach(), (logits.detach().argmax(dim=1) == y).sum()))
+    if recipe.clip_norm is not None:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.average:
+        run.average.update_parameters(run.model)
+    return sums
 
-    settings = asdict(recipe)
-    training_seconds = sum(row.training_seconds for row in curve)
-    return model.eval(), Record(
+
+def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
+    """Judge the model if it is time, add the epoch to the curve, and turn to the next one.
+
+    Returns the mean loss and the learning rate of each of the epoch's steps.
+    """
+    recipe, steps = run.recipe, run.sums.shape[1]
+    sums = checked(run)
+    tested = run.epoch == recipe.epochs or run.epoch % recipe.evaluate_every == 0
+    if tested:
+        run.test = judge(run, dataset)
+        if not math.isfinite(run.test[0]):
+            raise diverged(run, f"on the test set after epoch {run.epoch}", run.steps_done)
+    first = run.steps_done - steps + 1
+    rates = [learning_rate(recipe, (first + i) / run.all_steps) for i in range(steps)]
+    sizes = torch.full((steps,), recipe.batch_size)
+    sizes[-1] = run.images - recipe.batch_size * (steps - 1)
+    run.curve.append(
+        Epoch(
+            epoch=run.epoch,
+            learning_rate=rates[-1],
+            train_loss=sums[0].sum().item() / run.images,
+            train_accuracy=sums[1].sum().item() / run.images,
+            test_loss=run.test[0] if tested else None,
+            test_accuracy=run.test[1] if tested else None,
+            training_seconds=run.training_seconds,
+        )
+    )
+    run.epoch, run.step, run.training_seconds = run.epoch + 1, 0, 0.0
+    run.sums.zero_()
+    return (sums[0] / sizes).tolist(), rates
+
+
+def judge(run: Run, dataset: Images) -> tuple[float, float, float]:
+    """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it."""
+    found = evaluate_on(run.judged, dataset, part=(run.processes.rank, run.processes.count))
+    sums = torch.tensor((found.loss, found.top1, found.top5), dtype=torch.float64)
+    sums = run.processes.sum(sums.to(run.sums.device) * len(found.predictions))
+    loss, top1, top5 = (sums / len(dataset.test_labels)).tolist()
+    return loss, top1, top5
+
+
+def checked(run: Run) -> torch.Tensor:
+    """The epoch's sums so far, by `collect`; `Diverged` when a loss among them is no number."""
+    sums = collect(run)
+    bad = (~sums[0].isfinite()).nonzero()
+    if len(bad):
+        step = run.steps_done - run.step + bad[0].item() + 1
+        raise diverged(run, f"at step {step}, in epoch {run.epoch}", step)
+    return sums
+
+
+def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
+    """Why the run shall stop now, if it shall. Several processes ask each other now and then."""
+    if run.processes.count == 1:
+        return stop()
+    if run.step % ASK_EVERY and run.step < run.sums.shape[1]:
+        return None
+    reason = stop()
+    asked = torch.tensor(float(reason is not None), device=run.sums.device)
+    return (reason or "stopped by another process") if run.processes.sum(asked) else None
+
+
+def record_of(run: Run, dataset: Images, device: torch.device) -> Record:
+    """The record of a run that has done all its epochs."""
+    settings = asdict(run.recipe)
+    seconds = sum(row.training_seconds for row in run.curve)
+    loss, top1, top5 = run.test
+    return Record(
         recipe=settings.pop("name"),
         settings=settings,
-        seed=recipe.seed,
-        parameters=sum(p.numel() for p in model.parameters()),
-        train_images=len(dataset.train_labels),
+        seed=run.recipe.seed,
+        parameters=sum(p.numel() for p in run.model.parameters()),
+        train_images=run.images,
         test_images=len(dataset.test_labels),
-        curve=curve,
-        test_loss=test.loss,
-        test_accuracy=test.top1,
-        test_top5=test.top5,
-        training_seconds=training_seconds,
-        total_seconds=total_seconds,
-        images_per_second=total_images / training_seconds,
+        curve=run.curve,
+        test_loss=loss,
+        test_accuracy=top1,
+        test_top5=top5,
+        training_seconds=seconds,
+        total_seconds=run.total_seconds,
+        images_per_second=run.recipe.epochs * run.images / seconds,
+        peak_memory_bytes=peak_memory(device),
+        processes=run.processes.count,
+        continued=run.continued,
         provenance=provenance(device),
     )
 
 
-def train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    dataset: Dataset,
-    epoch: int,
-    order: torch.Generator,
-    bar: tqdm,
-) -> tuple[float, float]:
-    """One pass over the training images, `epoch` counting from 1: its mean loss and accuracy.
-
-    Each image counts as the model judged it on the way. Raises `Diverged` at the end of the pass
-    when a step's loss was not finite.
-    """
-    model.train()
-    count = len(dataset.train_labels)
-    steps = math.ceil(count / recipe.batch_size)
-    first = (epoch - 1) * steps + 1  # this epoch's first step of the run's recipe.epochs * steps
-    progress = [step / (recipe.epochs * steps) for step in range(first, first + steps)]
-    losses, hits = [], []  # of every step; on the device, as reading one makes a GPU wait
-    epoch_batches = batches(
-        dataset.train_images,
-        dataset.train_labels,
-        recipe.batch_size,
-        generator=order,
-        flip=recipe.flip,
-    )
-    for share_done, (images, labels) in zip(progress, epoch_batches, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, share_done)
-
-        logits = model(dataset.normalise(images))
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-
-        losses.append(loss.detach() * len(labels))
-        hits.append((logits.detach().argmax(dim=1) == labels).sum())
-        if bar.update(len(labels)):  # true when the bar was redrawn, twice a second
-            bar.set_postfix(
-                loss=f"{losses[-1].item() / len(labels):.3f}",
-                accuracy=f"{hits[-1].item() / len(labels):.1%}",
-                refresh=False,
-            )
-
-    losses = torch.stack(losses).tolist()
-    for step, (loss, share_done) in enumerate(zip(losses, progress, strict=True), start=first):
-        if not math.isfinite(loss):
-            raise diverged(recipe, f"at step {step}, in epoch {epoch}", share_done)
-    return sum(losses) / count, torch.stack(hits).sum().item() / count
+def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
+    """Convolutions and matrix products in the recipe's precision, the rest as torch sees fit."""
+    dtype = PRECISIONS[recipe.precision]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
-def piecewise_linear(progress: float) -> float:
-    """The schedule: share of the run that is done, 0..1 → share of the largest learning rate.
-
-    It rises from 0 to 1 over the first 40 % of the run, falls to 1/20 at 80 %, and to 0 at the end.
-    """
-    if not 0 <= progress <= 1:
-        raise ValueError(f"`progress`={progress!r} must lie between 0 and 1")
-    return float(np.interp(progress, *zip(*KNOTS, strict=True)))
-
-
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """The learning rate when this share of the run's steps is done; 0 at the very last of them."""
-    return recipe.max_learning_rate * piecewise_linear(progress)
-
-
-def model_for(recipe: Recipe, dataset: Dataset) -> nn.Module:
-    """The recipe's model, fresh, with the channels, classes and image size of the data set."""
-    options = {
-        "in_channels": dataset.in_channels,
-        "num_classes": dataset.num_classes,
-        "image_size": dataset.image_size,
-    }
-    for option in options.keys() & recipe.model_options:
-        raise ValueError(
-            f"`{option}`={recipe.model_options[option]!r} is not for a recipe to set: "
-            f"the data set {dataset.name!r} decides it"
-        )
-    known = model_entry(recipe.model).defaults  # only MLP-Mixer asks for the image's size
-    options = {option: value for option, value in options.items() if option in known}
-    return create_model(recipe.model, **options, **recipe.model_options)
-
-
-def choose_device(name: str | None = None) -> torch.device:
-    """A device by torch's name ("cpu", "cuda", "cuda:1", "mps"); None: the GPU if there is one.
-
-    Raises `ValueError` for a name that torch does not know, or a device that is not here.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"`device`={name!r} must be cpu, cuda, cuda:1, mps or the like") from None
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.mps.device_count()}
-    here = counts.get(device.type, 0)
-    if (device.index or 0) >= here:
-        raise ValueError(
-            f"`device`={name!r} is not here: torch {torch.__version__} sees {here} of it"
-        )
-    return device
-
-
-def diverged(recipe: Recipe, where: str, progress: float) -> Diverged:
+def diverged(run: Run, where: str, steps_done: int) -> Diverged:
     """The error for a loss that is no longer finite."""
+    recipe = run.recipe
+    rate = learning_rate(recipe, steps_done / run.all_steps)
     return Diverged(
-        f"the loss is not finite {where}, at learning rate {learning_rate(recipe, progress):.3g}; "
+        f"the loss is not finite {where}, at learning rate {rate:.3g}; "
         f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), a smaller clip_norm "
         f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
     )

@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from mixerlib.files import write_whole
 from mixerlib.models.checks import ACTIVATIONS
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar")
@@ -122,7 +123,7 @@ def our_names(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
     return {name: translate(name, back) for name in names}
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
+def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool = True) -> str:
     """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
 
     Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict, or with a dictionary that
@@ -136,7 +137,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent. Until all of it fits, nothing in the model changes.
-    The model keeps its dtype and device.
+    The model keeps its dtype and device. Without `head` the file's classifier is left out, whatever
+    its classes, and the model keeps its own: the beginning of a fine-tuning.
 
     Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D from one another when
     the segments are equal. What the file states (the metadata of `save_weights`, or `activation` in
@@ -156,6 +158,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
             f"its tensors are named {', '.join(list(tensors)[:3])} …"
         )
     names = our_names(tensors, layout)
+    if not head:
+        own = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+        tensors = {name: own.get(names[name] or "", tensor) for name, tensor in tensors.items()}
     faults = _faults(tensors, names, model, layout)
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
@@ -195,12 +200,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     metadata = {"format": "pt", "layout": OURS.name} | _traits(model)
     data = safetensors.torch.save(tensors, metadata)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, data)
 
 
 def activation_seen(tensors: dict[str, torch.Tensor]) -> str | None:

@@ -13,7 +13,7 @@ import sys
 import mixerlib
 from mixerlib.cli.models import add_cost, add_import, add_list
 from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, Parser
-from mixerlib.cli.training import add_train
+from mixerlib.cli.training import add_evaluate, add_sweep, add_train
 
 __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"mixerlib {mixerlib.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add_command in (add_list, add_cost, add_train, add_import):
+    for add_command in (add_list, add_cost, add_train, add_evaluate, add_sweep, add_import):
         add_command(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:

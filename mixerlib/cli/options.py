@@ -1,4 +1,4 @@
-"""What the subcommands share: a parser with short errors, and a flag for every option of a model."""
+"""What the subcommands share: a parser with short errors, a flag for every option of a model."""
 
 import argparse
 from typing import Any, NoReturn

@@ -1,16 +1,28 @@
 """The subcommands that train and judge: train, evaluate, sweep."""
 
 import argparse
-import os
+import json
+import signal
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from mixerlib.cli.options import MODEL_OPTIONS, add_model_options, flag, model_options_given
-from mixerlib.recipe import SETTINGS, list_recipes, load_recipe, parse_setting
+from mixerlib.recipe import SETTINGS, Recipe, list_recipes, load_recipe, parse_setting
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mixerlib.evaluate import Evaluation
+    from mixerlib.records import Record
+
+RESULTS = ("record.json", "model.safetensors")  # what a finished run leaves, the record last
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -21,17 +33,313 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         epilog=f"recipes: {', '.join(list_recipes())}",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a .yaml file")
+    _add_places(parser)
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where to write (default: a new folder in runs/)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --out, if there is one"
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        metavar="N",
+        type=int,
+        help="also write a checkpoint after every N steps (always: after every epoch)",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write the metrics for TensorBoard"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print the result only")
+    _add_settings(parser)
+    parser.set_defaults(run=run_train, parser=parser)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    recipe = load_recipe(options.recipe, _settings_given(options))
+    if options.resume and options.out is None:
+        raise ValueError("`resume`=True needs `out`: the folder of the run to go on with")
+    if options.checkpoint_every is not None and options.checkpoint_every < 1:
+        raise ValueError(f"`checkpoint_every`={options.checkpoint_every} must be at least 1")
+    if options.resume and (options.out / "record.json").exists():
+        print(f"{recipe.name}: finished already; record: {options.out / 'record.json'}")
+        return 0
+
+    from mixerlib.processes import joined, local_device
+    from mixerlib.run import choose_device, dataset_for, model_for
+    from mixerlib.train import Stopped, train
+
+    device = choose_device(local_device(options.device))
+    with joined(device) as processes:
+        dataset = dataset_for(recipe, options.data, options.download)
+        model_for(recipe, dataset)  # a mistake in the options shows here, before a folder is made
+        out = options.out or _new_folder(recipe)
+        with _run_folder(out, options.resume, processes.is_first), _stoppable() as stop:
+            if processes.is_first and not options.quiet:
+                shared = f" × {processes.count}" if processes.count > 1 else ""
+                print(
+                    f"{recipe.name}: {recipe.model} on {len(dataset.train_labels):,} images, "
+                    f"epochs: {recipe.epochs}, seed: {recipe.seed}, {device}{shared}; "
+                    f"writing to {out}",
+                    flush=True,
+                )
+            try:
+                model, record = train(
+                    recipe,
+                    dataset,
+                    str(device),
+                    not options.quiet,
+                    folder=out,
+                    resume=options.resume,
+                    checkpoint_every=options.checkpoint_every,
+                    tensorboard=options.tensorboard,
+                    stop=stop,
+                    processes=processes,
+                )
+            except Stopped as stopped:
+                if processes.is_first:
+                    print(f"mixerlib: {stopped}; go on with --resume --out {out}", file=sys.stderr)
+                return 128 + stop.number
+            if processes.is_first:
+                keep_results(model, record, out)
+        if processes.is_first:
+            print(
+                f"{result_line(recipe, record)}\n"
+                f"time:     {record.training_seconds:.1f} s of training, "
+                f"{record.total_seconds:.1f} s with evaluation; "
+                f"{record.images_per_second:,.0f} images/s on {record.provenance.device_name}\n"
+                f"record:   {out / 'record.json'}\n"
+                f"weights:  {out / 'model.safetensors'}"
+            )
+    return 0
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="judge a trained model on its test set",
+        description="Judge a trained model on the test set: accuracy, loss, each class, confusion.",
+    )
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        type=Path,
+        help="a run's folder, its model.safetensors or checkpoint.pt, or a published checkpoint",
+    )
+    parser.add_argument(
+        "--recipe", metavar="RECIPE", help="what it was trained by, if no record beside it tells"
+    )
+    _add_places(parser)
+    parser.add_argument(
+        "--flip-average",
+        action="store_true",
+        help="also judge the mean of each image's logits and its mirror image's",
+    )
+    parser.add_argument("--confusion", action="store_true", help="also print the confusion matrix")
+    parser.add_argument("--json", action="store_true", help="print JSON, with all of it")
+    parser.set_defaults(run=run_evaluate, parser=parser)
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    from mixerlib.evaluate import evaluate_on
+    from mixerlib.run import choose_device, dataset_for
+    from mixerlib.trained import load_trained, recipe_of
+
+    device = choose_device(options.device)
+    recipe = load_recipe(options.recipe) if options.recipe else recipe_of(options.checkpoint)
+    dataset = dataset_for(recipe, options.data, options.download).to(device)
+    model = load_trained(options.checkpoint, recipe, dataset).to(device)
+    plain = evaluate_on(model, dataset)
+    averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None
+    if options.json:
+        report = {"model": recipe.model, "dataset": dataset.name, "images": len(plain.predictions)}
+        report |= _evaluation_report(plain, dataset.classes)
+        if averaged:
+            report["flip_average"] = _evaluation_report(averaged, dataset.classes)
+        print(json.dumps(report, indent=1, ensure_ascii=False))
+        return 0
+    images = f"{len(plain.predictions):,} test images of {dataset.name}"
+    print(f"{options.checkpoint}: {recipe.model} on the {images}")
+    print(f"top-1 {plain.top1:8.2%}\ntop-5 {plain.top5:8.2%}\nloss  {plain.loss:8.4f}")
+    if averaged:
+        print(f"top-1 {averaged.top1:8.2%}  of each image and its mirror image, averaged")
+    width = max(map(len, dataset.classes))
+    print(f"\n{'class':{width}}  accuracy")
+    for name, share in zip(dataset.classes, plain.per_class.tolist(), strict=True):
+        print(f"{name:{width}}  {share:8.2%}")
+    if options.confusion:
+        print("\nconfusion: a row for each class, a column for what its images were taken for")
+        digits = len(str(plain.confusion.max().item()))
+        for name, row in zip(dataset.classes, plain.confusion.tolist(), strict=True):
+            print(f"{name:{width}}  " + " ".join(f"{count:{digits}}" for count in row))
+    return 0
+
+
+def add_sweep(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "sweep",
+        help="train a list of recipes with several seeds, as far as the time goes",
+        description=(
+            "Train a list of recipes × seeds. Runs that have a record are skipped, runs that were\n"
+            "cut off go on from their checkpoint, so the same command can be given again and again."
+        ),
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="a .yaml file that lists the runs")
+    parser.add_argument(
+        "--minutes", type=float, help="stop cleanly, with a checkpoint, after this time"
+    )
+    parser.add_argument(
+        "--records",
+        metavar="DIR",
+        type=Path,
+        default=Path("records"),
+        help="where records are kept, as RECIPE/seedN.json (default: records)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="where checkpoints and weights are kept, as RECIPE/seedN (default: runs)",
+    )
+    parser.add_argument("--list", action="store_true", help="print what is done and what is left")
+    _add_places(parser)
+    parser.set_defaults(run=run_sweep, parser=parser)
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    from mixerlib.records import read_record
+    from mixerlib.sweep import read_sweep
+
+    if options.minutes is not None and options.minutes <= 0:
+        raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
+    recipes = read_sweep(options.file)
+    ways: dict[tuple[str, int], str] = {}  # how a run that has no record ended
+    status = 0
+    if not options.list:
+        with _stoppable(options.minutes) as stop:
+            for recipe in recipes:
+                place = options.records / recipe.name / f"seed{recipe.seed}.json"
+                if not place.exists() and not stop():
+                    ways[recipe.name, recipe.seed] = _sweep_run(recipe, options, place, stop)
+            status = 128 + stop.number if stop.number else 0
+
+    left = 0
+    print()
+    for recipe in recipes:
+        place = options.records / recipe.name / f"seed{recipe.seed}.json"
+        if place.exists():
+            told = f"{read_record(place).test_accuracy:.2%}"
+        else:
+            left += 1
+            told = ways.get((recipe.name, recipe.seed), "left")
+        print(f"{recipe.name}, seed {recipe.seed}: {told}")
+    print(f"{len(recipes) - left} of {len(recipes)} runs have a record in {options.records}")
+    return status or int(any(told.startswith("failed") for told in ways.values()))
+
+
+def _sweep_run(
+    recipe: Recipe, options: argparse.Namespace, place: Path, stop: "StopRequest"
+) -> str:
+    """Do one run of a sweep, or as much of it as the time allows; say how it ended."""
+    from mixerlib.records import write_record
+    from mixerlib.run import choose_device, dataset_for
+    from mixerlib.train import Diverged, Stopped, train
+
+    out = options.out / recipe.name / f"seed{recipe.seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"{recipe.name}, seed {recipe.seed}: writing to {out}", flush=True)
+    dataset = dataset_for(recipe, options.data, options.download)
+    device = str(choose_device(options.device))
+    try:
+        model, record = train(recipe, dataset, device, folder=out, resume=True, stop=stop)
+    except Stopped as stopped:
+        return str(stopped)
+    except Diverged as error:
+        return f"failed: {error}"
+    keep_results(model, record, out)
+    write_record(record, place)
+    print(result_line(recipe, record), flush=True)
+    return "done"
+
+
+def keep_results(model: "nn.Module", record: "Record", out: Path) -> None:
+    """Write a finished run's weights and then its record; its checkpoint is not needed any more."""
+    from mixerlib.records import write_record
+    from mixerlib.weights import save_weights
+
+    save_weights(model, out / "model.safetensors")
+    write_record(record, out / "record.json")
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def result_line(recipe: Recipe, record: "Record") -> str:
+    return (
+        f"{recipe.name}: {record.test_accuracy:.2%} of {record.test_images:,} test images right "
+        f"after epoch {recipe.epochs}"
+    )
+
+
+def _evaluation_report(found: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
+    shares = zip(classes, found.per_class.tolist(), strict=True)
+    return {
+        "top1": found.top1,
+        "top5": found.top5,
+        "loss": found.loss,
+        "per_class": dict(shares),
+        "confusion": found.confusion.tolist(),
+    }
+
+
+class StopRequest:
+    """Asked between two steps whether to stop: because of a signal, or because the time is up."""
+
+    def __init__(self, minutes: float | None = None):
+        self.number = 0  # of the signal that came
+        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def __call__(self) -> str | None:
+        if self.number:
+            name = "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+            return f"stopped by {name}"
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return "stopped at the deadline"
+        return None
+
+
+@contextmanager
+def _stoppable(minutes: float | None = None) -> Iterator[StopRequest]:
+    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once."""
+    request = StopRequest(minutes)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.number = number
+        for other, handler in before.items():
+            signal.signal(other, handler)
+
+    for number in signals:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags for where the data are and what computes."""
     parser.add_argument(
         "--data", metavar="DIR", help="where data sets lie (default: $MIXERLIB_DATA, else ./data)"
     )
     parser.add_argument("--download", action="store_true", help="fetch the data set if missing")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="where to write (default: a new folder in runs/)"
-    )
-    parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, mps (default: the GPU if there is one)"
     )
-    parser.add_argument("--quiet", action="store_true", help="print the result only")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for every field of a recipe, and for every option of a model."""
     settings = parser.add_argument_group(
         "settings", "any field of the recipe, to replace the file's value"
     )
@@ -39,10 +347,10 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         if name != "model_options":  # these have flags of their own, below
             settings.add_argument(flag(name), metavar="VALUE", dest=f"setting {name}")
     add_model_options(parser, MODEL_OPTIONS)
-    parser.set_defaults(run=run_train, parser=parser)
 
 
-def run_train(options: argparse.Namespace) -> int:
+def _settings_given(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of the recipe that were given on the command line, as values."""
     overrides: dict[str, Any] = {
         name: parse_setting(name, text)
         for name in SETTINGS
@@ -50,50 +358,35 @@ def run_train(options: argparse.Namespace) -> int:
     }
     if model_options := model_options_given(options, MODEL_OPTIONS):
         overrides["model_options"] = model_options
-    recipe = load_recipe(options.recipe, overrides)
+    return overrides
 
-    from mixerlib.data import load_dataset
-    from mixerlib.records import write_record
-    from mixerlib.train import choose_device, model_for, train
-    from mixerlib.weights import save_weights
 
-    device = choose_device(options.device)
-    dataset = load_dataset(recipe.dataset, options.data, options.download)
-    model_for(recipe, dataset)  # a mistake in the options shows here, before a folder is made
-    with _run_folder(options.out, recipe.name, recipe.seed) as out:
-        if not options.quiet:
-            print(
-                f"{recipe.name}: {recipe.model} on {len(dataset.train_labels):,} images, "
-                f"epochs: {recipe.epochs}, seed: {recipe.seed}, {device}; writing to {out}",
-                flush=True,
-            )
-        model, record = train(recipe, dataset, str(device), progress=not options.quiet)
-        save_weights(model, out / "model.safetensors")
-        write_record(record, out / "record.json")
-    print(
-        f"{recipe.name}: {record.test_accuracy:.2%} of {record.test_images:,} test images right "
-        f"after epoch {recipe.epochs}\n"
-        f"time:     {record.training_seconds:.1f} s of training, {record.total_seconds:.1f} s with "
-        f"evaluation; {record.images_per_second:,.0f} images/s on {record.provenance.device_name}\n"
-        f"record:   {out / 'record.json'}\n"
-        f"weights:  {out / 'model.safetensors'}"
-    )
-    return 0
+def _new_folder(recipe: Recipe) -> Path:
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / recipe.name / f"{now}-seed{recipe.seed}"
 
 
 @contextmanager
-def _run_folder(wanted: Path | None, recipe: str, seed: int) -> Iterator[Path]:
-    """A folder that no earlier run has written to; a new one is taken away if the run fails."""
-    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = wanted or Path("runs") / recipe / f"{now}-seed{seed}"
+def _run_folder(folder: Path, resume: bool, writes: bool) -> Iterator[None]:
+    """A folder for a run, its own or a new one; a new one is taken away if nothing comes into it.
+
+    Raises `ValueError` when an earlier run has written to it that is not to be resumed. Of several
+    processes only the one that `writes` does any of this.
+    """
+    if not writes:
+        yield
+        return
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("record.json", "model.safetensors"):
-        if (folder / name).exists():
-            raise ValueError(f"`out`='{folder}' holds the {name} of an earlier run; name another")
+    for name in (*RESULTS, *(() if resume else ("checkpoint.pt",))):
+        if (folder / name).exists() and not (resume and name == "model.safetensors"):
+            hint = "go on with it by --resume, or " if name == "checkpoint.pt" else ""
+            raise ValueError(
+                f"`out`='{folder}' holds the {name} of an earlier run; {hint}name another"
+            )
     try:
         tempfile.TemporaryFile(dir=folder).close()  # can it be written to? better asked now
-        yield folder
+        yield
     except BaseException:
         if new:
             with suppress(OSError):  # what is not empty stays

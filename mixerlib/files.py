@@ -1,0 +1,24 @@
+"""Files that are whole or not there: written beside their place, forced to disk, then renamed."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears at `path` complete or not at all; what was there stays till then.
+
+    What a killed process may have left half-written is written over by the next one. Raises
+    `OSError` with the file's name and the reason, such as a full disk or a folder that forbids it.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not be written ({error.strerror})", str(path)) from None

@@ -1,0 +1,55 @@
+"""A list of recipes and seeds to train, one run after the other.
+
+read_sweep("sweeps/cpu.yaml")  # [Recipe(seed=0), Recipe(seed=0), …, Recipe(seed=1), …]
+
+The file says what to run, in the order in which it is wanted:
+
+runs:
+- recipes: [cpu/convmixer_64_4, cpu/splitmixer_i_64_4]
+  seeds: [0]
+- recipes: [cpu/convmixer_64_4, cpu/splitmixer_i_64_4]
+  seeds: [1, 2]
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixerlib.recipe import Recipe, load_recipe
+
+
+def read_sweep(path: str | Path) -> list[Recipe]:
+    """The runs that a file lists: for each of its entries every seed, and for each seed every
+    recipe. One that is listed again is left out.
+
+    Raises `ValueError` for a file that does not list runs, naming the entry and the rule, and
+    `FileNotFoundError` for one that is not there.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or set(content) != {"runs"}:
+        raise ValueError(f"{path} must hold the key `runs` and no other")
+    entries = content["runs"]
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: `runs`={entries!r} must be a list of entries")
+    found: list[Recipe] = []
+    for number, entry in enumerate(entries):
+        for recipe in _runs(entry, f"{path}: `runs[{number}]`"):
+            if all((recipe.name, recipe.seed) != (known.name, known.seed) for known in found):
+                found.append(recipe)
+    return found
+
+
+def _runs(entry: Any, where: str) -> list[Recipe]:
+    if not isinstance(entry, dict) or set(entry) != {"recipes", "seeds"}:
+        raise ValueError(f"{where}={entry!r} must have the keys `recipes` and `seeds`, no other")
+    for key, kind, words in (("recipes", str, "names of recipes"), ("seeds", int, "whole numbers")):
+        values = entry[key]
+        right = isinstance(values, list) and values and all(type(v) is kind for v in values)
+        if not right:
+            raise ValueError(f"{where}: `{key}`={values!r} must be a list of {words}")
+    return [load_recipe(n, {"seed": seed}) for seed in entry["seeds"] for n in entry["recipes"]]
