@@ -97,6 +97,12 @@ class Recipe:
             self.accumulate <= self.batch_size,
             f"at most `batch_size`={self.batch_size}",
         )
+        _check_rule(
+            "warmup_epochs",
+            self.warmup_epochs,
+            self.warmup_epochs is None or self.warmup_epochs < self.epochs,
+            f"below `epochs`={self.epochs}",
+        )
         for name, (master, uses) in _USED_WITH.items():
             self._check_use(name, master, uses)
 
@@ -227,8 +233,8 @@ def parse_setting(name: str, text: str) -> Any:
     return text
 
 
-def _find(name_or_path: str | Path) -> tuple[Path, str]:
-    """The file of a recipe, and the name that records know it by."""
+def _find(name_or_path: str | Path, argument: str = "recipe") -> tuple[Path, str]:
+    """The file of a recipe, and the name that records know it by; `argument` is for the error."""
     if Path(name_or_path).suffix in (".yaml", ".yml"):
         path = Path(name_or_path)
         if not path.is_file():
@@ -237,8 +243,9 @@ def _find(name_or_path: str | Path) -> tuple[Path, str]:
     names = list_recipes()
     if name_or_path not in names:
         near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-        raise ValueError(f"`recipe`={str(name_or_path)!r} is no recipe of mixerlib; {hint}")
+        all_names = "`mixerlib train --help` lists them all"
+        hint = f"did you mean {' or '.join(near)}?" if near else all_names
+        raise ValueError(f"`{argument}`={str(name_or_path)!r} is no recipe of mixerlib; {hint}")
     return RECIPES / f"{name_or_path}.yaml", str(name_or_path)
 
 
@@ -255,12 +262,11 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return _merge({}, settings)
     if not isinstance(base, str):
         raise ValueError(f"{path}: `base`={base!r} must be the name of a recipe, or a .yaml file")
-    if Path(base).suffix:
-        base = path.parent / base  # a file beside this one
-    above = (*above, path)
-    below, _ = _find(base)
-    if below in above:
-        raise ValueError(f"{path}: `base`={str(base)!r} must not be the recipe itself")
+    is_file = Path(base).suffix in (".yaml", ".yml")  # beside this one
+    below, _ = _find(path.parent / base if is_file else base, "base")
+    above = (*above, path.resolve())
+    if below.resolve() in above:
+        raise ValueError(f"{path}: `base`={base!r} must not lead back to this file")
     return _merge(_read(below, above), settings)
 
 
