@@ -157,7 +157,7 @@ def test_version_and_help(capsys):
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "required: RECIPE"),
         (["train", "digits", "--max-lr=1"], "did you mean --max-learning-rate"),
-        (["train", "digits", "--flip", "1"], "`flip`='1' must be true or false"),
+        (["train", "digits", "--flip", "1"], "`flip`='1' must be 'none' or 'random' or"),
         (["train", "digits", "--dim", "1.5"], "`dim`='1.5' must be a whole number"),
         (["train", "digits", "--segments", "2"], "`segments`=2 is not an option of 'convmixer'"),
         (["train", "digits", "--out", __file__], f"{__file__}: File exists"),
@@ -203,7 +203,7 @@ def test_settings_and_options_reach_the_record(capsys, tmp_path):
     status, out, err = run(
         capsys,
         *("train", "digits", "--model", "splitmixer_i", *SMALL, "--ratio", "3/5"),
-        *("--epochs", 1, "--max-learning-rate", "1e-2", "--clip-norm", "none", "--flip", "true"),
+        *("--epochs", 1, "--max-learning-rate", "1e-2", "--clip-norm", "none", "--flip", "random"),
         *("--quiet", "--out", tmp_path),
     )
     assert (status, err) == (0, "") and out.startswith("digits: ")
@@ -211,7 +211,7 @@ def test_settings_and_options_reach_the_record(capsys, tmp_path):
     assert settings["model"] == "splitmixer_i"
     assert settings["model_options"]["ratio"] == "3/5" and settings["model_options"]["dim"] == 8
     assert (settings["max_learning_rate"], settings["clip_norm"]) == (0.01, None)
-    assert settings["flip"] is True
+    assert settings["flip"] == "random"
 
 
 def test_list(capsys):
