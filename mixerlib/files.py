@@ -1,7 +1,8 @@
 """Files that are whole or not there: written beside their place, forced to disk, then renamed."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -12,13 +13,29 @@ def write_whole(path: Path, content: bytes) -> None:
     `OSError` with the file's name and the reason, such as a full disk or a folder that forbids it.
     """
     unfinished = path.with_name(f".{path.name}.part")
+    with _errors_name(path):
+        try:
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except OSError:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, of which a killed process may leave a part. Raises as above."""
+    with _errors_name(path), path.open("ab") as file:
+        file.write(content)
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Errors with this name: a full disk is told without one, a folder's refusal with another."""
     try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        yield
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise OSError(error.errno, f"could not be written ({error.strerror})", str(path)) from None

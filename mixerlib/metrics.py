@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mixerlib.files import write_whole
+from mixerlib.files import append, write_whole
 from mixerlib.records import Epoch
 
 
@@ -50,14 +50,15 @@ class MetricsLog:
             for name, value in told.items() if self.board else ():
                 self.board.add_scalar(f"step/{name}", value, self.steps)
         lines.append(asdict(row))
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        append(self.path, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
         for name, value in asdict(row).items() if self.board else ():
             if value is not None and name != "epoch":
                 self.board.add_scalar(f"epoch/{name}", value, row.epoch)
+        if self.board:
+            self.board.flush()  # as a checkpoint follows, this epoch will not be done again
 
     def close(self) -> None:
-        """Let TensorBoard write what it still holds."""
+        """Close TensorBoard's file."""
         if self.board:
             self.board.close()
 

@@ -7,7 +7,7 @@ is one process, and everything here does nothing.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,10 +38,11 @@ class Processes:
             dist.all_reduce(tensor)
         return tensor
 
-    def wait(self) -> None:
-        """Return when every process has come here."""
+    def make_equal(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give these tensors the values that they have in the first process, in all of them."""
         if self.count > 1:
-            dist.barrier()
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
 
 ALONE = Processes()

@@ -8,6 +8,8 @@ The loop itself is in `mixerlib.train`.
 
 import hashlib
 import math
+import time
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mixerlib import schedule
 from mixerlib.augment import Augmentation
@@ -39,14 +41,10 @@ class Run:
     images: int  # in the training set
     model: nn.Module
     net: nn.Module  # the same model as a step calls it: compiled, or shared among processes
-    average: AveragedModel | None  # of the model's weights, where the recipe has an `ema`
+    average: nn.Module | None  # of the weights so far, where the recipe has an `ema`
     optimizer: torch.optim.Optimizer
-    scaler: (
-        torch.amp.GradScaler
-    )  # keeps small gradients from vanishing in float16; else does nothing
-    sums: (
-        torch.Tensor
-    )  # (2, steps) of the epoch: the loss summed over a step's images, and its hits
+    scaler: torch.amp.GradScaler  # keeps float16's small gradients from vanishing; else idle
+    sums: torch.Tensor  # (2, steps) of the epoch: a step's losses, summed, and its hits
     epoch: int = 1  # the one that is under way
     step: int = 0  # how many of its steps are done
     test: tuple[float, float, float] | None = None  # loss, top-1 and top-5 when last looked at
@@ -58,7 +56,7 @@ class Run:
     @property
     def judged(self) -> nn.Module:
         """The model whose accuracy counts: the moving average where there is one."""
-        return self.average.module if self.average else self.model
+        return self.model if self.average is None else self.average
 
     @property
     def steps_done(self) -> int:
@@ -70,7 +68,8 @@ class Run:
 
     @property
     def images_seen(self) -> int:
-        return (self.epoch - 1) * self.images + self.step * self.recipe.batch_size
+        of_this_epoch = min(self.step * self.recipe.batch_size, self.images)
+        return (self.epoch - 1) * self.images + of_this_epoch
 
 
 def begin(recipe: Recipe, dataset: Images, device: torch.device, processes: Processes) -> Run:
@@ -100,18 +99,14 @@ def begin(recipe: Recipe, dataset: Images, device: torch.device, processes: Proc
     if processes.count > 1:
         net = DistributedDataParallel(net)
     if recipe.compile:
-        net = torch.compile(net)
-    average = None
-    if recipe.ema:
-        rule = get_ema_multi_avg_fn(recipe.ema)
-        average = AveragedModel(model, multi_avg_fn=rule, use_buffers=True)
+        net = torch.compile(net, dynamic=False)  # once for a whole batch, once for the last
     return Run(
         recipe=recipe,
         processes=processes,
         images=images,
         model=model,
         net=net,
-        average=average,
+        average=deepcopy(model) if recipe.ema else None,
         optimizer=optimizer_for(recipe, model),
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
         sums=torch.zeros(2, math.ceil(images / recipe.batch_size), device=device),
@@ -213,6 +208,26 @@ def stream(seed: int, purpose: str, *place: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
+def update_average(run: Run) -> None:
+    """Move the average towards the model, after a step; after the first it is the model.
+
+    BatchNorm's statistics are averaged like the weights. torch's AveragedModel does the same, but
+    makes the CPU wait for the GPU at every step.
+    """
+    decay = run.recipe.ema if run.steps_done else 0.0
+    both = ([*model.parameters(), *model.buffers()] for model in (run.average, run.model))
+    kept, new = ([t.detach() for t in tensors if t.is_floating_point()] for tensors in both)
+    get_ema_multi_avg_fn(decay)(kept, new, None)
+
+
+def read_back(run: Run, values: torch.Tensor) -> torch.Tensor:
+    """Values from the device, whose queued steps are waited for: that time is training."""
+    start = time.perf_counter()
+    values = values.cpu()
+    run.training_seconds += time.perf_counter() - start
+    return values
+
+
 def collect(run: Run) -> torch.Tensor:
     """The sums of the epoch's steps so far over all processes, (2, steps), on the CPU.
 
@@ -220,14 +235,14 @@ def collect(run: Run) -> torch.Tensor:
     """
     together = run.processes.sum(run.sums)
     run.sums = together if run.processes.is_first else torch.zeros_like(together)
-    return together.double().cpu()
+    return read_back(run, together).double()
 
 
 def state_of(run: Run) -> dict[str, Any]:
     """What `continue_from` needs, as plain values and tensors; `collect` must have been called."""
     return {
         "model": run.model.state_dict(),
-        "average": run.average.state_dict() if run.average else None,
+        "average": run.average.state_dict() if run.average is not None else None,
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
         "images": run.images,
@@ -252,7 +267,7 @@ def continue_from(run: Run, state: dict[str, Any]) -> None:
             f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
         )
     run.model.load_state_dict(state["model"])
-    if run.average:
+    if run.average is not None:
         run.average.load_state_dict(state["average"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.scaler.load_state_dict(state["scaler"])

@@ -12,7 +12,7 @@ that several processes share.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,8 +38,10 @@ from mixerlib.run import (
     continue_from,
     dataset_for,
     learning_rate,
+    read_back,
     state_of,
     stream,
+    update_average,
 )
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
@@ -102,7 +104,8 @@ def train(
             checkpoint.save(path, recipe, state_of(run))
 
     with (
-        torch.backends.cudnn.flags(benchmark=True),  # let cuDNN try its kernels and keep the best
+        closing(log) if log else nullcontext(),
+        torch.backends.cudnn.flags(enabled=True, benchmark=True),  # cuDNN, and the best it finds
         tqdm(
             total=recipe.epochs * run.images,
             initial=run.images_seen,
@@ -116,7 +119,8 @@ def train(
             bar.set_description(f"epoch {run.epoch}/{recipe.epochs}", refresh=False)
             for count in training_steps(run, dataset):
                 if bar.update(count):  # true when the bar was redrawn, twice a second
-                    loss, accuracy = (run.sums[:, run.step - 1] * processes.count / count).tolist()
+                    sums = read_back(run, run.sums[:, run.step - 1]) * processes.count
+                    loss, accuracy = (sums / count).tolist()
                     bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
                 if reason := agreed(stop, run):
                     save()
@@ -127,8 +131,6 @@ def train(
             if log:
                 log.add(run.curve[-1], losses, rates)
             save()
-    if log:
-        log.close()
     return run.judged.eval(), record_of(run, dataset, device)
 
 
@@ -196,8 +198,8 @@ def train_step(
         nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
-    if run.average:
-        run.average.update_parameters(run.model)
+    if run.average is not None:
+        update_average(run)
     return sums
 
 
@@ -212,7 +214,8 @@ def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
     if tested:
         run.test = judge(run, dataset)
         if not math.isfinite(run.test[0]):
-            raise diverged(run, f"on the test set after epoch {run.epoch}", run.steps_done)
+            where = f"the loss is not finite on the test set after epoch {run.epoch}"
+            raise diverged(run, where, run.steps_done)
     first = run.steps_done - steps + 1
     rates = [learning_rate(recipe, (first + i) / run.all_steps) for i in range(steps)]
     sizes = torch.full((steps,), recipe.batch_size)
@@ -235,20 +238,28 @@ def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
 
 def judge(run: Run, dataset: Images) -> tuple[float, float, float]:
     """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it."""
-    found = evaluate_on(run.judged, dataset, part=(run.processes.rank, run.processes.count))
+    processes = run.processes
+    processes.make_equal(run.judged.buffers())  # BatchNorm's statistics are each process's own
+    found = evaluate_on(run.judged, dataset, part=(processes.rank, processes.count))
+    if processes.count == 1:
+        return found.loss, found.top1, found.top5
     sums = torch.tensor((found.loss, found.top1, found.top5), dtype=torch.float64)
-    sums = run.processes.sum(sums.to(run.sums.device) * len(found.predictions))
+    sums = processes.sum(sums.to(run.sums.device) * len(found.predictions))
     loss, top1, top5 = (sums / len(dataset.test_labels)).tolist()
     return loss, top1, top5
 
 
 def checked(run: Run) -> torch.Tensor:
-    """The epoch's sums so far, by `collect`; `Diverged` when a loss among them is no number."""
+    """The epoch's sums so far, by `collect`; `Diverged` when a loss or a weight is no number."""
     sums = collect(run)
     bad = (~sums[0].isfinite()).nonzero()
     if len(bad):
         step = run.steps_done - run.step + bad[0].item() + 1
-        raise diverged(run, f"at step {step}, in epoch {run.epoch}", step)
+        where = f"the loss is not finite at step {step}, in epoch {run.epoch}"
+        raise diverged(run, where, step)
+    if not nn.utils.get_total_norm(run.model.parameters()).isfinite():  # no loss has seen it yet
+        where = f"the weights are not finite after step {run.steps_done}, in epoch {run.epoch}"
+        raise diverged(run, where, run.steps_done)
     return sums
 
 
@@ -296,11 +307,11 @@ def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
 
 
 def diverged(run: Run, where: str, steps_done: int) -> Diverged:
-    """The error for a loss that is no longer finite."""
+    """The error for what is no longer finite."""
     recipe = run.recipe
     rate = learning_rate(recipe, steps_done / run.all_steps)
     return Diverged(
-        f"the loss is not finite {where}, at learning rate {rate:.3g}; "
+        f"{where}, at learning rate {rate:.3g}; "
         f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), a smaller clip_norm "
         f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
     )
