@@ -416,6 +416,13 @@ def test_a_shuffled_model_is_another_model():
     assert audit.matching(entry, runs) == runs[1:]
 
 
+def test_an_ablated_model_is_another_model():
+    for entry in ENTRIES.values():
+        if entry.quantity == "accuracy" and entry.training:
+            settings = dict(entry.training) | {"model_options": {"residual": "none"}}
+            assert audit.matching(entry, [run("splitmixer_i_ablated_256_8", settings, 0.9)]) == []
+
+
 def test_without_records_there_are_none(tmp_path):
     assert audit.read_records(tmp_path / "nowhere") == []
 

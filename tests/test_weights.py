@@ -130,6 +130,10 @@ LAYOUTS = [
     *((name, options, as_aliborji, "aliborji") for name, options in SPLIT.items()),
     *((name, options, as_slides, "aliborji") for name, options in SPLIT.items()),
     *((name, options, as_it_is, "mixerlib") for name, options in SPLIT.items()),
+    ("splitmixer_i_ablated", {"residual": "both"}, as_it_is, "mixerlib"),
+    ("splitmixer_i_ablated", {"mixes": "spatial"}, as_it_is, "mixerlib"),
+    ("splitmixer_i_ablated", {"mixes": "channels"}, as_it_is, "mixerlib"),
+    ("splitmixer_i_ablated", {}, as_aliborji, "aliborji"),  # SplitMixer-I, as it was published
 ]
 each_layout = pytest.mark.parametrize(
     ("name", "options", "nest", "layout"),
@@ -246,7 +250,15 @@ def test_timms_own_models(ours, theirs, size, tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    case=st.sampled_from([("convmixer", {}), ("mlp_mixer", {}), *SPLIT.items()]),
+    case=st.sampled_from(
+        [
+            ("convmixer", {}),
+            ("mlp_mixer", {}),
+            ("splitmixer_i_ablated", {"norm": "layer", "image_size": 8}),
+            ("splitmixer_i_ablated", {"mixes": "spatial", "residual": "none"}),
+            *SPLIT.items(),
+        ]
+    ),
     dim=st.sampled_from([15, 30]),
     depth=st.integers(1, 4),
     activation=st.sampled_from(["gelu", "relu"]),
@@ -448,6 +460,19 @@ def test_our_own_files_know_their_image_size(tmp_path):
     save_weights(scrambled(small("mlp_mixer")), tmp_path / "w.safetensors")
     other = small("mlp_mixer", image_size=(4, 16))  # 2×8 patches in place of 4×4
     refuse(other, tmp_path / "w.safetensors", "image_size='(8, 8)'", "image_size='(4, 16)'")
+
+
+def test_our_own_files_know_the_map_of_a_layernorm(tmp_path):
+    options = {"norm": "layer", "mixes": "channels", "patch_size": 2}
+    source = small("splitmixer_i_ablated", image_size=8, **options)
+    save_weights(scrambled(source), tmp_path / "w.safetensors")
+    other = small("splitmixer_i_ablated", image_size=(8, 4), **options)
+    refuse(
+        other, tmp_path / "w.safetensors", "`blocks.0.norm.weight` is (12, 4, 4), wanted (12, 4, 2)"
+    )
+    save_weights(small("splitmixer_i_ablated", image_size=8), tmp_path / "batch.safetensors")
+    batch = small("splitmixer_i_ablated", image_size=16)  # with BatchNorm any image does
+    assert load_weights(batch, tmp_path / "batch.safetensors") == "mixerlib"
 
 
 def test_a_file_of_a_later_version_is_refused(tmp_path):
