@@ -23,8 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "models": GROUND,
     "costs": GROUND,
     "vision": GROUND,
+    "files": GROUND,
+    "schedule": GROUND,
+    "processes": GROUND,
     "recipe": GROUND,
-    "records": GROUND,
+    "records": {"files"},
     "plots": GROUND,
     "reach": GROUND,
     "augment_operations": {"vision"},
@@ -33,10 +36,15 @@ ALLOWED: dict[str, set[str]] = {
     "image_files": {"fetch", "vision"},
     "photographs": {"fetch", "image_files", "vision"},
     "data": {"augment", "vision", "fetch", "image_files", "photographs"},
-    "weights": {"models"},
+    "weights": {"files", "models"},
     "inference": {"models"},
     "evaluate": {"data"},
-    "train": {"data", "recipe", "evaluate", "records", "models"},
+    "checkpoint": {"files", "recipe"},
+    "metrics": {"files", "records"},
+    "run": {"augment", "data", "models", "processes", "recipe", "records", "schedule", "weights"},
+    "train": {"checkpoint", "evaluate", "metrics", "processes", "recipe", "records", "run"},
+    "trained": {"checkpoint", "recipe", "records", "run", "weights"},
+    "sweep": {"recipe"},
     "bench": {"models", "costs", "inference", "records"},
     "audit": {"models", "costs", "records"},
     "explorer": {"costs", "plots", "reach"},
@@ -153,7 +161,7 @@ def planted(tmp_path: Path) -> Path:
     (root / "augment.py").write_text("import torch\n")
     (root / "data.py").write_text("from mixerlib import augment\n")
     (root / "records.py").write_text("from mixerlib import __version__\nimport mixerlib_other\n")
-    (root / "train.py").write_text("from mixerlib import create_model, data\n")
+    (root / "run.py").write_text("from mixerlib import create_model, data\n")
     return root
 
 
