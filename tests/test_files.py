@@ -1,0 +1,103 @@
+"""Files that are whole or not there, whatever fails while they are written."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mixerlib.files import append, write_whole
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Every attempt to force a file to the disk finds it full."""
+
+    def fsync(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path):
+    path = tmp_path / "a.bin"
+    write_whole(path, b"first, and longer")
+    assert path.read_bytes() == b"first, and longer"
+    write_whole(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch):
+    """Else a loss of power could leave an empty file under the name of a whole one."""
+    path, order = tmp_path / "a.bin", []
+    write_whole(path, b"old")
+    fsync, rename = os.fsync, Path.replace
+
+    def noted_fsync(number: int) -> None:
+        (unfinished,) = (file for file in tmp_path.iterdir() if file != path)
+        order.append(("forced", unfinished.read_bytes(), path.read_bytes()))
+        fsync(number)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        order.append(("renamed", self.read_bytes(), target.read_bytes()))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    write_whole(path, b"new")
+    assert order == [("forced", b"new", b"old"), ("renamed", b"new", b"old")]
+
+
+def test_what_a_killed_process_left_does_not_matter(tmp_path: Path, monkeypatch):
+    path = tmp_path / "a.bin"
+    monkeypatch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(SystemExit))
+    with pytest.raises(SystemExit):  # as if the process ended here: nothing is cleared up
+        write_whole(path, b"a long text that was never finished")
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    assert left.name == ".a.bin.part"
+    write_whole(path, b"short")
+    assert path.read_bytes() == b"short" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, full_disk):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match=r"could not be written \(No space left on device\)") as told:
+        write_whole(path, b"new")
+    assert told.value.errno == errno.ENOSPC and told.value.filename == str(path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_or_no_folder(tmp_path: Path):
+    for path, error in (
+        (tmp_path / "missing" / "a.bin", FileNotFoundError),
+        (tmp_path / "file" / "a.bin", NotADirectoryError),
+    ):
+        (tmp_path / "file").write_bytes(b"")
+        for write in (write_whole, append):
+            with pytest.raises(error, match="could not be written") as told:
+                write(path, b"new")
+            assert told.value.filename == str(path)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+def test_a_folder_that_forbids_it(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match="could not be written"):
+        write_whole(tmp_path / "a.bin", b"new")
+    tmp_path.chmod(0o700)
+
+
+def test_append(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    append(path, b"one\n")
+    append(path, "zwölf\n".encode())
+    assert path.read_text(encoding="utf-8") == "one\nzwölf\n"
+    if Path("/dev/full").exists():  # a device that is always full
+        with pytest.raises(OSError, match="could not be written") as told:
+            append(Path("/dev/full"), b"one\n")
+        assert told.value.errno == errno.ENOSPC and told.value.filename == "/dev/full"
