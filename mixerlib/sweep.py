@@ -21,7 +21,8 @@ from mixerlib.recipe import Recipe, load_recipe
 
 def read_sweep(path: str | Path) -> list[Recipe]:
     """The runs that a file lists: for each of its entries every seed, and for each seed every
-    recipe. One that is listed again is left out.
+    recipe. One that is listed again is left out. A .yaml file of your own is looked for beside this
+    one.
 
     Raises `ValueError` for a file that does not list runs, naming the entry and the rule, and
     `FileNotFoundError` for one that is not there.
@@ -36,15 +37,17 @@ def read_sweep(path: str | Path) -> list[Recipe]:
     entries = content["runs"]
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: `runs`={entries!r} must be a list of entries")
-    found: list[Recipe] = []
+    found: dict[tuple[str, int], Recipe] = {}
     for number, entry in enumerate(entries):
-        for recipe in _runs(entry, f"{path}: `runs[{number}]`"):
-            if all((recipe.name, recipe.seed) != (known.name, known.seed) for known in found):
-                found.append(recipe)
-    return found
+        where = f"{path}: `runs[{number}]`"
+        for recipe in _runs(entry, where, path.parent):
+            known = found.setdefault((recipe.name, recipe.seed), recipe)
+            if known != recipe:  # their records would lie in the same place
+                raise ValueError(f"{where} lists a second recipe of the name {recipe.name!r}")
+    return list(found.values())
 
 
-def _runs(entry: Any, where: str) -> list[Recipe]:
+def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
     if not isinstance(entry, dict) or set(entry) != {"recipes", "seeds"}:
         raise ValueError(f"{where}={entry!r} must have the keys `recipes` and `seeds`, no other")
     for key, kind, words in (("recipes", str, "names of recipes"), ("seeds", int, "whole numbers")):
@@ -52,4 +55,5 @@ def _runs(entry: Any, where: str) -> list[Recipe]:
         right = isinstance(values, list) and values and all(type(v) is kind for v in values)
         if not right:
             raise ValueError(f"{where}: `{key}`={values!r} must be a list of {words}")
-    return [load_recipe(n, {"seed": seed}) for seed in entry["seeds"] for n in entry["recipes"]]
+    names = [folder / n if n.endswith((".yaml", ".yml")) else n for n in entry["recipes"]]
+    return [load_recipe(name, {"seed": seed}) for seed in entry["seeds"] for name in names]

@@ -20,7 +20,7 @@ def recipe_of(path: str | Path) -> Recipe:
 
     Raises `ValueError` when nothing there tells the recipe, as with a published checkpoint.
     """
-    path = _file(path)
+    path = weights_in(path)
     if path.name == "checkpoint.pt":
         settings, _ = checkpoint.read(path)
         return Recipe(**settings)
@@ -39,20 +39,28 @@ def load_trained(path: str | Path, recipe: Recipe, dataset: Images) -> nn.Module
     `path` is a run's folder, a run's checkpoint.pt (of which the moving average is taken where
     there is one), or any file that `load_weights` reads. Raises what `load_weights` raises.
     """
-    path = _file(path)
+    path = weights_in(path)
     model = model_for(recipe, dataset)
     if path.name == "checkpoint.pt":
-        state = checkpoint.load(path, recipe)
+        _, state = checkpoint.read(path)
         average = state["average"] or {}
         averaged = {k.removeprefix("module."): v for k, v in average.items() if k != "n_averaged"}
-        model.load_state_dict(averaged or state["model"])
+        try:
+            model.load_state_dict(averaged or state["model"])
+        except RuntimeError:  # torch tells every tensor, over many lines
+            raise ValueError(
+                f"`path`='{path}' does not fit `recipe`={recipe.name!r} on this "
+                f"{dataset.name}: it is a checkpoint of another model, or of other classes"
+            ) from None
     else:
         load_weights(model, path)
     return model.eval()
 
 
-def _file(path: str | Path) -> Path:
-    """The file to read: of a run's folder its weights, or its checkpoint while it is unfinished."""
+def weights_in(path: str | Path) -> Path:
+    """The file to read: of a run's folder its weights, or its checkpoint while it is unfinished;
+    any other path is that file itself.
+    """
     path = Path(path)
     if not path.is_dir():
         return path

@@ -160,7 +160,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
     names = our_names(tensors, layout)
     if not head:
         own = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
-        tensors = {name: own.get(names[name] or "", tensor) for name, tensor in tensors.items()}
+        tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith("head.")}
+        tensors, names = tensors | own, names | {name: name for name in own}
     faults = _faults(tensors, names, model, layout)
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""

@@ -12,7 +12,7 @@ import sys
 
 import mixerlib
 from mixerlib.cli.models import add_cost, add_import, add_list
-from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, Parser
+from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, Parser, one_line
 from mixerlib.cli.training import add_evaluate, add_sweep, add_train
 
 __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
         return 1
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"mixerlib: {_one_line(error)}", file=sys.stderr)
+        print(f"mixerlib: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -49,10 +49,3 @@ def _unrecognized(parser: argparse.ArgumentParser, argument: str) -> str:
     near = difflib.get_close_matches(argument.partition("=")[0], known, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"`{argument}` is not an argument of `{parser.prog}`{hint}"
-
-
-def _one_line(error: Exception) -> str:
-    """An error's message; the system's own errors as "file: reason"."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())

@@ -2,12 +2,16 @@
 
 import argparse
 import json
-import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, add_model_options, model_options_given
+from mixerlib.cli.options import (
+    DATA_OPTIONS,
+    MODEL_OPTIONS,
+    add_model_options,
+    model_options_given,
+    warnings_told,
+)
 
 if TYPE_CHECKING:
     from mixerlib.costs import Counts, Measured
@@ -182,11 +186,8 @@ def run_import(options: argparse.Namespace) -> int:
     model = create_model(
         options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with warnings_told():
         layout = load_weights(model, options.checkpoint)
-    for warning in caught:
-        print(f"mixerlib: warning: {warning.message}", file=sys.stderr)
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
     out = options.out or stem.with_suffix(".safetensors")
     if out.exists():

@@ -1,6 +1,10 @@
 """What the subcommands share: a parser with short errors, a flag for every option of a model."""
 
 import argparse
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 # The options of models by name (a test holds this list against the registry), and how to read them
@@ -63,6 +67,23 @@ def _parse_option(name: str, text: str, kind: type) -> Any:
         return kind(text)
     except ValueError:
         raise ValueError(f"`{name}`={text!r} must be a whole number") from None
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Print what is warned of meanwhile as one line each on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        print(f"mixerlib: warning: {warning.message}", file=sys.stderr)
+
+
+def one_line(error: Exception) -> str:
+    """An error's message; the system's own errors as "file: reason"."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
 
 
 def flag(name: str) -> str:

@@ -5,16 +5,25 @@ import json
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from mixerlib.cli.options import MODEL_OPTIONS, add_model_options, flag, model_options_given
-from mixerlib.recipe import SETTINGS, Recipe, list_recipes, load_recipe, parse_setting
+from mixerlib.cli.options import (
+    MODEL_OPTIONS,
+    add_model_options,
+    flag,
+    model_options_given,
+    one_line,
+    warnings_told,
+)
+from mixerlib.recipe import CHOICES, SETTINGS, Recipe, list_recipes, load_recipe, parse_setting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,8 +38,14 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
         help="train a model by a recipe",
-        description="Train a model by a recipe; write the weights and the record of the run.",
-        epilog=f"recipes: {', '.join(list_recipes())}",
+        usage="mixerlib train RECIPE [--out DIR] [--resume] [any setting] …",
+        description=(
+            "Train a model by a recipe; write the weights and the record of the run.\n"
+            "For a first run, in seconds and without a download: mixerlib train digits"
+        ),
+        epilog=textwrap.fill(
+            f"recipes: {', '.join(list_recipes())}", width=78, break_on_hyphens=False
+        ),
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a .yaml file")
     _add_places(parser)
@@ -61,8 +76,7 @@ def run_train(options: argparse.Namespace) -> int:
     if options.checkpoint_every is not None and options.checkpoint_every < 1:
         raise ValueError(f"`checkpoint_every`={options.checkpoint_every} must be at least 1")
     if options.resume and (options.out / "record.json").exists():
-        print(f"{recipe.name}: finished already; record: {options.out / 'record.json'}")
-        return 0
+        return _finished_already(recipe, options.out)
 
     from mixerlib.processes import joined, local_device
     from mixerlib.run import choose_device, dataset_for, model_for
@@ -76,28 +90,34 @@ def run_train(options: argparse.Namespace) -> int:
         with _run_folder(out, options.resume, processes.is_first), _stoppable() as stop:
             if processes.is_first and not options.quiet:
                 shared = f" × {processes.count}" if processes.count > 1 else ""
+                begun = (out / "checkpoint.pt").exists()
                 print(
                     f"{recipe.name}: {recipe.model} on {len(dataset.train_labels):,} images, "
                     f"epochs: {recipe.epochs}, seed: {recipe.seed}, {device}{shared}; "
-                    f"writing to {out}",
+                    f"{'going on in' if begun else 'writing to'} {out}",
                     flush=True,
                 )
             try:
-                model, record = train(
-                    recipe,
-                    dataset,
-                    str(device),
-                    not options.quiet,
-                    folder=out,
-                    resume=options.resume,
-                    checkpoint_every=options.checkpoint_every,
-                    tensorboard=options.tensorboard,
-                    stop=stop,
-                    processes=processes,
-                )
+                with _full_memory_explained(recipe):
+                    model, record = train(
+                        recipe,
+                        dataset,
+                        str(device),
+                        not options.quiet,
+                        folder=out,
+                        resume=options.resume,
+                        checkpoint_every=options.checkpoint_every,
+                        tensorboard=options.tensorboard,
+                        stop=stop,
+                        processes=processes,
+                    )
             except Stopped as stopped:
                 if processes.is_first:
-                    print(f"mixerlib: {stopped}; go on with --resume --out {out}", file=sys.stderr)
+                    print(
+                        f"mixerlib: {stopped}; to go on, give the same command again with "
+                        f"--resume --out {out}",
+                        file=sys.stderr,
+                    )
                 return 128 + stop.number
             if processes.is_first:
                 keep_results(model, record, out)
@@ -110,6 +130,19 @@ def run_train(options: argparse.Namespace) -> int:
                 f"record:   {out / 'record.json'}\n"
                 f"weights:  {out / 'model.safetensors'}"
             )
+    return 0
+
+
+def _finished_already(recipe: Recipe, out: Path) -> int:
+    """Say that there is nothing left to resume, unless what is there was another run."""
+    from mixerlib.records import read_record
+
+    record = read_record(out / "record.json")
+    if apart := _differences(record, recipe):
+        raise ValueError(
+            f"`out`='{out}' holds a finished run with other settings: {apart}; name another folder"
+        )
+    print(f"{result_line(recipe, record)}: finished already\nrecord:   {out / 'record.json'}")
     return 0
 
 
@@ -142,27 +175,30 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 def run_evaluate(options: argparse.Namespace) -> int:
     from mixerlib.evaluate import evaluate_on
     from mixerlib.run import choose_device, dataset_for
-    from mixerlib.trained import load_trained, recipe_of
+    from mixerlib.trained import load_trained, recipe_of, weights_in
 
     device = choose_device(options.device)
-    recipe = load_recipe(options.recipe) if options.recipe else recipe_of(options.checkpoint)
+    file = weights_in(options.checkpoint)
+    recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
     dataset = dataset_for(recipe, options.data, options.download).to(device)
-    model = load_trained(options.checkpoint, recipe, dataset).to(device)
+    with warnings_told():
+        model = load_trained(file, recipe, dataset).to(device)
     plain = evaluate_on(model, dataset)
     averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None
     if options.json:
-        report = {"model": recipe.model, "dataset": dataset.name, "images": len(plain.predictions)}
+        report = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
+        report |= {"dataset": dataset.name, "images": len(plain.predictions)}
         report |= _evaluation_report(plain, dataset.classes)
         if averaged:
             report["flip_average"] = _evaluation_report(averaged, dataset.classes)
         print(json.dumps(report, indent=1, ensure_ascii=False))
         return 0
     images = f"{len(plain.predictions):,} test images of {dataset.name}"
-    print(f"{options.checkpoint}: {recipe.model} on the {images}")
+    print(f"{file}: {recipe.model} on the {images}")
     print(f"top-1 {plain.top1:8.2%}\ntop-5 {plain.top5:8.2%}\nloss  {plain.loss:8.4f}")
     if averaged:
         print(f"top-1 {averaged.top1:8.2%}  of each image and its mirror image, averaged")
-    width = max(map(len, dataset.classes))
+    width = max(map(len, ("class", *dataset.classes)))
     print(f"\n{'class':{width}}  accuracy")
     for name, share in zip(dataset.classes, plain.per_class.tolist(), strict=True):
         print(f"{name:{width}}  {share:8.2%}")
@@ -185,7 +221,10 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a .yaml file that lists the runs")
     parser.add_argument(
-        "--minutes", type=float, help="stop cleanly, with a checkpoint, after this time"
+        "--minutes",
+        metavar="N",
+        type=float,
+        help="stop cleanly, with a checkpoint, after this time",
     )
     parser.add_argument(
         "--records",
@@ -201,7 +240,9 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
         default=Path("runs"),
         help="where checkpoints and weights are kept, as RECIPE/seedN (default: runs)",
     )
-    parser.add_argument("--list", action="store_true", help="print what is done and what is left")
+    parser.add_argument(
+        "--list", action="store_true", help="only print what is done and what is left"
+    )
     _add_places(parser)
     parser.set_defaults(run=run_sweep, parser=parser)
 
@@ -210,56 +251,87 @@ def run_sweep(options: argparse.Namespace) -> int:
     from mixerlib.records import read_record
     from mixerlib.sweep import read_sweep
 
-    if options.minutes is not None and options.minutes <= 0:
+    if options.minutes is not None and not options.minutes > 0:
         raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
-    recipes = read_sweep(options.file)
-    ways: dict[tuple[str, int], str] = {}  # how a run that has no record ended
+    runs = {options.records / r.name / f"seed{r.seed}.json": r for r in read_sweep(options.file)}
+    for place in filter(Path.exists, runs):
+        read_record(place)  # one that cannot be read is better told now than after hours
+    ways: dict[Path, str] = {}  # how a run that has no record ended
     status = 0
     if not options.list:
         with _stoppable(options.minutes) as stop:
-            for recipe in recipes:
-                place = options.records / recipe.name / f"seed{recipe.seed}.json"
+            for place, recipe in runs.items():
                 if not place.exists() and not stop():
-                    ways[recipe.name, recipe.seed] = _sweep_run(recipe, options, place, stop)
+                    ways[place] = _sweep_run(recipe, options, place, stop)
             status = 128 + stop.number if stop.number else 0
+        print()
 
     left = 0
-    print()
-    for recipe in recipes:
-        place = options.records / recipe.name / f"seed{recipe.seed}.json"
+    for place, recipe in runs.items():
         if place.exists():
-            told = f"{read_record(place).test_accuracy:.2%}"
+            record = read_record(place)
+            told, apart = f"{record.test_accuracy:.2%}", _differences(record, recipe)
+            told += f", with settings that are no more the recipe's: {apart}" if apart else ""
         else:
             left += 1
-            told = ways.get((recipe.name, recipe.seed), "left")
+            begun = (_sweep_folder(recipe, options) / "checkpoint.pt").exists()
+            told = ways.get(place, "begun, left" if begun else "left")
         print(f"{recipe.name}, seed {recipe.seed}: {told}")
-    print(f"{len(recipes) - left} of {len(recipes)} runs have a record in {options.records}")
+    print(f"{len(runs) - left} of {len(runs)} runs have a record in {options.records}")
     return status or int(any(told.startswith("failed") for told in ways.values()))
+
+
+def _sweep_folder(recipe: Recipe, options: argparse.Namespace) -> Path:
+    return options.out / recipe.name / f"seed{recipe.seed}"
 
 
 def _sweep_run(
     recipe: Recipe, options: argparse.Namespace, place: Path, stop: "StopRequest"
 ) -> str:
-    """Do one run of a sweep, or as much of it as the time allows; say how it ended."""
-    from mixerlib.records import write_record
-    from mixerlib.run import choose_device, dataset_for
-    from mixerlib.train import Diverged, Stopped, train
+    """Do one run of a sweep, or as much of it as the time allows; say how it ended.
 
-    out = options.out / recipe.name / f"seed{recipe.seed}"
-    out.mkdir(parents=True, exist_ok=True)
-    print(f"{recipe.name}, seed {recipe.seed}: writing to {out}", flush=True)
-    dataset = dataset_for(recipe, options.data, options.download)
-    device = str(choose_device(options.device))
+    What goes wrong with one run, such as data that are missing or a loss that is no number, is told
+    and does not keep the others from being done.
+    """
+    from mixerlib.records import write_record
+    from mixerlib.train import Stopped
+
     try:
-        model, record = train(recipe, dataset, device, folder=out, resume=True, stop=stop)
+        record = _sweep_record(recipe, _sweep_folder(recipe, options), options, stop)
+        write_record(record, place)
     except Stopped as stopped:
         return str(stopped)
-    except Diverged as error:
-        return f"failed: {error}"
-    keep_results(model, record, out)
-    write_record(record, place)
+    except (ValueError, OSError, ArithmeticError) as error:
+        told = f"failed: {one_line(error)}"
+        print(f"{recipe.name}, seed {recipe.seed}: {told}", file=sys.stderr, flush=True)
+        return told
     print(result_line(recipe, record), flush=True)
     return "done"
+
+
+def _sweep_record(
+    recipe: Recipe, out: Path, options: argparse.Namespace, stop: "StopRequest"
+) -> "Record":
+    """The record of a run of a sweep: trained now, or found in its folder, when it was done there
+    before, and cut off between its two records or started by `mixerlib train`.
+    """
+    from mixerlib.records import read_record
+    from mixerlib.run import choose_device, dataset_for
+    from mixerlib.train import train
+
+    if (out / "record.json").exists():
+        record = read_record(out / "record.json")
+        if apart := _differences(record, recipe):
+            raise ValueError(f"{out} holds a finished run with other settings: {apart}")
+        return record
+    dataset = dataset_for(recipe, options.data, options.download)
+    print(f"{recipe.name}, seed {recipe.seed}: writing to {out}", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    device = str(choose_device(options.device))
+    with _full_memory_explained(recipe):
+        model, record = train(recipe, dataset, device, folder=out, resume=True, stop=stop)
+    keep_results(model, record, out)
+    return record
 
 
 def keep_results(model: "nn.Module", record: "Record", out: Path) -> None:
@@ -277,6 +349,28 @@ def result_line(recipe: Recipe, record: "Record") -> str:
         f"{recipe.name}: {record.test_accuracy:.2%} of {record.test_images:,} test images right "
         f"after epoch {recipe.epochs}"
     )
+
+
+@contextmanager
+def _full_memory_explained(recipe: Recipe) -> Iterator[None]:
+    """A GPU whose memory is full as an error that says what to try."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{str(error).partition('. ')[0]}; work through each batch in parts, with `accumulate` "
+            f"above {recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
+        ) from None
+
+
+def _differences(record: "Record", recipe: Recipe) -> str:
+    """Where a record's settings are not the recipe's, in words; nothing where they are the same."""
+    here = json.loads(json.dumps(asdict(recipe), default=str))  # in the form that records have
+    there = record.settings | {"name": record.recipe}
+    apart = [k for k in here | there if here.get(k) != there.get(k)]
+    return "; ".join(f"`{k}`={here.get(k)!r} here, {there.get(k)!r} there" for k in apart)
 
 
 def _evaluation_report(found: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
@@ -341,11 +435,15 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for every field of a recipe, and for every option of a model."""
     settings = parser.add_argument_group(
-        "settings", "any field of the recipe, to replace the file's value"
+        "settings",
+        "any field of the recipe, to replace the file's value (none for null); mixerlib/recipe.py\n"
+        "says what each one means",
     )
-    for name in SETTINGS:
-        if name != "model_options":  # these have flags of their own, below
-            settings.add_argument(flag(name), metavar="VALUE", dest=f"setting {name}")
+    for name, kind in get_type_hints(Recipe).items():
+        if name in SETTINGS and name != "model_options":  # these have flags of their own, below
+            form = {int: "N", float: "X", bool: "true|false"}.get((*get_args(kind), kind)[0])
+            words = "|".join(CHOICES.get(name, [form or "TEXT"]))
+            settings.add_argument(flag(name), metavar=words, dest=f"setting {name}")
     add_model_options(parser, MODEL_OPTIONS)
 
 
@@ -376,19 +474,19 @@ def _run_folder(folder: Path, resume: bool, writes: bool) -> Iterator[None]:
     if not writes:
         yield
         return
-    new = not folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*RESULTS, *(() if resume else ("checkpoint.pt",))):
-        if (folder / name).exists() and not (resume and name == "model.safetensors"):
+    for name in () if resume else ("checkpoint.pt", *RESULTS):
+        if (folder / name).exists():
             hint = "go on with it by --resume, or " if name == "checkpoint.pt" else ""
             raise ValueError(
-                f"`out`='{folder}' holds the {name} of an earlier run; {hint}name another"
+                f"`out`='{folder}' holds the {name} of an earlier run; {hint}name another folder"
             )
     try:
         tempfile.TemporaryFile(dir=folder).close()  # can it be written to? better asked now
         yield
     except BaseException:
-        if new:
-            with suppress(OSError):  # what is not empty stays
-                folder.rmdir()
+        with suppress(OSError):  # what is not empty stays
+            for path in new:
+                path.rmdir()
         raise
