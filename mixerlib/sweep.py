@@ -9,6 +9,7 @@ runs:
   seeds: [0]
 - recipes: [cpu/convmixer_64_4, cpu/splitmixer_i_64_4]
   seeds: [1, 2]
+  settings: {compile: true}   # if wanted: fields that replace the recipes' own
 """
 
 from pathlib import Path
@@ -47,13 +48,22 @@ def read_sweep(path: str | Path) -> list[Recipe]:
     return list(found.values())
 
 
-def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
-    if not isinstance(entry, dict) or set(entry) != {"recipes", "seeds"}:
-        raise ValueError(f"{where}={entry!r} must have the keys `recipes` and `seeds`, no other")
+def _runs(entry: Any, where: str) -> list[Recipe]:
+    keys = set(entry) if isinstance(entry, dict) else set()
+    if not {"recipes", "seeds"} <= keys <= {"recipes", "seeds", "settings"}:
+        raise ValueError(
+            f"{where}={entry!r} must have the keys `recipes` and `seeds`, and may have `settings`"
+        )
     for key, kind, words in (("recipes", str, "names of recipes"), ("seeds", int, "whole numbers")):
         values = entry[key]
         right = isinstance(values, list) and values and all(type(v) is kind for v in values)
         if not right:
             raise ValueError(f"{where}: `{key}`={values!r} must be a list of {words}")
-    names = [folder / n if n.endswith((".yaml", ".yml")) else n for n in entry["recipes"]]
-    return [load_recipe(name, {"seed": seed}) for seed in entry["seeds"] for name in names]
+    settings = entry.get("settings", {})
+    if not isinstance(settings, dict) or "seed" in settings:
+        raise ValueError(f"{where}: `settings`={settings!r} must be a table of fields, no seed")
+    return [
+        load_recipe(name, settings | {"seed": seed})
+        for seed in entry["seeds"]
+        for name in entry["recipes"]
+    ]
