@@ -48,7 +48,7 @@ def read_sweep(path: str | Path) -> list[Recipe]:
     return list(found.values())
 
 
-def _runs(entry: Any, where: str) -> list[Recipe]:
+def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
     keys = set(entry) if isinstance(entry, dict) else set()
     if not {"recipes", "seeds"} <= keys <= {"recipes", "seeds", "settings"}:
         raise ValueError(
@@ -62,8 +62,5 @@ def _runs(entry: Any, where: str) -> list[Recipe]:
     settings = entry.get("settings", {})
     if not isinstance(settings, dict) or "seed" in settings:
         raise ValueError(f"{where}: `settings`={settings!r} must be a table of fields, no seed")
-    return [
-        load_recipe(name, settings | {"seed": seed})
-        for seed in entry["seeds"]
-        for name in entry["recipes"]
-    ]
+    names = [folder / n if n.endswith((".yaml", ".yml")) else n for n in entry["recipes"]]
+    return [load_recipe(n, settings | {"seed": seed}) for seed in entry["seeds"] for n in names]
