@@ -86,14 +86,12 @@ class Augmentation:
         _check_use(self, "policy_magnitude", randaugment, "policy")
         _check_use(self, "policy_magnitude_std", timm, "policy")
         _check_use(self, "erase_fill", self.erase != 0, "erase")
-        if self.crop == "pad":
-            kept = isinstance(self.crop_padding, int) and self.crop_padding >= 1
-            _check(self, "crop_padding", kept, "a whole number, at least 1")
-        if self.crop == "resized":
-            _check(self, "crop_area", 0 < self.crop_area <= 1, "above 0 and at most 1")
-        if randaugment:
-            kept = isinstance(self.policy_operations, int) and self.policy_operations >= 1
-            _check(self, "policy_operations", kept, "a whole number, at least 1")
+        for name in ("crop_padding", "policy_operations"):
+            value = getattr(self, name)
+            kept = value is None or (isinstance(value, int) and value >= 1)
+            _check(self, name, kept, "a whole number, at least 1")
+        kept = self.crop_area is None or 0 < self.crop_area <= 1
+        _check(self, "crop_area", kept, "above 0 and at most 1")
         if self.policy == "randaugment":
             kept = self.policy_magnitude in range(MAGNITUDES)
             _check(self, "policy_magnitude", kept, f"a whole number in 0 … {MAGNITUDES - 1}")
@@ -104,8 +102,8 @@ class Augmentation:
         _check(self, "jitter", 0 <= self.jitter <= 1, "in 0 … 1")
         _check(self, "erase", 0 <= self.erase <= 1, "in 0 … 1")
         if self.erase:
-            kept = self.erase_fill in ERASE_FILLS
-            _check(self, "erase_fill", kept, f"one of {', '.join(ERASE_FILLS)}")
+            known = self.erase_fill in ERASE_FILLS
+            _check(self, "erase_fill", known, f"one of {', '.join(ERASE_FILLS)}")
         for name in ("mixup", "cutmix"):
             _check(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
 
@@ -135,8 +133,8 @@ class Augmentation:
                     f"`crop_padding`={self.crop_padding} must be below the image's side, "
                     f"{min(image_size)}: that is as far as it can be reflected"
                 )
-            shifts = (count, 2)  # down and right, from the padded image's corner
-            draws["shift"] = torch.randint(2 * self.crop_padding + 1, shifts, generator=generator)
+            places = 2 * self.crop_padding + 1  # down, and right, from the padded image's corner
+            draws["shift"] = torch.randint(places, (count, 2), generator=generator)
         if self.crop == "resized":
             draws["crop"] = self._draw_crop(count, image_size, generator)
         if self.flip == "random":
@@ -246,13 +244,11 @@ class Augmentation:
             left_out = torch.rand(shape, generator=generator) < 0.5
             return operation.masked_fill(left_out, OPERATIONS.index("Identity")), argument
         operation = torch.randint(14, shape, generator=generator)
+        magnitude = torch.randint(MAGNITUDES, shape, generator=generator)
         if self.policy == "randaugment":
-            magnitude = torch.full(shape, int(self.policy_magnitude))
-        else:
-            magnitude = torch.randint(MAGNITUDES, shape, generator=generator)
-        return operation, torchvision_arguments(
-            self.policy, operation, magnitude, negative, image_size
-        )
+            magnitude.fill_(int(self.policy_magnitude))
+        arguments = torchvision_arguments(self.policy, operation, magnitude, negative, image_size)
+        return operation, arguments
 
     def _draw_mix(
         self, count: int, image_size: tuple[int, int], generator: torch.Generator
@@ -372,13 +368,13 @@ def _inside(boxes: Tensor, images: Tensor) -> Tensor:
 def _erase(images: Tensor, boxes: Tensor, noise_seed: Tensor | None) -> Tensor:
     """Float images with their rectangles at 0, or full of noise.
 
-    The noise is drawn on the images' device, after the first image's seed.
+    The noise is drawn on the images' device, from the first image's seed.
     """
     erased = (boxes[:, 2] * boxes[:, 3]).nonzero().squeeze(1)
     chosen = erased.to(images.device, non_blocking=True)
     part = images.index_select(0, chosen)
     fill = torch.zeros_like(part)
-    if noise_seed is not None:
+    if noise_seed is not None and len(erased):
         fill.normal_(generator=torch.Generator(images.device).manual_seed(int(noise_seed[0])))
     return images.index_copy(0, chosen, fill.where(_inside(boxes[erased], part), part))
 

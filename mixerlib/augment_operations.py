@@ -5,9 +5,11 @@ argument = torch.tensor([[-12.0], [128.0]], dtype=torch.float64)  # degrees, gre
 images = apply_operations(images, operation, argument)  # one image turned, the other solarised
 
 Images are uint8 (B, 1 or 3, H, W), on any device. Every image has its own operation and argument,
-and gets the same bytes as from `torchvision.transforms.functional` on a CPU with that argument. All
-arithmetic is in single steps, each rounded by itself, so a GPU gives these bytes too. Chapter 12
-shows what the operations do.
+and gets the bytes that `torchvision.transforms` gives one tensor on a CPU. That arithmetic goes in
+single steps, each rounded by itself, so it can be done for a batch, and a GPU does the same.
+(torchvision.transforms.v2 joins steps, and what comes out depends on the processor: in Color,
+Contrast, Sharpness and AutoContrast some pixels differ by one grey level.) Chapter 12 shows what
+the operations do.
 """
 
 from functools import lru_cache
@@ -114,8 +116,8 @@ def apply_operations(
     bits that are kept, for Solarize the level from which pixels are inverted, for SolarizeAdd what
     is added to pixels below 128. The others take none.
 
-    What moves pixels takes the nearest one, and black from outside the image, as torchvision does;
-    with `smooth` it interpolates between four, and takes grey from outside, as timm does.
+    What moves pixels takes the nearest one, and black from outside the image, in torchvision's
+    directions. With `smooth` it is bilinear, takes grey from outside, and goes in timm's.
     """
     place = torch.arange(len(images))  # where each image of the sorted batch comes from
     for operation, argument in zip(operations.unbind(1), arguments.unbind(1), strict=True):
@@ -202,30 +204,27 @@ def _source_pixels(
 def _move_smoothly(images: Tensor, operation: Tensor, argument: Tensor) -> Tensor:
     """Sheared, translated or rotated, bilinear between pixel centres; grey from outside.
 
-    A pixel at (x, y) shows the point (x, y) · matrix + shift, as timm and Pillow define it: a shear
-    leaves the top left corner where it is, a rotation the centre.
+    As timm and Pillow define it: a shear is about the top left corner, a rotation about the middle.
     """
     height, width = images.shape[2:]
     zero = torch.zeros_like(argument)
-    angle = argument.deg2rad().where(operation == _NUMBER["Rotate"], zero)
-    cosine, sine = angle.cos(), angle.sin()
-    across = argument.where(operation == _NUMBER["ShearX"], -sine)  # what x takes from y
-    along = argument.where(operation == _NUMBER["ShearY"], sine)  # what y takes from x
-    right = argument.where(operation == _NUMBER["TranslateX"], zero)
-    down = argument.where(operation == _NUMBER["TranslateY"], zero)
+    shear_x, shear_y, right, down, turn = (
+        torch.where(operation == _NUMBER[name], argument, zero) for name in _MOVING
+    )
+    cosine, sine = turn.deg2rad().cos(), turn.deg2rad().sin()
     middle_x = torch.where(operation == _NUMBER["Rotate"], width / 2, zero)
     middle_y = torch.where(operation == _NUMBER["Rotate"], height / 2, zero)
-    right = right + middle_x - cosine * middle_x - across * middle_y
-    down = down + middle_y - along * middle_x - cosine * middle_y
-    matrix = torch.stack([cosine, across, right, along, cosine, down]).float()
-    a, b, c, d, e, f = matrix.to(images.device, non_blocking=True).view(6, -1, 1, 1)
-    y = torch.arange(height, device=images.device).view(-1, 1) + 0.5
-    x = torch.arange(width, device=images.device) + 0.5
-    x, y = a * x + b * y + c, d * x + e * y + f  # (B, H, W): where each pixel's value is found
-    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).unsqueeze(1)
-    grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)
+    numbers = (shear_x - sine, shear_y + sine, right, down, cosine, middle_x, middle_y)
+    numbers = torch.stack(numbers).float().to(images.device, non_blocking=True)
+    across, along, right, down, cosine, middle_x, middle_y = numbers.view(7, -1, 1, 1)
+    y = torch.arange(height, device=images.device).view(-1, 1) + 0.5 - middle_y
+    x = torch.arange(width, device=images.device) + 0.5 - middle_x
+    source_y = along * x + cosine * y + middle_y + down  # (B, H, W)
+    source_x = cosine * x + across * y + middle_x + right
+    inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
+    grid = torch.stack([2 * source_x / width - 1, 2 * source_y / height - 1], dim=-1)
     moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-    return moved.where(inside, _OUTSIDE).to(torch.uint8)
+    return moved.where(inside.unsqueeze(1), _OUTSIDE).to(torch.uint8)
 
 
 # What happens to the colours

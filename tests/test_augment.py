@@ -717,6 +717,22 @@ def test_any_settings_give_images_of_the_same_size(
         assert torch.equal(targets, labels)
 
 
+@pytest.mark.parametrize("policy", [{}, RANDAUGMENT, {"policy": "trivialaugment"}, TIMM])
+@pytest.mark.parametrize("crop", [{}, {"crop": "resized", "crop_area": 0.4, "crop_padding": None}])
+@pytest.mark.parametrize("mix", [{}, {"mixup": 0.5}, {"cutmix": 0.5}])
+def test_nothing_waits_for_the_device(policy: dict, crop: dict, mix: dict):
+    """Tensors on the device "meta" have no values: to ask for one, or mix devices, is an error."""
+    augmentation = Augmentation(**ALL | crop, **policy, **mix)
+    images, labels = photos(64).to("meta"), torch.arange(64).to("meta")
+    draws = augmentation.draw(64, (32, 32), generator())
+    inputs, targets = augmentation(images, labels, draws, torch.Tensor.float, 64)
+    assert inputs.is_meta
+    assert targets.is_meta
+    assert inputs.shape == images.shape
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        inputs.sum().item()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("policy", [{}, RANDAUGMENT, {"policy": "trivialaugment"}, TIMM])
 def test_a_gpu_gives_the_same_bytes(policy: dict):
