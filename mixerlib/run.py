@@ -140,7 +140,7 @@ def model_for(recipe: Recipe, dataset: Images) -> nn.Module:
             f"`{option}`={recipe.model_options[option]!r} is not for a recipe to set: "
             f"the data set {dataset.name!r} decides it"
         )
-    known = model_entry(recipe.model).defaults  # only MLP-Mixer asks for the image's size
+    known = model_entry(recipe.model).defaults  # few ask for the image's size
     options = {option: value for option, value in options.items() if option in known}
     return create_model(recipe.model, **options, **recipe.model_options)
 

@@ -369,6 +369,9 @@ def run(model: str, settings: dict, accuracy: float) -> records.Record:
         training_seconds=1.0,
         total_seconds=1.0,
         images_per_second=1.0,
+        peak_memory_bytes=None,
+        processes=1,
+        continued=0,
         provenance=here,
     )
 
