@@ -121,7 +121,7 @@ def train(
                 if bar.update(count):  # true when the bar was redrawn, twice a second
                     sums = read_back(run, run.sums[:, run.step - 1]) * processes.count
                     loss, accuracy = (sums / count).tolist()
-                    bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
+                    bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.1%}", refresh=False)
                 if reason := agreed(stop, run):
                     save()
                     raise Stopped(f"{reason} after step {run.steps_done} of {run.all_steps}")
