@@ -43,10 +43,8 @@ def load_trained(path: str | Path, recipe: Recipe, dataset: Images) -> nn.Module
     model = model_for(recipe, dataset)
     if path.name == "checkpoint.pt":
         _, state = checkpoint.read(path)
-        average = state["average"] or {}
-        averaged = {k.removeprefix("module."): v for k, v in average.items() if k != "n_averaged"}
         try:
-            model.load_state_dict(averaged or state["model"])
+            model.load_state_dict(state["average"] or state["model"])
         except RuntimeError:  # torch tells every tensor, over many lines
             raise ValueError(
                 f"`path`='{path}' does not fit `recipe`={recipe.name!r} on this "

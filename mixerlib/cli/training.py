@@ -142,6 +142,7 @@ def _finished_already(recipe: Recipe, out: Path) -> int:
         raise ValueError(
             f"`out`='{out}' holds a finished run with other settings: {apart}; name another folder"
         )
+    (out / "checkpoint.pt").unlink(missing_ok=True)  # of a run that was killed at the very end
     print(f"{result_line(recipe, record)}: finished already\nrecord:   {out / 'record.json'}")
     return 0
 
