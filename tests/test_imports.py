@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"checkpoint", "evaluate", "metrics", "processes", "recipe", "records", "run"},
     "trained": {"checkpoint", "recipe", "records", "run", "weights"},
     "sweep": {"recipe"},
+    "results": {"recipe", "records"},
     "bench": {"models", "costs", "inference", "records"},
     "audit": {"models", "costs", "records"},
     "explorer": {"costs", "plots", "reach"},
