@@ -1,17 +1,27 @@
 """Records: what is written is read back, and nothing else is."""
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
 
 from mixerlib import records
-from mixerlib.records import Epoch, Record, provenance, read_record, write_record
+from mixerlib.records import (
+    Epoch,
+    Record,
+    peak_memory,
+    provenance,
+    read_record,
+    write_record,
+)
 
 
 @pytest.fixture
@@ -33,6 +43,9 @@ def record() -> Record:
         training_seconds=2.75,
         total_seconds=3.0,
         images_per_second=72.7,
+        peak_memory_bytes=123_456_789,
+        processes=2,
+        continued=1,
         provenance=provenance("cpu"),
     )
 
@@ -97,8 +110,14 @@ def change(values: dict, key: str, value: object) -> None:
         ("curve.0.epoch", "one", r"`curve\[0\]\.epoch`='one' must be of type int"),
         ("provenance", "here", "`provenance` must be a table"),
         ("provenance.dirty", 1, r"`provenance\.dirty`=1 must be of type bool"),
-        ("schema", ..., "`schema`=None must be 'mixerlib training 1'"),
-        ("schema", "other", "`schema`='other' must be"),
+        ("peak_memory_bytes", ..., "`peak_memory_bytes` is missing"),
+        ("peak_memory_bytes", 1.5, r"`peak_memory_bytes`=1\.5 must be of type int"),
+        ("processes", ..., "`processes` is missing"),
+        ("processes", None, "`processes`=None must be of type int"),
+        ("continued", True, "`continued`=True must be of type int"),
+        ("provenance.torchvision", ..., r"`provenance\.torchvision` is missing"),
+        ("schema", ..., "`schema`=None must be 'mixerlib training 2'"),
+        ("schema", "mixerlib training 1", "`schema`='mixerlib training 1' must be"),
     ],
 )
 def test_schema(record, tmp_path, key, value, message):
@@ -124,8 +143,31 @@ def test_a_whole_number_will_do_for_a_float(record, tmp_path):
     assert type(read_record(path).test_accuracy) is float
 
 
+def test_memory_may_be_unknown(record, tmp_path):
+    own = replace(record, peak_memory_bytes=None)
+    write_record(own, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == own
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells what is in use")
+def test_peak_memory_on_a_cpu_is_that_of_the_process():
+    held = torch.ones(8_000_000)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    in_use = pages * os.sysconf("SC_PAGE_SIZE")
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert held.nbytes < in_use <= peak_memory("cpu") < machine
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+def test_peak_memory_is_that_of_tensors_on_a_gpu():
+    torch.cuda.reset_peak_memory_stats()
+    tensor = torch.ones(50_000_000, device="cuda")
+    assert peak_memory("cuda") >= torch.cuda.memory_allocated() >= 4 * len(tensor)
+
+
 def test_provenance_says_what_is_here():
     here = provenance("cpu")
+    assert here.torchvision == metadata.version("torchvision")
     assert here.torch == torch.__version__ and here.threads == torch.get_num_threads()
     assert here.device == "cpu" and here.device_name
     written = datetime.fromisoformat(here.date)
