@@ -14,13 +14,15 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
 from mixerlib.files import write_whole
 
 SCHEMA = "mixerlib training 2"  # a record of another shape has another name here
+
+Kind = TypeVar("Kind")  # of record
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,11 @@ def peak_memory(device: torch.device | str) -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def write_record(record: Record, path: str | Path) -> None:
-    """Write a record as JSON. The file appears complete or not at all; missing folders are made."""
+def write_record(record: Any, path: str | Path) -> None:
+    """Write a record as JSON. The file appears complete or not at all; missing folders are made.
+
+    `record` is a `Record`, or another dataclass whose field `schema` has a default.
+    """
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,15 +131,20 @@ def write_record(record: Record, path: str | Path) -> None:
 
 def read_record(path: str | Path) -> Record:
     """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key."""
+    return parse_record(path, Record)
+
+
+def parse_record(path: str | Path, kind: type[Kind]) -> Kind:
+    """Read a record of another kind: a dataclass whose `schema` has a default. Errors as above."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     found = values.get("schema") if isinstance(values, dict) else None
-    if found != SCHEMA:
-        raise ValueError(f"{path}: `schema`={found!r} must be {SCHEMA!r}")
+    if found != kind.schema:
+        raise ValueError(f"{path}: `schema`={found!r} must be {kind.schema!r}")
     try:
-        return _parse(values, Record, "")
+        return _parse(values, kind, "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
