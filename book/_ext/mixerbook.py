@@ -1,8 +1,10 @@
-"""What the build needs beyond _config.yml: an execution cache that notices the library."""
+"""What the build needs beyond _config.yml: a cache that notices the library, links to its home."""
 
 import hashlib
 import os
+import re
 import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from sphinx.config import Config
 ROOT = Path(__file__).parents[2]
 # jupyter-cache looks at a notebook's own text only. These decide its outputs just as much.
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
+GITHUB = re.compile(
+    r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[:/](?P<home>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
 
 
 def sources_hash() -> str:
@@ -37,6 +42,68 @@ def choose_cache(app: Sphinx, config: Config) -> None:
     config["nb_execution_cache_path"] = str(current)
 
 
+def home(root: Path = ROOT) -> str:
+    """Where this copy of the book lives on GitHub, as owner/name; empty if nothing says so.
+
+    It is never typed. A workflow has it in GITHUB_REPOSITORY; elsewhere the remote `origin` says
+    it, in any of git's forms for github.com. So a fork's links are the fork's. ValueError for a
+    GITHUB_REPOSITORY that is not owner/name; an empty one means: no links.
+    """
+    if (named := os.environ.get("GITHUB_REPOSITORY")) is not None:
+        if named and not re.fullmatch(r"[\w.-]+/[\w.-]+", named):
+            raise ValueError(f"`GITHUB_REPOSITORY`={named!r} must have the form owner/name")
+        return named
+    try:
+        asked = subprocess.run(
+            ["git", "remote", "get-url", "origin"],
+            cwd=root,
+            # A copy without git inside somebody's repository must not take that one for its home.
+            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # no git here
+        return ""
+    found = GITHUB.fullmatch(asked.stdout.strip())
+    return found["home"] if found else ""
+
+
+def link_home(app: Sphinx, config: Config) -> None:
+    """Give every page its source, edit and issue links, where the book's home is known."""
+    if where := home():
+        config["html_theme_options"] |= {
+            "repository_url": f"https://github.com/{where}",
+            "repository_branch": "main",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "use_source_button": True,
+            "use_edit_page_button": True,
+            "use_issues_button": True,
+        }
+
+
+def how_to_run(page: str, where: str) -> str:
+    """The line under a chapter's title: a way to Colab, or, without a home, how to run it here."""
+    if where:
+        url = f"https://colab.research.google.com/github/{where}/blob/colab/{page}.ipynb"
+        button = "sd-btn sd-btn-outline-primary"  # sphinx-design's, which come with the book
+        return f'<p class="run-here"><a class="{button}" href="{url}">Open in Colab</a></p>'
+    name = page.rpartition("/")[2]
+    return (
+        '<p class="run-here">To run this chapter, type <code>make lab</code> in the book\'s folder '
+        f"and open <code>{name}.md</code>.</p>"
+    )
+
+
+def say_how_to_run(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Put that line under the title of every chapter."""
+    if page.startswith("notebooks/") and "body" in context:
+        url = app.config.html_theme_options.get("repository_url", "")
+        line = how_to_run(page, url.removeprefix("https://github.com/"))
+        context["body"] = context["body"].replace("</h1>", f"</h1>\n{line}", 1)
+
+
 def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
     """Sphinx calls a bibliography a list but its entries no list items; leave the role out."""
     if "body" in context:
@@ -47,5 +114,7 @@ def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: ob
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", choose_cache, priority=100)  # before myst-nb reads the setting
+    app.connect("config-inited", link_home)
     app.connect("html-page-context", mend_roles)
+    app.connect("html-page-context", say_how_to_run)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
