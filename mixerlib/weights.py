@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -228,7 +229,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         except Exception as error:  # of a damaged file torch raises nearly anything, even KeyError
             code = re.search(r"GLOBAL (\S+)", str(error))
             why = "is cut short, damaged or of a kind that cannot be read as plain data"
-            if code:
+            if code and (file.read(1) or zipfile.is_zipfile(file)):  # or the name itself is cut
                 why = f"would run code if unpickled: {code[1]}"
             # not chained: torch's own text tells how to unpickle the file all the same
             raise ValueError(f"`path`='{path}' {why}; nothing was loaded") from None

@@ -155,7 +155,7 @@ def test_peak_memory_on_a_cpu_is_that_of_the_process():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     in_use = pages * os.sysconf("SC_PAGE_SIZE")
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert held.nbytes < in_use <= peak_memory("cpu") < machine
+    assert held.nbytes < 0.99 * in_use < peak_memory("cpu") < machine  # the system counts in lots
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")

@@ -245,6 +245,62 @@ def test_timms_own_models(ours, theirs, size, tmp_path):
         torch.testing.assert_close(model(images(size)), logits, rtol=0, atol=1e-4)
 
 
+# ---- without the file's classifier: the beginning of a fine-tuning -----------------------------
+
+
+@each_layout
+@pytest.mark.parametrize("has_head", [True, False])
+def test_the_body_alone(name, options, nest, layout, has_head, tmp_path):
+    """Whatever the layout and the classes of the file, the model keeps its own head."""
+    source, model = scrambled(small(name, **options)), small(name, **options, num_classes=9)
+    state, before = nest(source).state_dict(), snapshot(model)
+    if not has_head:
+        state = {key: state[key] for key in list(state)[:-2]}  # its weight and bias come last
+    path = write(state, tmp_path, "bare")
+    told = "`head.weight`", "wanted (9, 12)"
+    refuse(model, path, *(told if layout in ("mixerlib", "timm") else told[1:]))
+    assert load_weights(model, path, head=False) == layout
+    wanted = source.state_dict() | {key: before[key] for key in ("head.weight", "head.bias")}
+    assert equal(model.state_dict(), wanted)
+
+
+@pytest.mark.parametrize("name", ["convmixer", "splitmixer_ii", "mlp_mixer"])
+def test_the_body_alone_of_our_own_file(name, tmp_path):
+    source, model = scrambled(small(name)), small(name, num_classes=2)
+    before = snapshot(model)
+    save_weights(source, tmp_path / "w.safetensors")
+    assert load_weights(model, tmp_path / "w.safetensors", head=False) == "mixerlib"
+    for key, tensor in model.state_dict().items():
+        wanted = before if key.startswith("head.") else source.state_dict()
+        assert torch.equal(tensor, wanted[key])
+
+
+def test_a_head_that_would_fit_is_left_out_as_well(tmp_path):
+    source, model = scrambled(small("convmixer")), small("convmixer")
+    before = snapshot(model)
+    load_weights(model, write(source.state_dict(), tmp_path, "bare"), head=False)
+    assert torch.equal(model.head.weight, before["head.weight"])
+    assert torch.equal(model.stem[0].weight, source.stem[0].weight)
+
+
+def test_without_the_head_the_body_must_fit_all_the_same(state, tmp_path):
+    model = small("convmixer", num_classes=9)
+    before = snapshot(model)
+    wider = state | {"0.weight": torch.zeros(13, 3, 2, 2)}
+    longer = state | {"9.weight": torch.zeros(2, 2)}
+    shorter = {key: tensor for key, tensor in state.items() if key != "2.bias"}
+    for wrong, message in (
+        (wider, r"`stem.0.weight` \(`0.weight` in locuslab\) is \(13, 3, 2, 2\), wanted \(12,"),
+        (longer, r"`9.weight` is \(2, 2\), wanted none"),
+        (shorter, r"`stem.2.bias` \(`2.bias` in locuslab\) is missing"),
+    ):
+        path = write(wrong, tmp_path, "bare")
+        with pytest.raises(ValueError, match=message) as caught:
+            load_weights(model, path, head=False)
+        assert "`head." not in str(caught.value)
+        assert equal(model.state_dict(), before)
+
+
 # ---- our own files -----------------------------------------------------------------------------
 
 
@@ -294,12 +350,10 @@ def test_saving_leaves_the_old_file_whole_when_it_fails(tmp_path, monkeypatch):
     save_weights(scrambled(small("convmixer")), path)
     old = path.read_bytes()
 
-    def full_disk(self: Path, data: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(data[: len(data) // 2])
+    def full_disk(number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_weights(scrambled(small("convmixer"), seed=1), path)
     assert path.read_bytes() == old
@@ -571,6 +625,15 @@ def test_a_file_cut_anywhere_is_refused(whole, name, share):
         path = Path(folder) / name
         path.write_bytes(whole[name][: int(share * len(whole[name]))])
         refuse(small("convmixer"), path, "is cut short, damaged or")
+
+
+def test_a_pickle_cut_anywhere_is_not_taken_for_code(whole, tmp_path):
+    """In the midst of the name of one of torch's own functions above all."""
+    content = whole["w.pth"]
+    start = content.index(b"torch._utils")
+    for size in range(start, start + 60):
+        (tmp_path / "w.pth").write_bytes(content[:size])
+        refuse(small("convmixer"), tmp_path / "w.pth", "is cut short, damaged or")
 
 
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
