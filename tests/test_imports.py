@@ -46,7 +46,10 @@ ALLOWED: dict[str, set[str]] = {
     "trained": {"checkpoint", "recipe", "records", "run", "weights"},
     "sweep": {"recipe"},
     "results": {"recipe", "records"},
-    "bench": {"models", "costs", "inference", "records"},
+    "peers": {"models", "vision"},
+    "bench": {"inference", "models", "peers", "records"},
+    "bench_matrix": {"bench"},
+    "roofline": {"bench", "costs", "models", "records"},
     "audit": {"models", "costs", "records"},
     "explorer": {"costs", "plots", "reach"},
 }

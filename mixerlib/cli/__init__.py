@@ -11,6 +11,7 @@ import os
 import sys
 
 import mixerlib
+from mixerlib.cli.bench import add_bench
 from mixerlib.cli.models import add_cost, add_import, add_list
 from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, Parser, one_line
 from mixerlib.cli.training import add_evaluate, add_sweep, add_train
@@ -26,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"mixerlib {mixerlib.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add_command in (add_list, add_cost, add_train, add_evaluate, add_sweep, add_import):
+    adders = add_list, add_cost, add_bench, add_train, add_evaluate, add_sweep, add_import
+    for add_command in adders:
         add_command(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
