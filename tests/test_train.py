@@ -555,6 +555,20 @@ def test_compile_gives_the_same_curve(digits):
         assert found == pytest.approx(right, rel=1e-3)
 
 
+def test_cudnn_is_on_and_may_try_its_kernels_during_a_run_only(digits, monkeypatch):
+    """torch's `flags` would turn it off unless told otherwise."""
+    seen = []
+    watch_steps(monkeypatch, lambda adam: seen.append(cudnn_settings()))
+    before = cudnn_settings()
+    train(recipe(epochs=1), digits, "cpu")
+    assert seen == [(True, True)] * 3
+    assert cudnn_settings() == before
+
+
+def cudnn_settings() -> tuple[bool, bool]:
+    return torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark
+
+
 class Reads(TorchDispatchMode):
     """Counts what would make the CPU wait for a GPU: values that Python asks for, and lengths."""
 
