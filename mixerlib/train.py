@@ -89,9 +89,9 @@ def train(
     another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`.
     """
     device = choose_device(device)
+    dataset = (dataset_for(recipe) if dataset is None else dataset).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of runs before this one in the process
-    dataset = (dataset_for(recipe) if dataset is None else dataset).to(device)
     run = begin(recipe, dataset, device, processes)
     path = folder / "checkpoint.pt" if folder else None
     if resume and path and path.exists():
