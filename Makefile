@@ -2,15 +2,26 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test lab serve clean
+.PHONY: help book test lab serve release clean colab-branch colab-run colab-report
 
 # The book is built on Python 3.11 or 3.12: the first one found here that can make a virtual environment.
 FIND := for p in python3.11 python3.12 python3; do \
   $$p -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null && echo $$p && break; done
+# PYTHON=python3.13 asks for another one, and a .venv of any other version is then made anew.
+ASKED := $(if $(filter environment command,$(firstword $(origin PYTHON))),$(PYTHON))
 PYTHON ?= $(shell $(FIND))
 EXTRAS := book,count,test,lab
 BIN := .venv/bin
 READY := .venv/ready
+ifneq ($(ASKED),)
+ITS_FOLDER := $(shell $(ASKED) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+$(if $(ITS_FOLDER),,$(error PYTHON=$(ASKED) does not run))
+ifeq ($(wildcard .venv/lib/$(ITS_FOLDER)),)
+CLEAR := --clear
+$(READY): another-python
+endif
+endif
+.PHONY: another-python
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -24,12 +35,13 @@ help:
 	@echo "make test    set up, check the code, the tests and every notebook"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make serve   show the built pages at http://localhost:8000"
+	@echo "make release pack site, notebooks, package and PDF for this commit's tag (or VERSION=dev)"
 	@echo "make clean   remove what was built (.venv stays)"
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed (found neither). Set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "== Setting up .venv with $(PYTHON): exact versions from constraints.txt"
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(CLEAR) .venv
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[$(EXTRAS)]" | grep -v 'already satisfied'
 	@touch $@
 
@@ -64,6 +76,27 @@ lab: $(READY)
 serve:
 	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
 	$(BIN)/python -m http.server --directory _build/html 8000
+
+release: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[release]"
+	$(BIN)/python book/release.py --check
+	@$(MAKE) --no-print-directory book
+	@$(MAKE) --no-print-directory notebooks
+	$(BIN)/python book/release.py
+
+# What the workflows call, after `make notebooks`. The first pushes to origin, the last needs GitHub's `gh`.
+colab-branch:
+	python3 book/publish.py branch
+
+COLAB_IMAGE := us-docker.pkg.dev/colab-images/public/runtime:latest
+colab-run:
+	@mkdir -p _build/colab-run
+	docker run --rm --pull always --entrypoint python3 -v "$(CURDIR)/_build/colab:/book/colab:ro" \
+	  -v "$(CURDIR)/book/publish.py:/book/publish.py:ro" -v "$(CURDIR)/_build/colab-run:/book/out" \
+	  $(COLAB_IMAGE) /book/publish.py run /book/colab /book/out
+
+colab-report:
+	python3 book/publish.py report _build/colab-run/report.md
 
 clean:
 	rm -rf _build .tested
