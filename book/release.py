@@ -45,8 +45,8 @@ def package_version(root: Path = ROOT) -> str:
 def release_version(root: Path = ROOT) -> str:
     """The version to release: that of the current commit's tag, or `dev` where VERSION=dev.
 
-    ValueError if the commit has no tag, if the tag is not that of mixerlib's version, or if files
-    are changed since the commit: a release must be what its tag names.
+    ValueError if the commit has no tag, if the tag is not that of mixerlib's version, if files are
+    changed since the commit, or if CHANGELOG.md does not tell of that version.
     """
     asked = os.environ.get("VERSION", "")
     if asked == "dev":
@@ -62,7 +62,13 @@ def release_version(root: Path = ROOT) -> str:
         )
     if changed := git(root, "status", "--porcelain"):
         raise ValueError(f"These files differ from what {tag} names; commit them:\n{changed}")
-    return tag.removeprefix("v")
+    version = tag.removeprefix("v")
+    told = rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$"
+    if not re.search(told, (root / "CHANGELOG.md").read_text(), re.M):
+        raise ValueError(
+            f"CHANGELOG.md needs a heading for this version: ## {version} - YYYY-MM-DD"
+        )
+    return version
 
 
 def commit_time(root: Path = ROOT) -> int:

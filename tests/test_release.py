@@ -1,7 +1,10 @@
 """The release: what it is called, what it packs, and that the same files give the same bytes."""
 
+import datetime
 import importlib.util
+import re
 import subprocess
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -36,6 +39,7 @@ def checkout(tmp_path, monkeypatch):
     folder = tmp_path / "book"
     (folder / "mixerlib").mkdir(parents=True)
     (folder / "mixerlib" / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    (folder / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3 - 2026-01-31\n")
     git(folder, "init", "-q")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "All")
@@ -64,6 +68,16 @@ def test_a_changed_file_is_not_what_the_tag_names(checkout):
     git(checkout, "tag", "v1.2.3")
     (checkout / "new.txt").write_text("new")
     with pytest.raises(ValueError, match=r"differ from what v1\.2\.3 names.*\n.*new\.txt"):
+        release.release_version(checkout)
+
+
+def test_a_release_is_told_of(checkout):
+    (checkout / "CHANGELOG.md").write_text(
+        "# Changelog\n\n## Unreleased\n\n## 1.2.30 - 2026-01-31\n"
+    )
+    git(checkout, "commit", "-q", "-a", "-m", "More")
+    git(checkout, "tag", "v1.2.3")
+    with pytest.raises(ValueError, match=r"needs a heading for this version: ## 1\.2\.3 - YYYY"):
         release.release_version(checkout)
 
 
@@ -209,10 +223,53 @@ def test_the_pdf_is_the_pages_with_bookmarks_and_links_that_stay_inside(tmp_path
     for own, other, sheet in ((one, two, reader.pages[two - 1]), (two, one, reader.pages[-1])):
         links = [reference.get_object() for reference in sheet["/Annots"]]
         inside = [link["/Dest"] for link in links if "/Dest" in link]
-        assert [numbers[list.__getitem__(place, 0).idnum] for place in inside] == [own, other, other, one]
+        assert [numbers[list.__getitem__(place, 0).idnum] for place in inside] == [
+            own,
+            other,
+            other,
+            one,
+        ]
         # a known anchor is met exactly, an unknown one by the top of its page
         assert [place[3] is not None and float(place[3]) > 0 for place in inside[:2]] == [True] * 2
         assert inside[0][3] == inside[1][3]
         outside = [link["/A"]["/URI"] for link in links if "/A" in link]
         assert outside == ["https://example.org/"]
     assert str(tmp_path).encode() not in (tmp_path / "a.pdf").read_bytes()
+
+
+def test_the_citation_is_complete_and_of_this_version():
+    facts = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(facts)  # those the schema requires
+    assert (facts["cff-version"], facts["type"]) == ("1.2.0", "software")
+    assert facts["version"] == mixerlib.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert facts["authors"] == project["authors"] and facts["license"] == project["license"]
+    assert facts["title"] in (ROOT / "README.md").read_text()
+    for paper in facts["references"]:
+        assert {"type", "title", "authors", "year"} <= set(paper)
+        number = paper["identifiers"][0]["value"].removeprefix("10.48550/arXiv.")
+        assert number in (ROOT / "README.md").read_text()
+
+
+def test_the_changelog_has_the_form_that_it_names():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    heads = re.findall(r"^## (.+)$", text, re.M)
+    assert heads[0] == "Unreleased"
+    dated = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) - (\d{4}-\d\d-\d\d)", head) for head in heads[1:]]
+    assert all(dated)
+    versions = [tuple(map(int, found.groups()[:3])) for found in dated]
+    assert versions == sorted(set(versions), reverse=True)
+    for found in dated:
+        datetime.date.fromisoformat(found[4])
+    kinds = set(re.findall(r"^### (.+)$", text, re.M))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_page_of_changes_shows_the_changelog_and_the_files_lead_to_each_other():
+    page = (ROOT / "book" / "changes.md").read_text()
+    start = int(re.search(r"\{include\} \.\./CHANGELOG\.md\n:start-line: (\d+)\n", page)[1])
+    # the file's title is left out, for the page has its own
+    assert (ROOT / "CHANGELOG.md").read_text().splitlines()[:start] == ["# Changelog"]
+    links = re.findall(r"\]\(([\w./]+)\)", (ROOT / "CONTRIBUTING.md").read_text())
+    assert "book/contributing.md" in links
+    assert all((ROOT / link).is_file() for link in links)
