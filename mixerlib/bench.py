@@ -162,7 +162,7 @@ def race(
         calls[name] = max(1, ceil(SHORTEST_RUN / fastest)) if fastest > 0 else 1
     names, runs = list(candidates), {name: [] for name in candidates}
     for number in range(rounds):
-        if number >= FEWEST_ROUNDS and time.perf_counter() > until:
+        if number >= FEWEST_ROUNDS and time.perf_counter() >= until:
             break
         first = number % len(names)
         for name in names[first:] + names[:first]:
@@ -437,7 +437,9 @@ def _reasons(case: Case) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise ValueError(f"`batch`={case.batch} needs more memory than there is") from None
-    except RuntimeError as error:  # NotImplementedError is one
+    except Exception as error:
+        if not isinstance(error, RuntimeError) and not type(error).__module__.startswith("torch."):
+            raise
         told = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"it cannot be run here: {told[0]}") from error
 
