@@ -70,6 +70,21 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, full_disk)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_disk_that_takes_a_part_only(tmp_path: Path):
+    resource = pytest.importorskip("resource", reason="limits on the size of files are Unix's")
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written") as told:
+            write_whole(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_is_not_there_or_no_folder(tmp_path: Path):
     for path, error in (
         (tmp_path / "missing" / "a.bin", FileNotFoundError),
