@@ -67,7 +67,7 @@ class Record:
     recipe: str
     settings: dict[str, Any]  # every field of the recipe, as it was used
     seed: int
-    parameters: int  # trainable ones
+    parameters: int  # of the model, those that stay frozen too
     train_images: int
     test_images: int
     curve: list[Epoch]

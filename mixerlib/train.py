@@ -312,8 +312,9 @@ def diverged(run: Run, where: str, steps_done: int) -> Diverged:
     """The error for what is no longer finite."""
     recipe = run.recipe
     rate = learning_rate(recipe, steps_done / run.all_steps)
+    clip = "some clip_norm" if recipe.clip_norm is None else "a smaller clip_norm"
     return Diverged(
         f"{where}, at learning rate {rate:.3g}; "
-        f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), a smaller clip_norm "
+        f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), {clip} "
         f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
     )

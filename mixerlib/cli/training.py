@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -254,6 +255,8 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     if options.minutes is not None and not options.minutes > 0:
         raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("a sweep runs in one process: call it without torchrun")
     runs = {options.records / r.name / f"seed{r.seed}.json": r for r in read_sweep(options.file)}
     for place in filter(Path.exists, runs):
         read_record(place)  # one that cannot be read is better told now than after hours
