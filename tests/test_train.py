@@ -688,7 +688,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(digits):
     wild = recipe(epochs=5, max_learning_rate=1e30, clip_norm=None, weight_decay=0.0)
     message = (
         r"the loss is not finite at step 2, in epoch 1, at learning rate 3\.33e\+29; "
-        r"try a smaller max_learning_rate \(now 1e\+30\), a smaller clip_norm \(now None\) "
+        r"try a smaller max_learning_rate \(now 1e\+30\), some clip_norm \(now None\) "
         r"or a larger batch_size \(now 32\)"
     )
     with pytest.raises(Diverged, match=message):
