@@ -6,6 +6,7 @@
 `make release` builds the pages and the notebooks first; this file packs what is there.
 """
 
+import gzip
 import hashlib
 import html
 import importlib.util
@@ -14,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.parse
 import zipfile
@@ -240,15 +242,38 @@ def write_pdf(
     writer.write(target)
 
 
+def settle_sdist(path: Path, seconds: int) -> None:
+    """Write a source distribution anew without the moment, the user and the order of its making."""
+    part = path.with_suffix(".part")
+    with (
+        tarfile.open(path) as old,
+        part.open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, mtime=seconds) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as new,
+    ):
+        for entry in sorted(old.getmembers(), key=lambda member: member.name):
+            entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = seconds, 0, 0, "", ""
+            entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+            entry.pax_headers = {}
+            new.addfile(entry, old.extractfile(entry) if entry.isfile() else None)
+    part.replace(path)
+
+
 def build_package(root: Path, folder: Path, seconds: int) -> None:
     """Wheel and sdist of mixerlib, with fixed times, looked over by twine."""
     fixed = {"SOURCE_DATE_EPOCH": str(seconds), "PIP_CONSTRAINT": str(root / "constraints.txt")}
     builder = [sys.executable, "-m", "build", "--outdir", str(folder), str(root)]
-    subprocess.run(builder, env={**os.environ, **fixed}, check=True, stdout=subprocess.DEVNULL)
-    made = sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
-    subprocess.run(
-        [sys.executable, "-m", "twine", "check", "--strict", *map(str, made)], check=True
+    done = subprocess.run(
+        builder, env={**os.environ, **fixed}, capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        raise RuntimeError(f"The package was not built:\n{done.stdout}\n{done.stderr}")
+    for path in folder.glob("*.tar.gz"):
+        settle_sdist(path, seconds)
+    made = sorted(map(str, [*folder.glob("*.whl"), *folder.glob("*.tar.gz")]))
+    check = [sys.executable, "-m", "twine", "check", "--strict", *made]
+    if subprocess.run(check, check=False).returncode:
+        raise RuntimeError("twine finds fault with the package")
 
 
 def look_before(root: Path = ROOT) -> str:

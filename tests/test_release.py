@@ -2,8 +2,10 @@
 
 import datetime
 import importlib.util
+import io
 import re
 import subprocess
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -126,6 +128,49 @@ def test_a_zip_can_hold_one_kind_of_file(tmp_path):
     release.write_zip(tmp_path / "in", tmp_path / "a.zip", "n", NOON, "*.ipynb")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.namelist() == ["n/a.ipynb"]
+
+
+def test_a_source_distribution_depends_on_its_files_and_the_commit_s_time_alone(tmp_path):
+    for moment, mode, folder in ((1_600_000_000, 0o600, "one"), (1_650_000_000, 0o664, "two")):
+        made = tmp_path / folder / "mixerlib-1.tar.gz"
+        made.parent.mkdir()
+        with tarfile.open(made, "w:gz") as archive:
+            names = ["m/b.py", "m/a.py"] if folder == "one" else ["m/a.py", "m/b.py"]
+            top = tarfile.TarInfo("m")
+            top.type, top.mtime, top.mode = tarfile.DIRTYPE, moment, 0o700
+            archive.addfile(top)
+            for name in names:
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mtime, entry.mode, entry.uname = len(name), moment, mode, folder
+                archive.addfile(entry, io.BytesIO(name.encode()))
+        release.settle_sdist(made, NOON)
+    assert (tmp_path / "one" / made.name).read_bytes() == made.read_bytes()
+    with tarfile.open(made) as archive:
+        assert archive.getnames() == ["m", "m/a.py", "m/b.py"]
+        assert archive.extractfile("m/b.py").read() == b"m/b.py"
+        assert {entry.mtime for entry in archive} == {NOON}
+    assert sorted(path.name for path in made.parent.iterdir()) == [made.name]
+
+
+def test_the_package_holds_every_module_and_every_file_that_modules_read():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = subprocess.run(
+        ["git", "ls-files", "mixerlib"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [Path(name) for name in listed.stdout.split()]
+    packages = {".".join(path.parent.parts) for path in paths if path.name == "__init__.py"}
+    assert set(tools["packages"]) == packages
+    data = {path for path in paths if path.suffix != ".py"}
+    patterns = tools["package-data"]["mixerlib"]
+    packed = {
+        path.relative_to(ROOT)
+        for pattern in patterns
+        for path in (ROOT / "mixerlib").glob(pattern)
+        if path.is_file()
+    }
+    assert data <= packed
 
 
 def test_checksums_are_those_that_coreutils_checks(tmp_path):
