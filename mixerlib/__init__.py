@@ -4,16 +4,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixerlib.inference import optimize_for_inference
     from mixerlib.models import create_model, list_models
     from mixerlib.weights import load_weights, save_weights
 
-__all__ = ["create_model", "list_models", "load_weights", "save_weights"]
+__all__ = [
+    "create_model",
+    "list_models",
+    "load_weights",
+    "optimize_for_inference",
+    "save_weights",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
     "create_model": "mixerlib.models",
     "list_models": "mixerlib.models",
     "load_weights": "mixerlib.weights",
+    "optimize_for_inference": "mixerlib.inference",
     "save_weights": "mixerlib.weights",
 }
 
