@@ -146,19 +146,19 @@ def print_page(chromium: str, page: Path, target: Path, profile: Path) -> None:
 
 
 def words(markup: str) -> str:
-    """The text of a heading, without its tags and the mark that links to it."""
+    """The text of a heading, without its tags, its marks of mathematics and its link to itself."""
     markup = re.sub(r'<a class="headerlink".*?</a>', "", markup, flags=re.S)
+    markup = re.sub(r"\\[()]", "", markup)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", markup)).split())
 
 
 def headings(page: Path) -> tuple[str, list[tuple[str, str]]]:
-    """A page's title, and its sections as pairs of anchor and title."""
+    """A page's title with its number, and its sections as pairs of anchor and title."""
     text = page.read_text()
-    title = re.search(r"<h1[^>]*>(.*?)</h1>", text, re.S)
-    sections = re.findall(
-        r'<section id="([^"]+)">(?:\s*<span[^>]*></span>)*\s*<h2>(.*?)</h2>', text
-    )
-    return words(title.group(1)) if title else page.stem, [(a, words(t)) for a, t in sections]
+    opening = r'<section\b[^>]*\bid="([^"]+)"[^>]*>(?:\s*<span[^>]*></span>)*\s*'
+    title = re.search(opening + r"<h1>(.*?)</h1>", text, re.S)
+    sections = re.findall(opening + r"<h2>(.*?)</h2>", text, re.S)
+    return words(title[2]) if title else page.stem, [(a, words(t)) for a, t in sections]
 
 
 def write_pdf(

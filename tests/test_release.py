@@ -199,12 +199,15 @@ def test_the_pdf_has_every_page_of_the_contents_in_their_order():
 def test_headings_are_read_as_a_reader_sees_them(tmp_path):
     page = tmp_path / "page.html"
     page.write_text(
-        '<section id="top"><h1><span class="section-number">7. </span>Widths &amp; depths'
+        "<div><h1>Widths &amp; depths</h1></div>"  # the theme repeats the title, without its number
+        '<section class="tex2jax_ignore" id="top">\n<h1>'
+        '<span class="section-number">7. </span>Widths &amp; depths'
         '<a class="headerlink" href="#top" title="Link">#</a></h1>\n'
-        '<section id="idea">\n<span id="an-idea"></span><h2>The <em>idea</em>'
+        '<section id="idea">\n<span id="an-idea"></span><h2>The <em>idea</em> of '
+        '<span class="math">\\(s\\)</span>'
         '<a class="headerlink" href="#idea">#</a></h2><section id="x"><h3>Deeper</h3></section>'
     )
-    assert release.headings(page) == ("7. Widths & depths", [("idea", "The idea")])
+    assert release.headings(page) == ("7. Widths & depths", [("idea", "The idea of s")])
 
 
 def test_without_chromium_the_message_says_what_is_missing(tmp_path, monkeypatch):
@@ -216,11 +219,12 @@ def test_without_chromium_the_message_says_what_is_missing(tmp_path, monkeypatch
         release.write_pdf(tmp_path, tmp_path / "a.pdf", [("", ["index"])], "A book", NOON)
 
 
-PAGE = """<!doctype html><title>{name}</title><article><h1>Page {name}</h1>
+PAGE = """<!doctype html><title>{name}</title><article>
+<section id="top"><h1>Page {name}</h1>
 <section id="end"><h2>The end of {name}</h2>
 <p style="margin-top: 90cm"><a href="#end">up</a> <a href="{other}.html#end">over</a>
 <a href="{other}.html#nowhere">lost</a> <a href="../index.html">home</a>
-<a href="notes.txt">notes</a> <a href="https://example.org/">out</a></p></section>
+<a href="notes.txt">notes</a> <a href="https://example.org/">out</a></p></section></section>
 <script>
 addEventListener("beforeprint", () => document.body.append("Printed with scripts."))
 </script>
