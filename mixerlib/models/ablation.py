@@ -128,11 +128,11 @@ class AblatedSplitMixer(nn.Module):
 
     `segments_mixed` is "alternating", as published, or "first", the row "One segment": every block
     mixes the first m = ⌊αh⌋ channels, and the other h − m meet them in the head alone. The slides
-    can also be read as a narrower network. That one is splitmixer_i with `dim`=m and `ratio`=1, and
+    can also be read as a narrower network. That one is splitmixer_i with `dim` m and `ratio` 1, and
     with BatchNorm its features are the first m of this one's.
 
     Raises `ValueError` for an option that breaks its rule, and for images whose sides `patch_size`
-    does not divide or that `norm`="layer" was not made for.
+    does not divide or that `norm` "layer" was not made for.
     """
 
     def __init__(
