@@ -14,6 +14,7 @@ the clock is the GPU's own. Chapter 17 shows what each of these is worth.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -41,6 +42,9 @@ TASKS = ("inference", "training", "as published")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 FUSED = ("cpu", "cuda")  # devices where AdamW is one kernel, as in mixerlib's training
 DEPTHWISE = ("auto", "cudnn", "native")  # torch.backends.cudnn.depthwise_kernel
+
+# Environment variables: of threads, of glibc's memory, and of the libraries below torch
+KNOB = re.compile("(OMP|GOMP|KMP|MKL|MALLOC|DNNL|ONEDNN|CUBLAS|CUDNN|PYTORCH)_|LD_PRELOAD$")
 
 ROUNDS = 15
 FEWEST_ROUNDS = 3  # are run even when the time is up
@@ -253,7 +257,7 @@ class Benchmark:
     name: str
     results: list[Result]
     left_out: list[str]  # cases that could not be run, and why
-    gpu_settings: dict[str, Any] | None  # CUDA, cuDNN and what torch lets them do
+    settings: dict[str, Any]  # what else a speed depends on: `settings_here`
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -299,7 +303,7 @@ def benchmark(
         steps = {number: prepared.step for number, prepared in ready.items()}
         timings = race(steps, rounds, device, seconds) if steps else {}
         results = [_result(cases[i], ready[i], timings[i], device) for i in ready]
-    return Benchmark(name, results, left_out, _gpu_settings(device), provenance(device))
+    return Benchmark(name, results, left_out, settings_here(device), provenance(device))
 
 
 def _result(case: Case, prepared: _Prepared, seconds: Timing, device: torch.device) -> Result:
@@ -470,17 +474,22 @@ def extra_memory(run: Callable[[], object], device: torch.device | str) -> int |
     return int(in_use.max())
 
 
-def _gpu_settings(device: torch.device) -> dict[str, Any] | None:
-    if device.type != "cuda":
-        return None
+def settings_here(device: torch.device | str) -> dict[str, Any]:
+    """What a speed here also depends on: on a GPU CUDA, cuDNN and what torch lets them do, on a CPU
+    the instructions that torch uses; and the environment's variables for threads, memory and the
+    libraries below torch, as far as they are set.
+    """
     cudnn = torch.backends.cudnn
-    return {
-        "cuda": torch.version.cuda,
-        "cudnn": cudnn.version(),
-        "convolutions in TF32": cudnn.allow_tf32,
-        "matrix products in TF32": torch.backends.cuda.matmul.allow_tf32,
-        "cudnn.benchmark": cudnn.benchmark,
-    }
+    found: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
+    if torch.device(device).type == "cuda":
+        found = {
+            "cuda": torch.version.cuda,
+            "cudnn": cudnn.version(),
+            "convolutions in TF32": cudnn.allow_tf32,
+            "matrix products in TF32": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn.benchmark": cudnn.benchmark,
+        }
+    return found | {name: os.environ[name] for name in sorted(os.environ) if KNOB.match(name)}
 
 
 # SplitMixer's table 3, "model throughput": the configurations of its authors' script, in its order

@@ -25,7 +25,17 @@ import torch
 from torch import nn
 
 from mixerlib import costs
-from mixerlib.bench import DTYPES, Case, Timing, race, stopwatch, timing, wait, warm_up
+from mixerlib.bench import (
+    DTYPES,
+    Case,
+    Timing,
+    race,
+    settings_here,
+    stopwatch,
+    timing,
+    wait,
+    warm_up,
+)
 from mixerlib.costs.measurement import _Where
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Provenance, parse_record, provenance
@@ -93,6 +103,7 @@ class Roofline:
     parts: list[Part]
     whole: Timing  # of the model without clocks inside
     between: float  # seconds that passed inside, in none of the layers: Python, and the clocks
+    settings: dict[str, Any]  # what else a speed depends on: `bench.settings_here`
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -145,6 +156,7 @@ def roofline(
         parts=_parts(case, layers, machine, images.element_size()),
         whole=timing(whole),
         between=statistics.median(row[None] for row in rows),
+        settings=settings_here(device),
         provenance=provenance(device),
     )
 

@@ -531,7 +531,18 @@ def test_a_benchmark(report):
     for result in report.results:
         assert len(result.seconds.runs) == 2 and result.seconds.median > 0
         assert result.images_per_second == 2 / result.seconds.median
-    assert report.provenance.device == "cpu" and report.gpu_settings is None
+    assert report.provenance.device == "cpu"
+    assert report.settings["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_the_settings_are_what_a_speed_depends_on(monkeypatch):
+    monkeypatch.setattr(
+        bench.os, "environ", {"OMP_NUM_THREADS": "1", "HOME": "/", "LD_PRELOAD": "a"}
+    )
+    assert set(bench.settings_here("cpu")) == {"instructions", "OMP_NUM_THREADS", "LD_PRELOAD"}
+    found = bench.settings_here("cuda")  # torch tells these without a GPU, too
+    assert found["convolutions in TF32"] is torch.backends.cudnn.allow_tf32
+    assert {"cuda", "cudnn", "cudnn.benchmark", "OMP_NUM_THREADS"} <= set(found)
 
 
 def test_a_record_is_read_back(report, tmp_path):

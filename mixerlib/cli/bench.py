@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
     from mixerlib.bench import Benchmark, Case, Result
-    from mixerlib.records import Provenance
     from mixerlib.roofline import Roofline
 
 MATRIX = "book/sweeps/bench_matrix.yaml"
@@ -199,7 +198,7 @@ def _table(report: "Benchmark", results: "Sequence[Result]") -> str:
     rounds, shared = len(base.seconds.runs), _shared_options(results)
     lines = [
         f"{case.task}, batches of {case.batch} images{at}, {rounds} rounds{_listed(shared)}",
-        _machine(report.provenance),
+        _machine(report),
         "",
     ]
     rows = [("model", "form", "ms a step", "", "images/s", "memory", "speed", "")]
@@ -261,9 +260,11 @@ def _aligned(rows: list[tuple[str, ...]], left: tuple[int, ...]) -> list[str]:
     ]
 
 
-def _machine(stamp: "Provenance") -> str:
+def _machine(report: "Benchmark | Roofline") -> str:
+    stamp = report.provenance
     threads = f", {stamp.threads} thread{'s' * (stamp.threads > 1)}" * (stamp.device == "cpu")
-    return f"{stamp.device_name}{threads}, torch {stamp.torch}"
+    settings = "".join(f", {name} {value}" for name, value in report.settings.items())
+    return f"{stamp.device_name}{threads}, torch {stamp.torch}{settings}"
 
 
 def _written(report: Any, options: argparse.Namespace) -> int:
@@ -335,7 +336,7 @@ def _roofline_table(report: "Roofline") -> str:
         [
             f"{report.model}, inference, {report.dtype}, a batch of {report.batch} images of "
             f"{report.image_size}×{report.image_size}, {len(report.whole.runs)} rounds",
-            _machine(report.provenance),
+            _machine(report),
             "",
             f"product of {side}×{side} matrices  {machine.macs_per_second / 1e9:10,.1f} G MACs/s",
             f"copy of a map of {megabytes:,.1f} MB  "
@@ -431,7 +432,7 @@ def _published_table(report: "Benchmark") -> str:
         [
             f"{report.name}: batches of {case.batch} images of {case.image_size}×"
             f"{case.image_size}, {case.dtype}{_listed(shared)}",
-            _machine(report.provenance),
+            _machine(report),
             "",
             *_aligned(rows, left=(0, 5)),
             "",
