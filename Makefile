@@ -26,7 +26,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-CODE := $(shell find mixerlib book/records book/published.yaml -type f -not -name '*.pyc')
+CODE := $(shell find mixerlib $(wildcard book/records book/published.yaml) -type f -not -name '*.pyc')
 NOTEBOOKS := $(wildcard notebooks/*.md)
 TESTED := $(NOTEBOOKS:notebooks/%.md=.tested/%.passed)
 

@@ -314,7 +314,7 @@ def test_the_options_that_the_names_promise():
         size = {"dim": 64, "depth": 4, "kernel_size": 5, "patch_size": 4}
         assert recipe.model_options == size | shuffle
         assert recipe.model == kind.removesuffix("_shuffle")
-        assert (recipe.epochs, recipe.precision, recipe.dataset) == (10, "float32", "cifar10")
+        assert (recipe.epochs, recipe.precision, recipe.dataset) == (5, "float32", "cifar10")
 
 
 def test_the_convmixer_authors_cifar_runs():
