@@ -257,7 +257,15 @@ def test_a_signal_saves_and_tells_how_to_go_on(tmp_path, number):
     assert steps_done(tmp_path / "my run") > int(told[1])
 
 
-def test_the_second_ctrl_c_acts_at_once():
+@pytest.fixture
+def heeds_ctrl_c():
+    """Python's own answer to Ctrl-C, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_ctrl_c_acts_at_once(heeds_ctrl_c):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), training._stoppable() as stop:
         assert stop() is None
