@@ -1,6 +1,7 @@
 """Images that are read from files: their pixels, their random parts, workers, and broken files."""
 
 import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -226,11 +227,12 @@ def test_workers_change_nothing_and_leave_the_process_group(photographs):
     before = torch.get_rng_state()
     others = set(multiprocessing.active_children())  # of tests that ran before
     batches = dataset.training_batches(order.split(5), seed=0, epoch=1)
-    first, _ = next(batches)
+    # one batch of each worker: a worker that has not begun is still in our group
+    first, second = (images for images, _ in itertools.islice(batches, 2))
     workers = set(multiprocessing.active_children()) - others
     groups = {os.getpgid(worker.pid) for worker in workers}
     assert len(groups) == 2 and os.getpgid(0) not in groups
-    images = torch.cat([first, *(images for images, _ in batches)])
+    images = torch.cat([first, second, *(images for images, _ in batches)])
     assert torch.equal(images, training_images(alone, order, 5))
     assert torch.equal(torch.get_rng_state(), before)  # of a run that is compared bit by bit
 
