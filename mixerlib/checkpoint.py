@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mixerlib.files import write_whole
-from mixerlib.recipe import Recipe
+from mixerlib.recipe import LATER, Recipe
 
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
 
@@ -41,7 +41,7 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     """
     settings, state = read(path)
     if recipe is not None:
-        wanted = json.loads(_settings(recipe))
+        settings, wanted = LATER | settings, json.loads(_settings(recipe))
         names = settings.keys() | wanted.keys()
         apart = [k for k in sorted(names) if settings.get(k) != wanted.get(k)]
         if apart:

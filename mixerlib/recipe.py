@@ -74,8 +74,10 @@ class Recipe:
 
     # how it is computed
     precision: str = "float32"  # or "bfloat16" or "float16", by autocast
+    one_matrix: bool = False  # mix a SplitMixer's segments as one whole matrix (chapter 19)
     channels_last: bool = False  # memory format of images and weights: a pixel's channels adjoin
     compile: bool = False  # by torch.compile
+    fastest: bool = False  # time the forms of a step first, and take the fastest of these three
 
     evaluate_every: int = 1  # epochs between two looks at the test set; after the last always
     seed: int = 0  # decides the first weights, the order of the images, their augmentation
@@ -119,6 +121,8 @@ class Recipe:
             raise ValueError(f"`{master}`={ruler!r} needs `{name}`, which is not set")
 
 
+FORM = ("one_matrix", "channels_last", "compile", "fastest")  # how, not what, a step computes
+LATER = {"one_matrix": False, "fastest": False}  # fields that older records and checkpoints lack
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
 CHOICES = {
     "interpolation": ("bilinear", "bicubic"),
@@ -174,6 +178,9 @@ _USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "policy_magnitude_std": ("policy", ("timm_randaugment",)),
     "erase_fill": ("erase", ()),
     "warmup_epochs": ("schedule", ("cosine",)),
+    "one_matrix": ("fastest", (False,)),
+    "channels_last": ("fastest", (False,)),
+    "compile": ("fastest", (False,)),
 }
 _MAY_STAY_NULL = ("eval_crop",)
 _FIELD_TYPES = get_type_hints(Recipe)

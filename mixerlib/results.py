@@ -17,13 +17,13 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
-from mixerlib.recipe import Recipe
+from mixerlib.recipe import FORM, LATER, Recipe
 from mixerlib.records import Record
 
 CONFIDENCE = 0.95  # how often an interval shall hold what it is for
 POWER = 0.8  # how often a difference that is there shall be found
 # settings that differ from run to run, or decide how fast it goes and how often it is looked at
-FREE = ("seed", "compile", "channels_last", "evaluate_every")
+FREE = ("seed", "evaluate_every", *FORM)
 
 
 def runs_of(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
@@ -35,8 +35,9 @@ def runs_of(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
     del settings["name"]
     found: dict[int, Record] = {}
     for record in records:
-        free = {name: record.settings.get(name) for name in FREE}
-        if record.recipe == recipe.name and record.settings == settings | free:
+        there = LATER | record.settings
+        free = {name: there.get(name) for name in FREE}
+        if record.recipe == recipe.name and there == settings | free:
             if record.seed in found:
                 raise ValueError(f"`records` must hold seed {record.seed} of {recipe.name} once")
             found[record.seed] = record

@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mixerlib.models import create_model, model_entry
 from mixerlib.processes import Processes
 from mixerlib.recipe import Recipe
 from mixerlib.records import Epoch
+from mixerlib.step import Form, fastest_form, in_form
 from mixerlib.weights import load_weights
 
 Images = Dataset | ImageFiles
@@ -40,7 +41,8 @@ class Run:
     processes: Processes
     images: int  # in the training set
     model: nn.Module
-    net: nn.Module  # the same model as a step calls it: compiled, or shared among processes
+    net: nn.Module  # the same model as a step calls it: in a form, or shared among processes
+    form: Form  # of the step: the recipe's, or the one that was measured to be the fastest
     average: nn.Module | None  # of the weights so far, where the recipe has an `ema`
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # keeps float16's small gradients from vanishing; else idle
@@ -72,8 +74,17 @@ class Run:
         return (self.epoch - 1) * self.images + of_this_epoch
 
 
-def begin(recipe: Recipe, dataset: Images, device: torch.device, processes: Processes) -> Run:
+def begin(
+    recipe: Recipe,
+    dataset: Images,
+    device: torch.device,
+    processes: Processes,
+    form: Form | None = None,
+) -> Run:
     """A run before its first step; the recipe's seed decides the weights it begins with.
+
+    `form` is that of the steps, for a run that goes on as it began. None: the recipe's, or if it
+    asks for the fastest one, what a measurement says.
 
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
@@ -93,12 +104,12 @@ def begin(recipe: Recipe, dataset: Images, device: torch.device, processes: Proc
     if recipe.frozen:
         model.requires_grad_(False)
         model.head.requires_grad_(True)
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    model = model.to(device, memory_format=layout)
-    net = model
+    model = model.to(device)
+    form = form or form_for(recipe, model, dataset, processes)
+    net = in_form(model, replace(form, compile=False))
     if processes.count > 1:
         net = DistributedDataParallel(net)
-    if recipe.compile:
+    if form.compile:
         net = torch.compile(net, dynamic=False)  # once for a whole batch, once for the last
     return Run(
         recipe=recipe,
@@ -106,6 +117,7 @@ def begin(recipe: Recipe, dataset: Images, device: torch.device, processes: Proc
         images=images,
         model=model,
         net=net,
+        form=form,
         average=deepcopy(model) if recipe.ema else None,
         optimizer=optimizer_for(recipe, model),
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
@@ -143,6 +155,26 @@ def model_for(recipe: Recipe, dataset: Images) -> nn.Module:
     known = model_entry(recipe.model).defaults  # few ask for the image's size
     options = {option: value for option, value in options.items() if option in known}
     return create_model(recipe.model, **options, **recipe.model_options)
+
+
+def form_for(recipe: Recipe, model: nn.Module, dataset: Images, processes: Processes) -> Form:
+    """The form of the recipe's training step; where it asks for the fastest, that is measured.
+
+    On a batch of noise, as none of the forms depends on what the images show.
+    """
+    if not recipe.fastest:
+        return Form(recipe.one_matrix, recipe.channels_last, recipe.compile)
+    if processes.count > 1:
+        raise ValueError(
+            f"`fastest`=True is for one process, not {processes.count}: each would choose for "
+            f"itself. Run it once in one, and set what its record says"
+        )
+    device, noise = next(model.parameters()).device, stream(recipe.seed, "fastest")
+    count = math.ceil(recipe.batch_size / recipe.accumulate)
+    shape = (count, dataset.in_channels, *dataset.image_size)
+    images = torch.randn(shape, generator=noise).to(device)
+    labels = torch.randint(dataset.num_classes, (count,), generator=noise).to(device)
+    return fastest_form(model, images, labels, PRECISIONS[recipe.precision])
 
 
 def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
@@ -245,6 +277,7 @@ def state_of(run: Run) -> dict[str, Any]:
         "average": run.average.state_dict() if run.average is not None else None,
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
+        "form": asdict(run.form),
         "images": run.images,
         "sums": run.sums,
         "epoch": run.epoch,

@@ -43,6 +43,7 @@ from mixerlib.run import (
     stream,
     update_average,
 )
+from mixerlib.step import Form, layout
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
@@ -92,10 +93,12 @@ def train(
     dataset = (dataset_for(recipe) if dataset is None else dataset).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of runs before this one in the process
-    run = begin(recipe, dataset, device, processes)
     path = folder / "checkpoint.pt" if folder else None
-    if resume and path and path.exists():
-        continue_from(run, checkpoint.load(path, recipe))
+    state = checkpoint.load(path, recipe) if resume and path and path.exists() else {}
+    form = Form(**state["form"]) if "form" in state else None  # not measured again
+    run = begin(recipe, dataset, device, processes, form)
+    if state:
+        continue_from(run, state)
     log = MetricsLog(folder, len(run.curve), tensorboard) if folder and processes.is_first else None
     before, start = run.total_seconds, time.perf_counter()
 
@@ -159,8 +162,7 @@ def training_steps(run: Run, dataset: Images) -> Iterator[int]:
         )
         draws = {name: draw[processes.part(len(batch))] for name, draw in draws.items()}
         images, targets = augment(images, labels, draws, dataset.normalise, dataset.num_classes)
-        if recipe.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=layout(run.form))
         run.sums[:, run.step] = train_step(run, images, labels, targets, len(batch))
         run.step += 1
         run.training_seconds += time.perf_counter() - start
@@ -278,7 +280,7 @@ def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
 
 def record_of(run: Run, dataset: Images, device: torch.device) -> Record:
     """The record of a run that has done all its epochs."""
-    settings = asdict(run.recipe)
+    settings = asdict(run.recipe) | asdict(run.form) | {"fastest": False}  # as it was
     seconds = sum(row.training_seconds for row in run.curve)
     loss, top1, top5 = run.test
     return Record(

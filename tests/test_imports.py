@@ -41,8 +41,10 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"data"},
     "checkpoint": {"files", "recipe"},
     "metrics": {"files", "records"},
-    "run": {"augment", "data", "models", "processes", "recipe", "records", "schedule", "weights"},
-    "train": {"checkpoint", "evaluate", "metrics", "processes", "recipe", "records", "run"},
+    "step": {"bench", "models"},
+    "run": {"augment", "data", "models", "processes", "recipe", "records", "schedule", "step"}
+    | {"weights"},
+    "train": {"checkpoint", "evaluate", "metrics", "processes", "recipe", "records", "run", "step"},
     "trained": {"checkpoint", "recipe", "records", "run", "weights"},
     "sweep": {"recipe"},
     "results": {"recipe", "records"},

@@ -24,7 +24,16 @@ from mixerlib.cli.options import (
     one_line,
     warnings_told,
 )
-from mixerlib.recipe import CHOICES, SETTINGS, Recipe, list_recipes, load_recipe, parse_setting
+from mixerlib.recipe import (
+    CHOICES,
+    FORM,
+    LATER,
+    SETTINGS,
+    Recipe,
+    list_recipes,
+    load_recipe,
+    parse_setting,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -372,8 +381,9 @@ def _full_memory_explained(recipe: Recipe) -> Iterator[None]:
 def _differences(record: "Record", recipe: Recipe) -> str:
     """Where a record's settings are not the recipe's, in words; nothing where they are the same."""
     here = json.loads(json.dumps(asdict(recipe), default=str))  # in the form that records have
-    there = record.settings | {"name": record.recipe}
-    apart = [k for k in here | there if here.get(k) != there.get(k)]
+    there = LATER | record.settings | {"name": record.recipe}
+    measured = FORM if recipe.fastest else ()  # the record has what the measurement chose
+    apart = [k for k in here | there if k not in measured and here.get(k) != there.get(k)]
     return "; ".join(f"`{k}`={here.get(k)!r} here, {there.get(k)!r} there" for k in apart)
 
 
