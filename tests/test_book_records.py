@@ -1,7 +1,7 @@
 """The records in the book are real, in their place, and of the recipes as they stand.
 
 A record is a run's word: no one types it, and the chapters believe it. So each one under
-book/records (but for bench/, whose files are benchmarks) must
+book/records (but for bench/, whose files are benchmarks with rules of their own) must
 
 - be a whole record of today's schema, and lie at RECIPE/seedN.json by its own recipe and seed;
 - say at which commit it was made, and when;
@@ -14,8 +14,9 @@ A recipe that changes leaves its records behind: then they are to be made anew, 
 
 import json
 import math
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -25,9 +26,12 @@ import pytest
 import torch
 import yaml
 
-from mixerlib.recipe import Recipe, load_recipe
+from mixerlib.bench import Benchmark, Case, Result, read_benchmark, timing
+from mixerlib.recipe import LATER, Recipe, load_recipe
 from mixerlib.records import SCHEMA, Epoch, Record, provenance, read_record, write_record
 from mixerlib.results import FREE
+from mixerlib.roofline import SCHEMA as ROOFLINE_SCHEMA
+from mixerlib.roofline import read_roofline
 from mixerlib.run import model_for
 from mixerlib.sweep import read_sweep
 
@@ -52,13 +56,32 @@ def faults(records: Path, sweeps: Path) -> list[str]:
         place = path.relative_to(records).as_posix()
         try:
             if place.startswith("bench/"):
-                if json.loads(path.read_text(encoding="utf-8")).get("schema") == SCHEMA:
-                    found.append(f"{place}: a training run is no benchmark")
+                found += [f"{place}: {fault}" for fault in bench_faults_of(path, place)]
                 continue
             record = read_record(path)
             found += [f"{place}: {fault}" for fault in faults_of(record, place, sweeps)]
         except ValueError as error:
             found.append(f"{place}: {error}")
+    return found
+
+
+def bench_faults_of(path: Path, place: str) -> list[str]:
+    """Of a benchmark or a roofline, which lies in bench/DEVICE, or in a folder below."""
+    schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
+    if schema == SCHEMA:
+        return ["a training run is no benchmark"]
+    record = read_roofline(path) if schema == ROOFLINE_SCHEMA else read_benchmark(path)
+    found = []
+    device = re.sub(r"[^a-z0-9]+", "-", record.provenance.device_name.lower()).strip("-")
+    if place.split("/")[1] != device:
+        found.append(f"it belongs in bench/{device}")
+    if record.provenance.commit is None or record.provenance.dirty is not False:
+        found.append("it does not say at which commit it was made, or that had changed")
+    if schema != ROOFLINE_SCHEMA:
+        for result in record.results:
+            speed = result.case.batch / result.seconds.median
+            if result.case.task != "as published" and result.images_per_second != speed:
+                found.append(f"{result.case.label}: images a second are not those of its steps")
     return found
 
 
@@ -107,12 +130,13 @@ def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
 def differences(record: Record, sweeps: Path) -> str:
     """Where its settings are neither its recipe's nor those that a sweep states for the run."""
     today = as_json(load_recipe(record.recipe, {"seed": record.seed}))
-    keys = today.keys() | record.settings.keys()
-    apart = [k for k in sorted(keys) if today.get(k) != record.settings.get(k) and k not in FREE]
-    apart += sorted(set(FREE) - record.settings.keys())
-    if not apart or record.settings in stated(sweeps).get((record.recipe, record.seed), []):
+    there = LATER | record.settings
+    keys = today.keys() | there.keys()
+    apart = [k for k in sorted(keys) if today.get(k) != there.get(k) and k not in FREE]
+    apart += sorted(set(FREE) - there.keys())
+    if not apart or there in stated(sweeps).get((record.recipe, record.seed), []):
         return ""
-    return "; ".join(f"`{k}`={today.get(k)!r}, not {record.settings.get(k)!r}" for k in apart)
+    return "; ".join(f"`{k}`={today.get(k)!r}, not {there.get(k)!r}" for k in apart)
 
 
 @cache
@@ -174,6 +198,13 @@ def planted(recipe: str = "digits", seed: int = 0, **settings: object) -> Record
         continued=0,
         provenance=replace(provenance("cpu"), date="2025-01-01T00:00:00+00:00", commit="0" * 40),
     )
+
+
+def benched(**stamp: object) -> Benchmark:
+    """A benchmark of one case, on a device called GPU."""
+    own = {"device_name": "GPU", "commit": "0" * 40, "dirty": False} | stamp
+    result = Result(Case("convmixer", batch=8), None, timing([0.5]), 16.0, None)
+    return Benchmark("planted", [result], [], {}, replace(provenance("cpu"), **own))
 
 
 @pytest.fixture
@@ -275,7 +306,28 @@ def test_other_files(book):
     assert line.startswith("notes.json: ") and "is not JSON" in line
     (book / "records" / "notes.json").unlink()
     (book / "records" / "bench" / "gpu").mkdir(parents=True)
-    (book / "records" / "bench" / "gpu" / "cifar.json").write_text('{"schema": "benchmark"}')
+    write_record(benched(), book / "records" / "bench" / "gpu" / "cifar.json")
     assert found_in(book) == []
     plant(planted(), book, "bench/digits.json")
     assert found_in(book) == ["bench/digits.json: a training run is no benchmark"]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda r: benched(device_name="AMD EPYC"), "it belongs in bench/amd-epyc"),
+        (lambda r: benched(dirty=True), "it does not say at which commit"),
+        (lambda r: benched(commit=None), "it does not say at which commit"),
+        (
+            lambda r: replace(r, results=[replace(r.results[0], images_per_second=17.0)]),
+            "convmixer: images a second are not those of its steps",
+        ),
+        (lambda r: replace(r, results=[1]), "must be a table"),
+    ],
+)
+def test_a_spoilt_benchmark_is_found(book, change, fault):
+    path = book / "records" / "bench" / "gpu" / "cifar.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(change(benched()))))
+    (line,) = found_in(book)
+    assert fault in line
