@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test lab serve release clean colab-branch colab-run colab-report
+.PHONY: help book test lab serve notebooks release clean colab-branch colab-run colab-report
 
 # The book is built on Python 3.11 or 3.12: the first one found here that can make a virtual environment.
 FIND := for p in python3.11 python3.12 python3; do \
@@ -26,9 +26,11 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-CODE := $(shell find mixerlib $(wildcard book/records book/published.yaml) -type f -not -name '*.pyc')
+CODE := $(shell find mixerlib $(wildcard book/records book/published.yaml) -type f \
+  -not -name '*.pyc' -not -path 'book/records/notebooks/*')
 NOTEBOOKS := $(wildcard notebooks/*.md)
 TESTED := $(NOTEBOOKS:notebooks/%.md=.tested/%.passed)
+LIKE_COLAB := $(BIN:%/bin=%)/like-colab/ready
 
 help:
 	@echo "make book    set up, run the notebooks, build the pages"
@@ -63,11 +65,29 @@ test: $(READY)
 notebooks-tested: $(TESTED)
 	@echo "$(words $(NOTEBOOKS)) notebooks pass"
 
-.tested/%.passed: notebooks/%.md $(CODE) $(READY)
-	@mkdir -p $(@D)
-	@$(BIN)/jupytext --quiet --to ipynb --output .tested/$*.ipynb $<
-	$(BIN)/python -m pytest -o filterwarnings=default --nbmake --nbmake-timeout=300 .tested/$*.ipynb
+# A notebook is run as its readers run it: the Colab form, in a fresh environment like Colab's, into
+# which its first cell installs mixerlib. What it fetches is this working tree; nothing is downloaded.
+.tested/%.passed: notebooks/%.md book/colab.py tests/like_colab.py $(CODE) $(READY) $(LIKE_COLAB)
+	@rm -rf .tested/$* && mkdir -p .tested/$*
+	@$(BIN)/python book/colab.py trial $* .tested/$*
+	@$(BIN)/python tests/like_colab.py .tested/$*/environment
+	JUPYTER_PATH=$(CURDIR)/.tested/$*/environment/share/jupyter MIXERBOOK_SOURCE=$(CURDIR)/.tested/$*/source.git \
+	  PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 $(BIN)/python -m pytest -o filterwarnings=default \
+	  --nbmake --nbmake-timeout=300 --nbmake-kernel=like-colab .tested/$*/$*.ipynb
+	@rm -rf .tested/$*
 	@touch $@
+
+$(LIKE_COLAB): tests/like_colab.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(@D) -r $<
+	@touch $@
+
+notebooks: $(READY)
+	$(BIN)/python book/colab.py
+
+# By hand, on a quiet machine: how long each notebook runs here, into book/records/notebooks.
+.PHONY: notebooks-timed
+notebooks-timed: notebooks
+	$(BIN)/python book/colab.py time
 
 lab: $(READY)
 	@JUPYTER_CONFIG_DIR=.venv/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown
