@@ -59,7 +59,7 @@ test: $(READY)
 	@echo "== pytest"
 	$(BIN)/python -m pytest
 	@echo "== notebooks (those that changed, or all when the library did)"
-	@$(MAKE) --no-print-directory notebooks-tested
+	@$(MAKE) --no-print-directory -j2 --output-sync=target notebooks-tested
 
 .PHONY: notebooks-tested
 notebooks-tested: $(TESTED)
