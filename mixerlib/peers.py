@@ -51,7 +51,8 @@ def one_part(conv: nn.Conv2d, start: int, dim: int) -> InParts:
 def strided_convolution(conv: nn.Conv2d) -> nn.Sequential:
     """The 3-D form as its authors write it: the channels are a third dimension that is walked."""
     c = conv.out_channels
-    layer = nn.Conv3d(1, c, kernel_size=(c, 1, 1), stride=(c, 1, 1))
+    device = conv.weight.device
+    layer = nn.Conv3d(1, c, kernel_size=(c, 1, 1), stride=(c, 1, 1), device=device)
     layer.weight.data, layer.bias.data = conv.weight.data.view(c, 1, c, 1, 1), conv.bias.data
     return nn.Sequential(nn.Unflatten(1, (1, -1)), layer, nn.Flatten(1, 2))
 

@@ -379,6 +379,7 @@ def test_the_fast_form_is_asked_for_in_the_dtype(monkeypatch):
 
 def test_peers_of_a_case(monkeypatch):
     assert bench.peer_forms(Case("splitmixer_v", SMALL)) == ["listing"]
+    assert bench.peer_forms(Case("splitmixer_3d", SMALL)) == ["listing"]
     assert bench.peer_forms(Case("splitmixer_iii", SMALL | {"shuffle": True})) == []
     monkeypatch.setattr(bench.peers, "timm_is_installed", lambda: False)
     assert bench.peer_forms(Case("convmixer", SMALL)) == ["listing"]
