@@ -45,8 +45,8 @@ LABELLED = re.compile(r"(?<=[\"'(])eq-[\w-]+(?=[\"')])")  # an equation that a c
 TIMES = ROOT / "book" / "records" / "notebooks"
 
 FIRST_CELL = """\
-# Run this first. Last checked with Colab's runtime {runtime}. If a newer one breaks a cell,
-# choose that one: Runtime > Change runtime type > Runtime version.
+# Run this first. Last checked with Colab's runtime {runtime}. If a newer one breaks
+# a cell, choose that: Runtime > Change runtime type > Runtime version.
 import importlib.util, os, subprocess, sys
 from pathlib import Path
 SOURCE = os.environ.get("MIXERBOOK_SOURCE", "{source}")
@@ -56,7 +56,7 @@ if importlib.util.find_spec("mixerlib") is None:
     book = str(Path("mixer-book").resolve())
     fetch = ["git", "-C", book, "fetch", "--quiet", "--depth", "1", SOURCE, COMMIT]
     checkout = ["git", "-C", book, "checkout", "--quiet", "--force", "FETCH_HEAD"]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]  # torch stays
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     for step in ["git", "init", "-q", book], fetch, checkout, [*pip, "-e", book]:
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode:
@@ -386,7 +386,8 @@ class Page:
             return [Cut(), title, "", *body]
         if found.name == "solution-start":
             label = self.book.labels[found.argument]
-            return [Cut(found.argument), f"#### Solution of exercise {label.number}", "", *body]
+            title = f"#### Solution of exercise {label.number}"
+            return [Cut(found.argument), title, Cut(), *body]  # all below the heading is folded
         if found.name == "solution-end":
             return [Cut()]
         if found.name == "solution":
