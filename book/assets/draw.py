@@ -1,9 +1,10 @@
-"""Draws the book's logo, favicon and cover figure into this folder: `python book/assets/draw.py`.
+"""Draws the book's logo, favicon, cover figure and card here: `python book/assets/draw.py`.
 
 The mark is SplitMixer-I seen from the side: each block mixes two thirds of the channels, the first
 and the last ones in turn.
 """
 
+import io
 from pathlib import Path
 
 from mixerlib import create_model, plots
@@ -76,6 +77,22 @@ COVER_CAPTION = (
 )
 
 
+def card() -> bytes:
+    """What a link to the book shows elsewhere: the cover figure under the title, 1200 × 630 PNG."""
+    figure = cover()
+    figure.set_size_inches(7.6, 7.6 * 630 / 1200)
+    figure.get_layout_engine().set(rect=(0.04, 0.07, 0.92, 0.52))
+    figure.text(0.046, 0.81, "The Mixer Book", fontsize=27, fontweight="bold")
+    figure.text(0.046, 0.71, "Derived line by line, counted exactly, and trained", fontsize=13.5)
+    faint = tuple(int(plots.FAINT[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    for part in figure.findobj(lambda part: hasattr(part, "get_edgecolor")):
+        if tuple(part.get_edgecolor())[:3] == faint:  # a page would make this tone of its own ink
+            part.set_edgecolor("#a5a8ac")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=1200 / 7.6, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def files() -> dict[str, str]:
     """Name and text of every drawing."""
     picture = plots.svg(cover(), COVER_CAPTION)
@@ -89,3 +106,5 @@ if __name__ == "__main__":
     for name, text in files().items():
         (HERE / name).write_text(text)
         print("wrote", HERE / name)
+    (HERE / "card.png").write_bytes(card())
+    print("wrote", HERE / "card.png")
