@@ -81,7 +81,7 @@ const start = root => {
 
   const update = () => {
     root.querySelectorAll("input[type=range]").forEach(input => {
-      input.parentElement.querySelector("output").textContent = input.value;
+      input.parentElement.querySelector(".value").textContent = input.value;
     });
     const family = field("family").value, [num, den] = field("alpha").value.split("/").map(Number);
     const number = name => Number(field(name).value), side = number("side");
@@ -95,7 +95,7 @@ const start = root => {
       s: usesSegments ? number("s") : 1, shuffle: shuffling.includes(family) ? number("shuffle") : 0, gelu: 1,
       alpha_num: num, alpha_den: den};
     const blocks = Math.min(number("blocks"), o.d), problem = wrong(family, o);
-    field("blocks").parentElement.querySelector("output").textContent = blocks;
+    field("blocks").parentElement.querySelector(".value").textContent = blocks;
     said.classList.toggle("wrong", problem !== "");
     if (problem) {
       body.innerHTML = ""; said.textContent = problem;
