@@ -357,6 +357,9 @@ def _prepare(case: Case, device: torch.device) -> _Prepared:
         images = images.to(dtype)
         model = optimize_for_inference(model, images, dtype=dtype)
         detail = ", ".join(f"{k}={v}" for k, v in asdict(model.choice.way).items())
+        failed = [trial.note for trial in model.choice.trials if trial.note.startswith("failed")]
+        if failed:  # as by a broken compiler or its cache: the choice was made without them
+            detail += f"; {len(failed)} ways {failed[0]}"
     else:
         model, images = model.to(dtype), images.to(dtype)
     run = model if case.compile is None else torch.compile(model, mode=case.compile, dynamic=False)

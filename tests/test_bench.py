@@ -356,7 +356,8 @@ def test_the_depthwise_kernels_are_set_for_a_step_alone(monkeypatch):
         benchmark([Case("convmixer", SMALL, **TINY, depthwise="native")], rounds=1)
 
 
-def test_the_fast_form_is_asked_for_in_the_dtype(monkeypatch):
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_fast_form_is_asked_for_in_the_dtype(monkeypatch, failing):
     pytest.importorskip("mixerlib.inference")
     from mixerlib import inference
 
@@ -367,14 +368,18 @@ def test_the_fast_form_is_asked_for_in_the_dtype(monkeypatch):
         fast = inference.fold(model, example.float())
         fast = fast if isinstance(fast, torch.nn.Module) else model
         fast = fast.to(dtype)
-        fast.choice = SimpleNamespace(way=inference.choice.Way("one matrix", "NHWC", 2, False))
+        way = inference.choice.Way("one matrix", "NHWC", 2, False)
+        trials = [inference.choice.Trial(way), inference.choice.Trial(way, note="differs")]
+        if failing:
+            trials += [inference.choice.Trial(way, note="failed: no compiler")] * 2
+        fast.choice = SimpleNamespace(way=way, trials=trials)
         return fast
 
     monkeypatch.setattr(inference, "optimize_for_inference", optimize)
     report = benchmark([Case("convmixer", SMALL, **TINY, form="fast", dtype="bfloat16")], rounds=1)
     assert asked == [(False, (2, 3, 8, 8), torch.bfloat16, torch.bfloat16)]
     told = "rewriting=one matrix, layout=NHWC, at_once=2, compiled=False"
-    assert report.results[0].detail == told
+    assert report.results[0].detail == told + "; 2 ways failed: no compiler" * failing
 
 
 def test_peers_of_a_case(monkeypatch):
