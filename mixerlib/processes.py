@@ -38,6 +38,11 @@ class Processes:
             dist.all_reduce(tensor)
         return tensor
 
+    def wait_for_all(self) -> None:
+        """Go on when every process has come here, and so what the first one wrote is there."""
+        if self.count > 1:
+            dist.barrier()
+
     def make_equal(self, tensors: Iterable[torch.Tensor]) -> None:
         """Give these tensors the values that they have in the first process, in all of them."""
         if self.count > 1:

@@ -94,6 +94,7 @@ def train(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of runs before this one in the process
     path = folder / "checkpoint.pt" if folder else None
+    processes.wait_for_all()  # the first may still be writing what all of them go on from
     state = checkpoint.load(path, recipe) if resume and path and path.exists() else {}
     form = Form(**state["form"]) if "form" in state else None  # not measured again
     run = begin(recipe, dataset, device, processes, form)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -22,19 +23,24 @@ from safetensors.torch import load_file
 import mixerlib.files
 import mixerlib.train
 from mixerlib import checkpoint
-from mixerlib.cli import training
+from mixerlib.cli import main, training
 from mixerlib.data import DATASETS, load_dataset
 from mixerlib.evaluate import evaluate
 from mixerlib.metrics import read_metrics
 from mixerlib.models import create_model
 from mixerlib.models.tweet import ConvMixer as tweet
+from mixerlib.processes import Processes
 from mixerlib.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.weights import load_weights
 
 STEPS = math.ceil(1437 / 64)  # in an epoch of the digits, with the recipe's batch of 64
 LEFT = ["metrics.jsonl", "model.safetensors", "record.json"]  # by a finished run
-SIGNALS = {signal.SIGTERM: (143, "SIGTERM"), signal.SIGINT: (130, "Ctrl-C")}
+SIGNALS = {
+    signal.SIGTERM: (143, "SIGTERM"),
+    signal.SIGINT: (130, "Ctrl-C"),
+    signal.SIGHUP: (129, "SIGHUP"),  # its terminal was closed
+}
 
 
 def names(folder: Path) -> list[str]:
@@ -738,3 +744,31 @@ def test_a_record_that_cannot_be_read_does_not_pass_for_a_finished_run(capsys, t
     record = read_record(done / "record.json")
     write_record(replace(record, recipe="other"), tmp_path / "record.json")
     assert "with other settings: " in refusal(capsys, *SHORT, "--out", tmp_path, "--resume")
+
+
+# ---- several processes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rank", "events"),
+    [(0, ["read, download=True", "wait"]), (1, ["wait", "read, download=False"])],
+)
+def test_of_several_processes_the_first_alone_downloads(monkeypatch, tmp_path, rank, events):
+    seen = []
+
+    class Two(Processes):
+        def wait_for_all(self) -> None:
+            seen.append("wait")
+
+    def read(recipe, root, download):
+        seen.append(f"read, download={download}")
+
+    def enough(recipe, dataset):
+        raise ValueError("enough")
+
+    monkeypatch.setattr("mixerlib.processes.joined", lambda device: nullcontext(Two(rank, 2)))
+    monkeypatch.setattr("mixerlib.run.dataset_for", read)
+    monkeypatch.setattr("mixerlib.run.model_for", enough)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--download"]) == 2
+    assert seen == events

@@ -94,7 +94,11 @@ def run_train(options: argparse.Namespace) -> int:
 
     device = choose_device(local_device(options.device))
     with joined(device) as processes:
-        dataset = dataset_for(recipe, options.data, options.download)
+        if options.download and not processes.is_first:
+            processes.wait_for_all()  # for the first one, which alone downloads
+        dataset = dataset_for(recipe, options.data, options.download and processes.is_first)
+        if options.download and processes.is_first:
+            processes.wait_for_all()
         model_for(recipe, dataset)  # a mistake in the options shows here, before a folder is made
         out = options.out or _new_folder(recipe)
         with _run_folder(out, options.resume, processes.is_first), _stoppable() as stop:
@@ -416,9 +420,14 @@ class StopRequest:
 
 @contextmanager
 def _stoppable(minutes: float | None = None) -> Iterator[StopRequest]:
-    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once."""
+    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once.
+
+    So does the SIGHUP of a terminal that closes, unless it is ignored, as under nohup.
+    """
     request = StopRequest(minutes)
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)  # not on Windows
     before = {number: signal.getsignal(number) for number in signals}
 
     def note(number: int, frame: FrameType | None) -> None:
