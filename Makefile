@@ -87,7 +87,7 @@ notebooks: $(READY)
 # By hand, on a quiet machine: how long each notebook runs here, into book/records/notebooks.
 .PHONY: notebooks-timed
 notebooks-timed: notebooks
-	$(BIN)/python book/colab.py time
+	$(BIN)/python book/colab.py time _build/colab
 
 lab: $(READY)
 	@JUPYTER_CONFIG_DIR=.venv/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown

@@ -1,7 +1,7 @@
 """The Colab notebooks: each text notebook as plain Markdown, with a first cell that sets it up.
 
     make notebooks                          # every chapter, clean, into _build/colab
-    make notebooks-timed                    # how long each runs, into book/records/notebooks
+    python book/colab.py time FOLDER        # how long those in a folder run, into a record
     python book/colab.py trial NAME FOLDER  # one chapter, to be run in a place like Colab
 
 Colab knows nothing of the book's directives and roles. So the Markdown is parsed by the book's own
@@ -43,6 +43,7 @@ IN_OUTPUT = re.compile(
 )  # in a printed text
 LABELLED = re.compile(r"(?<=[\"'(])eq-[\w-]+(?=[\"')])")  # an equation that a cell prints
 TIMES = ROOT / "book" / "records" / "notebooks"
+SCHEMA = "mixerbook notebook times 1"
 
 FIRST_CELL = """\
 # Run this first. Last checked with Colab's runtime {runtime}. If a newer one breaks
@@ -538,7 +539,8 @@ def time_told(stem: str, folder: Path = TIMES) -> str:
             path = folder / f"{kind}{suffix}.json"
             record = json.loads(path.read_text()) if path.is_file() else {"seconds": {}}
             if stem in record["seconds"]:
-                where = f" ({record['device_name']}, {record['date'][:10]})" if not suffix else ""
+                stamp = record["provenance"]
+                where = f" ({stamp['device_name']}, {stamp['date'][:10]})" if not suffix else ""
                 here.append(f"{duration(record['seconds'][stem])} on {name}{where}{switch}")
         told += here
         missing += [] if here else [name]
@@ -709,13 +711,13 @@ def time_all(folder: Path) -> Path:
         raise ValueError(f"There are no notebooks in {folder}: make notebooks")
     target = TIMES / f"{name}{'-full' if full else ''}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    record = {"schema": "mixerbook-notebook-times-1", "full": full, "seconds": seconds, **here}
+    record = {"schema": SCHEMA, "full": full, "seconds": seconds, "provenance": here}
     write_whole(target, f"{json.dumps(record, indent=1, ensure_ascii=False)}\n".encode())
     return target
 
 
 def main() -> int:
-    """`colab.py` makes all; `colab.py trial NAME FOLDER` one to test; `colab.py time` times all."""
+    """`colab.py`, `colab.py trial NAME FOLDER`, `colab.py time FOLDER`: see the top of the file."""
     try:
         match sys.argv[1:]:
             case []:
@@ -723,8 +725,8 @@ def main() -> int:
                 print(f"== {len(made)} notebooks for Colab in {made[0].parent}")
             case ["trial", stem, folder]:
                 print(make_trial(stem, Path(folder)))
-            case ["time"]:
-                print(f"== {time_all(ROOT / '_build' / 'colab')}")
+            case ["time", folder]:
+                print(f"== {time_all(Path(folder))}")
             case _:
                 print(main.__doc__, file=sys.stderr)
                 return 2

@@ -17,6 +17,9 @@ import jupytext
 import pytest
 from markdown_it import MarkdownIt
 
+pytest.importorskip("myst_parser", reason="the notebooks are made with the book's parser")
+pytest.importorskip("pybtex", reason="the notebooks cite with the book's bibliography")
+
 ROOT = Path(__file__).parents[1]
 
 HOME = "anna/mixer-book"
@@ -355,7 +358,8 @@ def test_the_site_of_a_home_is_where_pages_puts_it():
 def test_the_time_is_told_from_records_only(tmp_path):
     told = colab.time_told("a", tmp_path)
     assert told == "It has not been timed on a CPU or a T4 GPU yet."
-    record = {"device_name": "Processor 7", "date": "2026-01-31T10:00:00+00:00"}
+    stamp = {"device_name": "Processor 7", "date": "2026-01-31T10:00:00+00:00"}
+    record = {"provenance": stamp}
     (tmp_path / "cpu.json").write_text(json.dumps(record | {"seconds": {"a": 12.4, "b": 0.3}}))
     assert colab.time_told("a", tmp_path) == (
         "It runs in 12 seconds on a CPU (Processor 7, 2026-01-31). "
@@ -363,7 +367,7 @@ def test_the_time_is_told_from_records_only(tmp_path):
     )
     (tmp_path / "cpu-full.json").write_text(json.dumps(record | {"seconds": {"a": 170.0}}))
     (tmp_path / "t4.json").write_text(
-        json.dumps(record | {"device_name": "Tesla T4", "seconds": {"a": 31}})
+        json.dumps({"provenance": stamp | {"device_name": "Tesla T4"}, "seconds": {"a": 31}})
     )
     assert (
         colab.time_told("a", tmp_path)
@@ -380,7 +384,9 @@ def test_the_committed_times_name_chapters_and_say_where_they_were_measured():
         record = json.loads(path.read_text())
         assert set(record["seconds"]) <= set(CHAPTERS)
         assert all(0 < seconds < 7200 for seconds in record["seconds"].values())
-        assert record["device_name"] and record["date"] and record["commit"]
+        stamp = record["provenance"]
+        assert record["schema"] == colab.SCHEMA
+        assert stamp["device_name"] and stamp["date"] and stamp["commit"] and not stamp["dirty"]
         assert path.stem.endswith("-full") == record["full"]
 
 

@@ -24,7 +24,10 @@ def sources_hash() -> str:
     digest = hashlib.sha256()
     library = (p for p in (ROOT / "mixerlib").rglob("*") if p.is_file() and p.suffix != ".pyc")
     read = (*(ROOT / "book").glob("assets/*.py"), *(ROOT / "book").glob("*.yaml"))
-    records = (ROOT / "book" / "records").rglob("*.json")
+    stored = ROOT / "book" / "records"
+    records = set(stored.rglob("*.json")) - set(
+        stored.glob("notebooks/*")
+    )  # told, not computed with
     for path in sorted((*library, *read, *records)):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update(" ".join(f"{name}={version(name)}" for name in PACKAGES).encode())
@@ -105,11 +108,11 @@ def say_how_to_run(app: Sphinx, page: str, template: str, context: dict, doctree
 
 
 def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    """Sphinx calls a bibliography a list but its entries no list items; leave the role out."""
+    """Sphinx calls a bibliography a list but its entries no list items, and gives these a role
+    that is no longer one; leave both out."""
     if "body" in context:
-        context["body"] = context["body"].replace(
-            '<div role="list" class="citation', '<div class="citation'
-        )
+        body = context["body"].replace('<div role="list" class="citation', '<div class="citation')
+        context["body"] = body.replace(' role="doc-biblioentry"', "")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
