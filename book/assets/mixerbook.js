@@ -53,14 +53,19 @@
   tip.addEventListener("pointerleave", () => later(hide, 300));
   document.addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
 
-  // What scrolls sideways can be reached with the Tab key. The theme sees to code, this to tables.
+  // What is wider than its column scrolls, and can be reached with the Tab key. The theme sees to code, this to tables
+  // and to formulas within a line.
   const reach = () => {
+    for (const formula of document.querySelectorAll("article p mjx-container:not([display])")) {
+      formula.classList.remove("long");
+      formula.classList.toggle("long", formula.getBoundingClientRect().width > formula.closest("p").clientWidth);
+    }
     for (const table of document.querySelectorAll("article table"))
       if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
       else table.removeAttribute("tabindex");
   };
   addEventListener("resize", reach);
-  reach();
+  addEventListener("load", () => (window.MathJax?.startup?.promise || Promise.resolve()).then(reach));
 
   // Code that was folded away may scroll once it is seen; the theme looks for such code when the window changes.
   const look = () => dispatchEvent(new Event("resize"));
