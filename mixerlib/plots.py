@@ -219,11 +219,9 @@ def confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> Axes:
         for column in range(total):
             count = int(matrix[row, column])
             right = row == column
-            shade = 0.0 if right else count / worst
+            shade = 0.0 if right else 0.65 * count / worst  # letters stay clear in light and dark
             axes.add_patch(
-                Rectangle(
-                    (column - 0.5, row - 0.5), 1, 1, facecolor=WARM, alpha=0.75 * shade, linewidth=0
-                )
+                Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=WARM, alpha=shade, linewidth=0)
             )
             if count:
                 weight = "bold" if right else "normal"
