@@ -31,13 +31,15 @@ from torch import nn
 
 from mixerlib import peers
 from mixerlib.models import create_model, model_entry
+from mixerlib.models.splitmixer import SplitMixer
+from mixerlib.one_matrix import OneMatrix
 from mixerlib.records import Provenance, parse_record, provenance
 
 SCHEMA = "mixerlib benchmark 1"  # a record of another shape has another name here
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-FORMS = ("plain", "listing", "timm", "fast")
+FORMS = ("plain", "listing", "timm", "one matrix", "fast")
 TASKS = ("inference", "training", "as published")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 FUSED = ("cpu", "cuda")  # devices where AdamW is one kernel, as in mixerlib's training
@@ -182,7 +184,8 @@ class Case:
     """A model and how it is run. Raises `ValueError` for a value that does not exist.
 
     `form`: "plain" is mixerlib's own module, "listing" and "timm" are the same model as others
-    write it (`mixerlib.peers`), "fast" is what `mixerlib.inference` makes of it, which chooses its
+    write it (`mixerlib.peers`), "one matrix" mixes a SplitMixer's channels by whole matrices
+    (`mixerlib.one_matrix`), "fast" is what `mixerlib.inference` makes of it, which chooses its
     own layout and compilation.
 
     `task`: "inference" is one batch through the model in evaluation mode, without gradients;
@@ -341,6 +344,8 @@ def _prepare(case: Case, device: torch.device) -> _Prepared:
         if not peers.timm_is_installed():
             raise ValueError("`form`='timm' needs the package timm: pip install timm")
         model, detail = peers.timm_form(model), f"timm {metadata.version('timm')}"
+    elif case.form == "one matrix":
+        model = OneMatrix(model) if type(model) is SplitMixer else None
     if model is None:
         raise ValueError(f"`form`={case.form!r} does not exist of {case.label}")
     layout, dtype = LAYOUTS[case.layout], DTYPES[case.dtype]

@@ -207,7 +207,7 @@ def test_on_other_accelerators_the_clock_waits_for_the_queue(monkeypatch, clock)
     ("values", "message"),
     [
         ({"model": "convmixr"}, "did you mean convmixer"),
-        ({"form": "quick"}, "`form`='quick' must be one of plain, listing, timm, fast"),
+        ({"form": "quick"}, "`form`='quick' must be one of plain, listing, timm, one matrix, fast"),
         ({"task": "sleep"}, "`task`='sleep' must be one of inference, training, as published"),
         ({"dtype": "int8"}, "`dtype`='int8' must be one of float32, bfloat16, float16"),
         ({"layout": "NHWC"}, "`layout`='NHWC' must be one of contiguous, channels_last"),
@@ -392,6 +392,24 @@ def test_peers_of_a_case(monkeypatch):
         benchmark([Case("convmixer", SMALL, form="timm")])
     with pytest.raises(ValueError, match="`form`='listing' does not exist of mlp_mixer"):
         benchmark([Case("mlp_mixer", {"dim": 8, "depth": 1}, form="listing")])
+    with pytest.raises(ValueError, match="`form`='one matrix' does not exist of convmixer"):
+        benchmark([Case("convmixer", SMALL, form="one matrix")])
+
+
+@pytest.mark.parametrize("task", ["inference", "training"])
+def test_a_splitmixer_by_whole_matrices(monkeypatch, task):
+    ran = []
+    forward = bench.OneMatrix.forward
+
+    def note(net, x):
+        ran.append((type(net.model).__name__, net.training, tuple(x.shape)))
+        return forward(net, x)
+
+    monkeypatch.setattr(bench.OneMatrix, "forward", note)
+    case = Case("splitmixer_ii", SMALL, **TINY, form="one matrix", task=task)
+    report = benchmark([case], rounds=1)
+    assert report.results[0].case.way.startswith("one matrix, float32")
+    assert set(ran) == {("SplitMixer", task == "training", (2, 3, 8, 8))}
 
 
 @pytest.mark.skipif(not bench.peers.timm_is_installed(), reason="timm is not installed")

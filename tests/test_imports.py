@@ -41,7 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"data"},
     "checkpoint": {"files", "recipe"},
     "metrics": {"files", "records"},
-    "step": {"bench", "models"},
+    "one_matrix": {"models"},
+    "step": {"bench", "models", "one_matrix"},
     "run": {"augment", "data", "models", "processes", "recipe", "records", "schedule", "step"}
     | {"weights"},
     "train": {"checkpoint", "evaluate", "metrics", "processes", "recipe", "records", "run", "step"},
@@ -49,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": {"recipe"},
     "results": {"recipe", "records"},
     "peers": {"models", "vision"},
-    "bench": {"inference", "models", "peers", "records"},
+    "bench": {"inference", "models", "one_matrix", "peers", "records"},
     "bench_matrix": {"bench"},
     "roofline": {"bench", "costs", "models", "records"},
     "audit": {"models", "costs", "records"},

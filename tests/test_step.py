@@ -14,10 +14,11 @@ from torch import nn
 from mixerlib import create_model, step
 from mixerlib.bench import timing
 from mixerlib.data import load_dataset
+from mixerlib.one_matrix import OneMatrix
 from mixerlib.processes import ALONE
 from mixerlib.recipe import load_recipe
 from mixerlib.run import begin, model_for
-from mixerlib.step import Form, OneMatrix, fastest_form, in_form
+from mixerlib.step import Form, fastest_form, in_form
 from mixerlib.train import Stopped, train
 
 CPU = torch.device("cpu")

@@ -28,7 +28,7 @@ MATRIX = "book/sweeps/bench_matrix.yaml"
 MODES = {
     "models": {
         *("names", "batch", "dtype", "layout", "compile", "compile_mode", "train", "fast"),
-        *("peers", "rounds", "minutes", "json", "device"),
+        *("one_matrix", "peers", "rounds", "minutes", "json", "device"),
     },
     "roofline": {"names", "batch", "dtype", "rounds", "json", "device"},
     "matrix": {"batch", "rounds", "minutes", "records", "device"},
@@ -58,6 +58,9 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--compile", action="store_true", help="each one compiled, too")
     parser.add_argument("--compile-mode", metavar="TEXT", help="of torch.compile, for --compile")
     parser.add_argument("--fast", action="store_true", help="mixerlib's fast form, too")
+    parser.add_argument(
+        "--one-matrix", action="store_true", help="SplitMixers mixed by whole matrices, too"
+    )
     parser.add_argument(
         "--peers", action="store_true", help="timm's models and the papers' listings, too"
     )
@@ -162,6 +165,8 @@ def _cases(options: argparse.Namespace) -> "list[Case]":
     for name in options.names:
         first = Case(name, given, "plain", task, options.batch or 64, size)
         forms = ["plain"]
+        if options.one_matrix:
+            forms.append("one matrix")
         if options.peers:
             forms += _peers(first)
         for dtype in dtypes:
