@@ -137,7 +137,7 @@ def test_only_what_was_tested_and_built_from_a_clean_checkout_is_published():
         assert "env" not in step and "if" not in step and "continue-on-error" not in step
         assert not step.get("uses", "").startswith("actions/cache")
     made = [step["run"] for step in jobs["build"]["steps"] if "run" in step]
-    assert made == ["make book", "make notebooks"]
+    assert made == ["make book", "make site-tested", "make notebooks"]
 
 
 def test_the_weekly_run_uses_colab_s_newest_image_and_reports_only_what_fails():
