@@ -100,6 +100,7 @@ serve:
 # Looks at the built pages as a reader would; without a Chromium it says so and reads only the HTML.
 .PHONY: site-tested
 site-tested: $(READY)
+	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[site]"
 	SITE=_build/html $(BIN)/python -m pytest -rs tests/test_site.py
 
