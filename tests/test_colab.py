@@ -12,6 +12,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import pytest
@@ -537,3 +538,33 @@ def test_the_environment_like_colab_has_what_colab_ships_and_not_mixerlib():
     pins = (ROOT / "tests" / "like_colab.txt").read_text()
     for pin in ("ipywidgets==7.7.1", "anywidget==0.9.21", "ipython==7.34.0"):
         assert f"\n{pin}\n" in pins
+
+
+def test_times_go_into_a_record_named_by_the_device(tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="it runs the notebooks")
+    ran = []
+
+    class Client:
+        def __init__(self, notebook, **settings):
+            self.said = notebook["cells"][0]["source"]
+
+        def execute(self):
+            ran.append(self.said)
+
+    monkeypatch.setattr(nbclient, "NotebookClient", Client)
+    clock = SimpleNamespace(monotonic=iter([10.0, 12.04, 20.0, 20.5]).__next__)
+    monkeypatch.setattr(colab, "time", clock)
+    monkeypatch.setattr(colab, "TIMES", tmp_path / "times")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("MIXERBOOK_FULL", "1")
+    with pytest.raises(ValueError, match="There are no notebooks"):
+        colab.time_all(tmp_path)
+    for name in ("b", "a"):
+        cell = {"cell_type": "markdown", "source": name, "metadata": {}, "id": name}
+        text = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(text))
+    path = colab.time_all(tmp_path)
+    assert ran == ["a", "b"] and path == tmp_path / "times" / "cpu-full.json"
+    record = json.loads(path.read_text())
+    assert record["seconds"] == {"a": 2.0, "b": 0.5} and record["full"] is True
+    assert record["schema"] == colab.SCHEMA and record["provenance"]["device"] == "cpu"
