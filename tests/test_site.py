@@ -247,8 +247,8 @@ WIDE = """() => {
 }"""
 
 # Axe takes long on long pages. What only repeats, or what it does not judge, can go: coloured words
-# of code after the first of their kind, rows that are built alike, formulas after the first two,
-# the insides of drawings.
+# of code after the first of their kind, rows and paragraphs that are built alike in the same place,
+# formulas after the first two, the insides of drawings.
 THIN = """() => {
   const seen = new Set();
   for (const word of document.querySelectorAll(".highlight pre span")) {
@@ -257,9 +257,10 @@ THIN = """() => {
     if (seen.has(kind)) word.replaceWith(...word.childNodes);
     seen.add(kind);
   }
-  for (const row of document.querySelectorAll("tr, dt.sig")) {  // and rows that are built alike
-    const kind = [row, ...row.querySelectorAll("*")].map(e => e.tagName + e.className).join();
-    if (seen.has(kind)) row.remove();
+  const path = e => e ? path(e.parentElement) + "/" + e.tagName + "." + e.className : "";
+  for (const part of document.querySelectorAll("tr, p, li, dt.sig")) {
+    const kind = [path(part), ...[...part.querySelectorAll("*")].map(path)].join();
+    if (seen.has(kind)) part.tagName === "DT" ? part.replaceChildren() : part.remove();
     seen.add(kind);
   }
   [...document.querySelectorAll("mjx-container")].slice(2).forEach(e => e.replaceChildren());
