@@ -35,7 +35,7 @@ LACKING = {
     "ptflops": ("ptflops",),
     "thop": ("thop",),
     "torchinfo": ("torchinfo",),
-    "onnx": ("ml_dtypes", "onnx", "onnx-ir", "onnxruntime", "onnxscript"),
+    "onnx": ("onnx==1.18.0", "onnx-ir", "onnxruntime", "onnxscript"),  # Colab's protobuf is older
 }
 NAMED = {"note", "tip", "hint", "important", "warning", "caution", "attention", "danger", "seealso"}
 IN_OUTPUT = re.compile(
