@@ -184,9 +184,11 @@ def browser() -> Iterator[object]:
     pytest.importorskip("axe_playwright_python", reason="needs the extra `site`")
     if not (chromium := find_chromium()):
         pytest.skip("no Chromium here, and none is named by CHROMIUM")
-    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    given = ["--disable-dev-shm-usage"]  # in a container that folder is small
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        given.append("--no-sandbox")
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=root)
+        opened = started.chromium.launch(executable_path=chromium, args=given)
         yield opened
         opened.close()
 
