@@ -322,7 +322,7 @@ class Page:
         The parser says what is there and in which order; it does not say where. So each thing is
         looked for after the one before it, which also keeps what stands inside code untouched.
         """
-        done, rest = "", raw
+        done, rest, targets = "", raw, []
         for child in children:
             new = None
             if child.type == "myst_role":
@@ -334,17 +334,17 @@ class Page:
                 found = find(rest, r"(\$\$?)\s*", child, r"\s*\1")
             elif child.type == "link_open":
                 target = child.attrs["href"]
-                if re.match(r"[a-z][a-z+.-]*:", target):
+                targets.append("" if re.match(r"[a-z][a-z+.-]*:", target) else target)
+                if not targets[-1]:
                     continue
-                found = re.search(r"\]\(<?" + re.escape(target) + r">?", rest)
-                path, _, anchor = target.partition("#")
-                label = self.book.labels.get(anchor) if not path else None
-                page = label.page if label else self.resolve(path) if path else self.name
-                place = label.anchor if label else anchor
-                whole = self.book.link("", page, place)
-                if not found or not whole:
-                    raise Unknown(f"the link to {target!r} of a book without a home")
-                new = whole.removeprefix("[").removesuffix(")")
+                found = re.search(r"\[(?=[^\[\]]*\]\(<?" + re.escape(target) + ")", rest)
+                new = "[" if self.book.site else ""
+            elif child.type == "link_close":
+                target = targets.pop()
+                if not target:
+                    continue
+                found = re.search(r"\]\(<?" + re.escape(target) + r"[^)]*\)", rest)
+                new = self.place(target)
             elif child.type == "image":
                 target = child.attrs["src"]
                 found = re.search(r"\]\(<?" + re.escape(target) + r">?", rest)
@@ -359,6 +359,17 @@ class Page:
             done += rest[: found.start()] + (found[0] if new is None else new)
             rest = rest[found.end() :]
         return done + rest
+
+    def place(self, target: str) -> str:
+        """The end of a link to a page of the book or to a label in it; empty without a home."""
+        path, _, anchor = target.partition("#")
+        if not path and anchor in self.book.labels:
+            label = self.book.labels[anchor]
+            return self.book.link("", label.page, label.anchor).removeprefix("[")
+        page = self.resolve(path) if path else self.name
+        if page not in self.book.titles:
+            raise Unknown(f"the page {target!r}")
+        return self.book.link("", page, anchor).removeprefix("[")
 
     def picture(self, target: str) -> str:
         """A picture's file as an address that holds all of it, so that it shows anywhere."""
@@ -431,12 +442,8 @@ class Page:
                 changes[tuple(token.map)] = self.equation(token.content, token.info)
             elif token.type in ("myst_target", "myst_line_comment", "myst_block_break"):
                 changes[tuple(token.map)] = []
-            elif re.match(
-                r"amsmath_label|dl_|footnote|substitution|front_matter|field", token.type
-            ):
-                raise Unknown(
-                    f"the form {token.type!r}: {source[token.map[0]] if token.map else ''}"
-                )
+            elif re.match("dl_open|footnote|front_matter|substitution", token.type):
+                raise Unknown(f"the form {token.type!r}")
         for (start, end), children in paragraphs.items():
             new = self.inline("\n".join(source[start:end]), children)
             changes[start, end] = new.split("\n")
@@ -445,7 +452,7 @@ class Page:
         for (start, end), new in sorted(changes.items()):
             made += source[done:start]
             indent = re.match(r"\s*", source[start])[0]
-            block = source[start : start + 1] != new[:1] and (start, end) not in paragraphs
+            block = (start, end) not in paragraphs  # those still have their indent
             made += [indent + x if block and isinstance(x, str) and x else x for x in new]
             done = end
         return made + source[done:]

@@ -259,6 +259,7 @@ class TestPlainForms:
             ),
             ("[c](../book/c.md#x)", f"[c]({SITE}book/c.html#x)"),
             ("[d](#place) <https://a.org>", f"[d]({SITE}book/c.html#place) <https://a.org>"),
+            ("[x] [e `f`](b.md) [y]", f"[x] [e `f`]({SITE}notebooks/b.html) [y]"),
             ("(here)=\n## Title", "## Title"),
             ("a\n\n% note\n\nb", "a\n\n\nb"),
             (
@@ -292,8 +293,8 @@ class TestPlainForms:
 
     def test_without_a_home_words_stay_words(self, page):
         page.book.site = ""
-        text = "{doc}`b`, {eq}`eq-1`, {cite}`a`, {term}`patch`, {ref}`x <ex-1>`"
-        assert self.plain(page, text) == "About $b$, (2.1), (Ada, 1843), patch, x"
+        text = "{doc}`b`, {eq}`eq-1`, {cite}`a`, {term}`patch`, {ref}`x <ex-1>`, [y](b.md#z)"
+        assert self.plain(page, text) == "About $b$, (2.1), (Ada, 1843), patch, x, y"
 
     def test_exercise_hint_and_solution_become_cells(self, page):
         text = (
@@ -331,6 +332,7 @@ class TestPlainForms:
             "{cite}`nobody`",
             "{term}`nothing`",
             "![x](nowhere.png)",
+            "[x](nowhere.md)",
             "[words]{.red}",
             "a {{ number }}",
             "word\n: meaning",
