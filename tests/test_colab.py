@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 from types import SimpleNamespace
@@ -570,3 +571,11 @@ def test_times_go_into_a_record_named_by_the_device(tmp_path, monkeypatch):
     record = json.loads(path.read_text())
     assert record["seconds"] == {"a": 2.0, "b": 0.5} and record["full"] is True
     assert record["schema"] == colab.SCHEMA and record["provenance"]["device"] == "cpu"
+
+
+def test_colab_ships_all_that_mixerlib_needs():
+    """Its first cell installs mixerlib without what it needs, so this must be there already."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["plots"]]
+    names = {like_colab.plain(re.match(r"[\w.-]+", line)[0]) for line in asked}
+    assert names <= like_colab.SHIPPED
