@@ -202,6 +202,7 @@ def tab(browser) -> Iterator[object]:
 
 
 def open_tab(context: object) -> object:
+    context.set_default_timeout(180_000)  # milliseconds; a machine may be busy with other things
     tab = context.new_page()
     tab.left, tab.failed = [], []
 
