@@ -24,8 +24,8 @@ pytest.importorskip("pybtex", reason="the notebooks cite with the book's bibliog
 
 ROOT = Path(__file__).parents[1]
 
-HOME = "anna/mixer-book"
-SITE = "https://anna.github.io/mixer-book/"
+HOME = "anna/leaves"
+SITE = "https://anna.github.io/leaves/"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -354,7 +354,7 @@ def test_an_unknown_form_is_told_with_its_file_and_cell(books, tmp_path, monkeyp
 
 
 def test_the_site_of_a_home_is_where_pages_puts_it():
-    assert colab.site_of("Anna/Mixer") == "https://anna.github.io/Mixer/"
+    assert colab.site_of("Anna/Leaves") == "https://anna.github.io/Leaves/"
     assert colab.site_of("anna/anna.github.io") == "https://anna.github.io/"
     assert colab.site_of("") == ""
 

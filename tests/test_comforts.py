@@ -31,8 +31,8 @@ comforts = load(ROOT / "book" / "_ext" / "comforts.py")
     ("home", "address"),
     [
         ("", ""),
-        ("someone/mixers", "https://someone.github.io/mixers/"),
-        ("SomeOne/My.Mixers", "https://someone.github.io/My.Mixers/"),
+        ("someone/leaves", "https://someone.github.io/leaves/"),
+        ("SomeOne/My.Leaves", "https://someone.github.io/My.Leaves/"),
         ("someone/someone.github.io", "https://someone.github.io/"),
         ("SomeOne/someone.github.io", "https://someone.github.io/"),
         ("someone/else.github.io", "https://someone.github.io/else.github.io/"),
@@ -101,7 +101,7 @@ def tags(page: Path) -> dict[str, str]:
     return dict(found)
 
 
-ADDRESS = "https://a-fork.github.io/mixers/"
+ADDRESS = "https://a-fork.github.io/leaves/"
 
 
 def test_with_a_home_a_link_to_a_page_shows_a_card(at_home):

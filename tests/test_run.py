@@ -76,7 +76,7 @@ def test_a_run_begins_at_the_beginning(digits):
 def test_how_far_a_run_has_come(images, batch_size, epochs):
     chosen = recipe(epochs=epochs, batch_size=batch_size)
     sums = torch.zeros(2, math.ceil(images / batch_size))
-    run = Run(chosen, ALONE, images, None, None, None, None, None, sums)  # it only counts
+    run = Run(chosen, ALONE, images, *[None] * 6, sums)  # it only counts
     seen = steps = 0
     for run.epoch in range(1, epochs + 1):
         run.step = 0
