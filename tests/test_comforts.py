@@ -88,7 +88,7 @@ def build(folder: Path, home: str) -> Path:
 
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("at_home"), "A-Fork/mixers")
+    return build(tmp_path_factory.mktemp("at_home"), "A-Fork/leaves")
 
 
 @pytest.fixture(scope="module")
