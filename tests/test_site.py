@@ -442,7 +442,8 @@ def test_the_first_key_leads_past_the_menus(tab, name):
     tab.keyboard.press("Tab")
     link = tab.locator("#pst-skip-link a")
     assert link.evaluate("link => link === document.activeElement")
-    assert link.bounding_box()["y"] >= 0  # it comes into sight
+    slid = "link => link.getBoundingClientRect().y >= 0"  # it comes into sight, gently
+    tab.wait_for_function(slid, arg=link.element_handle())
     tab.keyboard.press("Enter")
     tab.keyboard.press("Tab")
     assert tab.evaluate("() => !!document.activeElement.closest('main')")
