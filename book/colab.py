@@ -212,12 +212,11 @@ def read_book(home: str) -> Book:
 
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     book = Book(site_of(home), citations=read_citations(ROOT / "book" / "references.bib"))
-    chapter = 0
     pages = [(toc["root"], "")]
     for part in toc["parts"]:
         for entry in part["chapters"]:
-            chapter += "numbered" in part
-            pages.append((entry["file"], f"{chapter}." if "numbered" in part else ""))
+            chapter = re.match(r"notebooks/(\d\d)-", entry["file"])  # as in mixerbook.py
+            pages.append((entry["file"], f"{int(chapter[1])}." if chapter else ""))
     for page, before in pages:
         equations = exercises = 0
         waiting = None  # a label that names the heading after it

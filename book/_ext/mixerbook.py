@@ -8,12 +8,16 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx_external_toc.collectors import TocTreeCollectorWithStyles as TocTreeCollector
 
 ROOT = Path(__file__).parents[2]
 # jupyter-cache looks at a notebook's own text only. These decide its outputs just as much.
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
+CHAPTER = re.compile(r"notebooks/(\d\d)-")
 GITHUB = re.compile(
     r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[:/](?P<home>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
 )
@@ -115,7 +119,40 @@ def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: ob
         context["body"] = body.replace(' role="doc-biblioentry"', "")
 
 
+def number_by_name(env: BuildEnvironment) -> None:
+    """Give each chapter the number of its file, in place of its count among those that are there.
+
+    So 17-throughput is chapter 17 before 15 and 16 are written, and its equations are (17.1), ….
+    """
+    for page, numbers in env.toc_secnumbers.items():
+        chapter = CHAPTER.match(page)
+        if not chapter:
+            continue
+        first = int(chapter[1])
+        for anchor, number in numbers.items():
+            numbers[anchor] = number and (first, *number[1:])
+        for node in (env.titles[page], *env.tocs[page].findall(nodes.reference)):
+            if number := node.get("secnumber"):
+                node["secnumber"] = [first, *number[1:]]
+
+
+def number_chapters(app: Sphinx) -> None:
+    """Do that whenever the sections have been numbered, before equations are."""
+    count = TocTreeCollector.assign_section_numbers
+    if getattr(count, "by_name", False):  # of an earlier build in this process
+        return
+
+    def assign(collector: TocTreeCollector, env: BuildEnvironment) -> list[str]:
+        changed = count(collector, env)
+        number_by_name(env)
+        return changed
+
+    assign.by_name = True
+    TocTreeCollector.assign_section_numbers = assign
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", number_chapters)
     app.connect("config-inited", choose_cache, priority=100)  # before myst-nb reads the setting
     app.connect("config-inited", link_home)
     app.connect("html-page-context", mend_roles)
