@@ -10,6 +10,7 @@ derives them and shows what each is worth.
 """
 
 import copy
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -63,9 +64,10 @@ def fastest_form(
 
     `images` (B, in_channels, H, W) and `labels` (B,) are a batch as large as the steps will have;
     on a CPU its first 64 images stand for it. `dtype` is that of autocast, None for float32.
-    Without `compile` only uncompiled forms are tried, and compiled ones are left out where there is
-    no compiler. A step here is forward, cross-entropy and backward; the optimizer's part is the
-    same in all forms. The model and torch's random numbers stay as they were.
+    Without `compile` only uncompiled forms are tried. A compiled one that cannot be run, as without
+    a compiler, is left out with a warning. A step here is forward, cross-entropy and backward; the
+    optimizer's part is the same in all forms. The model and torch's random numbers stay as they
+    were.
     """
     if images.device.type == "cpu":
         images, labels = images[:ON_A_CPU], labels[:ON_A_CPU]
@@ -78,10 +80,12 @@ def fastest_form(
             step = step_of(copy.deepcopy(model).train(), form, images, labels, dtype)
             try:
                 step()
-            except Exception:
+            except Exception as error:  # of a compiler that is missing, torch raises many kinds
                 if not form.compile:
                     raise
-                continue  # no compiler here: its forms are no candidates
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(f"{form} is left out, it cannot be run: {reason}", stacklevel=3)
+                continue
             steps[form] = step
         timings = race(steps, ROUNDS, images.device, SECONDS) if steps else {}
         seconds.update({form: timing.median for form, timing in timings.items()})
