@@ -102,7 +102,7 @@ serve:
 site-tested: $(READY)
 	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[site]"
-	SITE=_build/html $(BIN)/python -m pytest -rs tests/test_site.py
+	SITE=_build/html $(BIN)/python -m pytest -rs tests/book/test_site.py
 
 release: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[release]"

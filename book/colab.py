@@ -700,7 +700,7 @@ def time_all(folder: Path) -> Path:
     import torch
     from nbclient import NotebookClient
 
-    from mixerlib.files import write_whole
+    from mixerlib.files import write_atomic
     from mixerlib.records import provenance
 
     here = asdict(provenance("cuda" if torch.cuda.is_available() else "cpu"))
@@ -718,7 +718,7 @@ def time_all(folder: Path) -> Path:
     target = TIMES / f"{name}{'-full' if full else ''}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     record = {"schema": SCHEMA, "full": full, "seconds": seconds, "provenance": here}
-    write_whole(target, f"{json.dumps(record, indent=1, ensure_ascii=False)}\n".encode())
+    write_atomic(target, f"{json.dumps(record, indent=1, ensure_ascii=False)}\n".encode())
     return target
 
 

@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixerlib.inference import optimize_for_inference
     from mixerlib.models import create_model, list_models
+    from mixerlib.speed.inference import optimize_for_inference
     from mixerlib.weights import load_weights, save_weights
 
 __all__ = [
@@ -21,7 +21,7 @@ _HOMES = {
     "create_model": "mixerlib.models",
     "list_models": "mixerlib.models",
     "load_weights": "mixerlib.weights",
-    "optimize_for_inference": "mixerlib.inference",
+    "optimize_for_inference": "mixerlib.speed.inference",
     "save_weights": "mixerlib.weights",
 }
 

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+__all__ = ["append", "write_atomic"]
 
-def write_whole(path: Path, content: bytes) -> None:
+
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a file that appears at `path` complete or not at all; what was there stays till then.
 
     What a killed process may have left half-written is written over by the next one. Raises

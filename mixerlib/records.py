@@ -18,7 +18,19 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
-from mixerlib.files import write_whole
+from mixerlib.files import write_atomic
+
+__all__ = [
+    "Epoch",
+    "Provenance",
+    "Record",
+    "parse_record",
+    "peak_memory",
+    "provenance",
+    "read_record",
+    "read_records",
+    "write_record",
+]
 
 SCHEMA = "mixerlib training 2"  # a record of another shape has another name here
 
@@ -126,12 +138,22 @@ def write_record(record: Any, path: str | Path) -> None:
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, f"{text}\n".encode())
+    write_atomic(path, f"{text}\n".encode())
 
 
 def read_record(path: str | Path) -> Record:
     """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key."""
     return parse_record(path, Record)
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """Every training record below a folder, which need not be there."""
+    found = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("schema") == SCHEMA:
+            found.append(read_record(path))
+    return found
 
 
 def parse_record(path: str | Path, kind: type[Kind]) -> Kind:

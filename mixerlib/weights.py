@@ -22,8 +22,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from mixerlib.files import write_whole
-from mixerlib.models.checks import ACTIVATIONS
+from mixerlib.checks import ACTIVATIONS
+from mixerlib.files import write_atomic
+
+__all__ = ["load_weights", "save_weights"]
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar")
 VERSION = "1"  # of our own files; to be raised when an older mixerlib would misread them
@@ -202,7 +204,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     metadata = {"format": "pt", "layout": OURS.name} | _traits(model)
     data = safetensors.torch.save(tensors, metadata)
-    write_whole(path, data)
+    write_atomic(path, data)
 
 
 def activation_seen(tensors: dict[str, torch.Tensor]) -> str | None:

@@ -30,7 +30,7 @@ PATIENCE = 120  # seconds after which a process is taken to hang, on a busy mach
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the server inherits it
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["mixerlib.train", "sklearn.datasets", "torch._dynamo"])
+_forks.set_forkserver_preload(["mixerlib.training.loop", "sklearn.datasets", "torch._dynamo"])
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, str]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from mixerlib.data import import_torchvision
+from mixerlib.data.datasets import import_torchvision
 
 import_torchvision()
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other

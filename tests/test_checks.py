@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mixerlib.models import checks
+from mixerlib import checks
 
 NO_WHOLE_NUMBER = [0, -1, 1.0, 2.5, True, False, None, "3", [3], float("nan"), 1j, Fraction(3)]
 

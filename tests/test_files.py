@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixerlib.files import append, write_whole
+from mixerlib.files import append, write_atomic
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def full_disk(monkeypatch):
 
 def test_a_file_is_written_and_replaced(tmp_path: Path):
     path = tmp_path / "a.bin"
-    write_whole(path, b"first, and longer")
+    write_atomic(path, b"first, and longer")
     assert path.read_bytes() == b"first, and longer"
-    write_whole(path, b"second")
+    write_atomic(path, b"second")
     assert path.read_bytes() == b"second"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -31,7 +31,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path):
 def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch):
     """Else a loss of power could leave an empty file under the name of a whole one."""
     path, order = tmp_path / "a.bin", []
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
     fsync, rename = os.fsync, Path.replace
 
     def noted_fsync(number: int) -> None:
@@ -45,7 +45,7 @@ def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_rename)
-    write_whole(path, b"new")
+    write_atomic(path, b"new")
     assert order == [("forced", b"new", b"old"), ("renamed", b"new", b"old")]
 
 
@@ -53,11 +53,11 @@ def test_what_a_killed_process_left_does_not_matter(tmp_path: Path, monkeypatch)
     path = tmp_path / "a.bin"
     monkeypatch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):  # as if the process ended here: nothing is cleared up
-        write_whole(path, b"a long text that was never finished")
+        write_atomic(path, b"a long text that was never finished")
     monkeypatch.undo()
     (left,) = tmp_path.iterdir()
     assert left.name == ".a.bin.part"
-    write_whole(path, b"short")
+    write_atomic(path, b"short")
     assert path.read_bytes() == b"short" and list(tmp_path.iterdir()) == [path]
 
 
@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, full_disk)
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with pytest.raises(OSError, match=r"could not be written \(No space left on device\)") as told:
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert told.value.errno == errno.ENOSPC and told.value.filename == str(path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
@@ -78,7 +78,7 @@ def test_a_disk_that_takes_a_part_only(tmp_path: Path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
         with pytest.raises(OSError, match="could not be written") as told:
-            write_whole(path, bytes(100_000))
+            write_atomic(path, bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert told.value.errno == errno.EFBIG
@@ -91,7 +91,7 @@ def test_a_folder_that_is_not_there_or_no_folder(tmp_path: Path):
         (tmp_path / "file" / "a.bin", NotADirectoryError),
     ):
         (tmp_path / "file").write_bytes(b"")
-        for write in (write_whole, append):
+        for write in (write_atomic, append):
             with pytest.raises(error, match="could not be written") as told:
                 write(path, b"new")
             assert told.value.filename == str(path)
@@ -103,7 +103,7 @@ def test_a_folder_that_is_not_there_or_no_folder(tmp_path: Path):
 def test_a_folder_that_forbids_it(tmp_path: Path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match="could not be written"):
-        write_whole(tmp_path / "a.bin", b"new")
+        write_atomic(tmp_path / "a.bin", b"new")
     tmp_path.chmod(0o700)
 
 

@@ -1,64 +1,32 @@
-"""Which part of mixerlib may import which: the rule of the book's design, held by reading imports.
+"""The rooms of mixerlib and their order, held by reading imports; and that users need only rooms.
 
-A part is a file directly under mixerlib/ or the folder models/. The imports are read from the
-source with `ast`, those inside functions too, so nothing has to be executed. The last tests plant
-violations, to show that the reader finds them.
+A room is a folder of mixerlib/, or a file beside them. The imports are read from the source with
+`ast`, those inside functions too, so nothing has to be executed. Some tests plant violations, to
+show that the reader finds them.
 """
 
 import ast
-import graphlib
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 import mixerlib
 
 PACKAGE = Path(mixerlib.__file__).parent
-GROUND: set[str] = set()  # stands on the ground: imports nothing else of mixerlib
 
-# A part → the parts that it may import. A new file must be given its place here.
-ALLOWED: dict[str, set[str]] = {
-    "models": GROUND,
-    "costs": GROUND,
-    "vision": GROUND,
-    "files": GROUND,
-    "schedule": GROUND,
-    "processes": GROUND,
-    "recipe": GROUND,
-    "records": {"files"},
-    "plots": GROUND,
-    "reach": GROUND,
-    "augment_operations": {"vision"},
-    "augment": {"augment_operations"},
-    "fetch": {"vision"},
-    "image_files": {"fetch", "vision"},
-    "photographs": {"fetch", "image_files", "vision"},
-    "data": {"augment", "vision", "fetch", "image_files", "photographs"},
-    "weights": {"files", "models"},
-    "inference": {"models"},
-    "evaluate": {"data"},
-    "checkpoint": {"files", "recipe"},
-    "metrics": {"files", "records"},
-    "one_matrix": {"models"},
-    "step": {"bench", "models", "one_matrix"},
-    "run": {"augment", "data", "models", "processes", "recipe", "records", "schedule", "step"}
-    | {"weights"},
-    "train": {"checkpoint", "evaluate", "metrics", "processes", "recipe", "records", "run", "step"},
-    "trained": {"checkpoint", "recipe", "records", "run", "weights"},
-    "sweep": {"recipe"},
-    "results": {"recipe", "records"},
-    "peers": {"models", "vision"},
-    "bench": {"inference", "models", "one_matrix", "peers", "records"},
-    "bench_matrix": {"bench"},
-    "roofline": {"bench", "costs", "models", "records"},
-    "audit": {"models", "costs", "records"},
-    "explorer": {"costs", "plots", "reach"},
-}
-ALLOWED["cli"] = set(ALLOWED)
-ALLOWED["__main__"] = {"cli"}
-ALLOWED["__init__"] = {"models", "weights", "inference"}  # the public names
+# From the ground up: a room imports only from those before it. A new one must be given its place.
+ORDER = (
+    *("checks", "files", "_torchvision", "costs", "data", "records", "models", "weights"),
+    *("pages", "speed", "training", "cli", "__main__"),
+)
+ALLOWED = {room: set(ORDER[:place]) for place, room in enumerate(ORDER)}
+ALLOWED["__init__"] = {"models", "weights", "speed"}  # the public names
+PUBLIC = ("files", "models", "costs", "data", "records", "weights", "pages", "speed", "training")
 
 
 def part_of(module: str, public: dict[str, str]) -> str | None:
@@ -112,7 +80,7 @@ def violations(root: Path) -> list[str]:
         part = file.relative_to(root).parts[0].removesuffix(".py")
         where = file.relative_to(root.parent).as_posix()
         if part not in ALLOWED:
-            found.append(f"{where} has no place in ALLOWED")
+            found.append(f"{where} has no place in ORDER")
             continue
         source = file.read_text(encoding="utf-8")
         for other in sorted(imported(source, file, root, public) - ALLOWED[part]):
@@ -124,15 +92,82 @@ def test_imports_run_one_way():
     assert violations(PACKAGE) == []
 
 
-def test_the_rule_itself_has_no_circle():
-    order = list(graphlib.TopologicalSorter(ALLOWED).static_order())  # raises CycleError
-    assert order.index("models") < order.index("train") < order.index("cli")
+def test_the_library_is_a_few_rooms():
+    entries = [path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")]
+    assert len(entries) <= 15, sorted(path.name for path in entries)
+    assert {path.stem for path in entries} == {*ORDER, "__init__"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_room_says_what_it_is_for_and_lists_its_public_names(name: str):
+    room = importlib.import_module(f"mixerlib.{name}")
+    assert re.match(r"[A-Z].*?[.:]\s", room.__doc__ or "", re.DOTALL), "no sentence opens the room"
+    assert sorted(room.__all__) == sorted(set(room.__all__))
+    assert [public for public in room.__all__ if not hasattr(room, public)] == []
+
+
+# What users read: chapters, pages, the book's scripts, the README
+
+
+def fenced(path: Path) -> str:
+    """The code of a file: all of a script, what stands in fences of a page."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    return "\n".join(
+        re.findall(r"^```(?:\{code-cell\}[^\n]*|python)\n(.*?)^```", text, re.M | re.S)
+    )
+
+
+def from_inside(code: str) -> list[str]:
+    """The imports of mixerlib in a text of code that do not name a public name of a room."""
+    wrong = []
+    for line in re.findall(r"^[ \t]*((?:from|import) mixerlib.*?)$", code, re.M):
+        if re.fullmatch(r"import mixerlib(?:, torch)?|from mixerlib import [\w, ]+", line):
+            continue
+        match = re.match(r"from mixerlib\.(\w+) import ", line)
+        if not match or match[1] not in PUBLIC:
+            wrong.append(line)
+    for match in re.finditer(r"^[ \t]*from mixerlib\.(\w+) import (\([^)]*\)|[^\n]*)", code, re.M):
+        if match[1] in PUBLIC:
+            public = importlib.import_module(f"mixerlib.{match[1]}").__all__
+            names = re.findall(r"(\w+)(?: as \w+)?", re.sub(r" as \w+|#.*", "", match[2]))
+            wrong += [f"{match[1]} has no public {n}" for n in names if n not in public]
+    return wrong
+
+
+USERS = [
+    *sorted((ROOT / "notebooks").glob("*.md")),
+    *sorted((ROOT / "book").rglob("*.md")),
+    *sorted((ROOT / "book").rglob("*.py")),
+    ROOT / "README.md",
+]
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_users_import_from_rooms(path: Path):
+    assert from_inside(fenced(path)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from mixerlib.training.loop import train",
+        "import mixerlib.training.loop",
+        "from mixerlib._torchvision import import_torchvision",
+        "from mixerlib.training import (\n    no_such_name,\n)",
+        "    from mixerlib.costs import measure, no_such_name",
+    ],
+)
+def test_an_import_from_inside_a_room_is_found(line: str):
+    assert len(from_inside(f"import torch\n{line}\n")) == 1
+    assert from_inside("from mixerlib.costs import measure\nimport mixerlib\n") == []
 
 
 def test_one_architecture_imports_no_other():
     """The files of models/ share `checks` only; the registry alone knows them all."""
     for file in (PACKAGE / "models").glob("*.py"):
-        if file.stem == "__init__":
+        if file.stem in ("__init__", "registry"):
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixerlib"):
@@ -141,7 +176,7 @@ def test_one_architecture_imports_no_other():
                 names = [a.name for a in node.names if a.name.startswith("mixerlib")]
             else:
                 continue
-            assert all(name.startswith("mixerlib.models.checks") for name in names), (file, names)
+            assert all(name.startswith("mixerlib.checks") for name in names), (file, names)
 
 
 def test_importing_mixerlib_prints_and_writes_nothing(tmp_path: Path):
@@ -163,12 +198,12 @@ def planted(tmp_path: Path) -> Path:
     (root / "models").mkdir(parents=True)
     init = "from mixerlib.models import create_model\n__version__ = '0'\n"
     (root / "__init__.py").write_text(init)
-    (root / "models" / "__init__.py").write_text("from mixerlib.models import checks\n")
-    (root / "models" / "checks.py").write_text("import torch\nfrom . import nothing\n")
-    (root / "augment.py").write_text("import torch\n")
-    (root / "data.py").write_text("from mixerlib import augment\n")
+    (root / "models" / "__init__.py").write_text("from mixerlib import checks\n")
+    (root / "checks.py").write_text("import torch\n")
+    (root / "costs.py").write_text("import torch\n")
+    (root / "data.py").write_text("from mixerlib import checks\n")
     (root / "records.py").write_text("from mixerlib import __version__\nimport mixerlib_other\n")
-    (root / "run.py").write_text("from mixerlib import create_model, data\n")
+    (root / "training.py").write_text("from mixerlib import create_model, data\n")
     return root
 
 
@@ -179,43 +214,47 @@ def test_the_reader_finds_nothing_where_the_rule_is_kept(planted: Path):
 @pytest.mark.parametrize(
     "line",
     [
-        "import mixerlib.data",
-        "import mixerlib.data as d",
-        "from mixerlib import data",
-        "from mixerlib import create_model, data as d",
-        "from mixerlib.data import load",
-        "from mixerlib.data.digits import load",
-        "from .. import data",
-        "from ..data import load",
-        "def later():\n    from mixerlib.data import load",
-        "if False:\n    import torch, mixerlib.data",
-        "import importlib\nd = importlib.import_module('mixerlib.data')",
-        "d = __import__('mixerlib.data')",
+        "import mixerlib.training",
+        "import mixerlib.training as d",
+        "from mixerlib import training",
+        "from mixerlib import create_model, training as d",
+        "from mixerlib.training import load",
+        "from mixerlib.training.digits import load",
+        "from .. import training",
+        "from ..training import load",
+        "def later():\n    from mixerlib.training import load",
+        "if False:\n    import torch, mixerlib.training",
+        "import importlib\nd = importlib.import_module('mixerlib.training')",
+        "d = __import__('mixerlib.training')",
     ],
 )
 def test_the_reader_finds_a_planted_violation(planted: Path, line: str):
     (planted / "models" / "new.py").write_text(f"import torch\n{line}\n")
     found = violations(planted)
-    assert "mixerlib/models/new.py must not import data" in found
-    assert all(told.startswith("mixerlib/models/new.py") for told in found)
+    assert "mixerlib/models/new.py must not import training" in found
+    assert all(line.startswith("mixerlib/models/new.py") for line in found)
 
 
 @pytest.mark.parametrize(
-    "file, line, told",
+    "file, line, message",
     [
-        ("augment.py", "from .data import load", "mixerlib/augment.py must not import data"),
+        ("costs.py", "from .data import load", "mixerlib/costs.py must not import data"),
         (
             "costs.py",
             "from mixerlib import create_model",
             "mixerlib/costs.py must not import models",
         ),
-        ("data.py", "import mixerlib.train", "mixerlib/data.py must not import train"),
-        ("train.py", "from mixerlib.cli import main", "mixerlib/train.py must not import cli"),
-        ("plots.py", "import notebooks.patches", "mixerlib/plots.py must not import notebooks"),
-        ("recipe.py", "from tests import conftest", "mixerlib/recipe.py must not import tests"),
-        ("stray.py", "import torch", "mixerlib/stray.py has no place in ALLOWED"),
+        ("data.py", "import mixerlib.training", "mixerlib/data.py must not import training"),
+        (
+            "training.py",
+            "from mixerlib.cli import main",
+            "mixerlib/training.py must not import cli",
+        ),
+        ("pages.py", "import notebooks.patches", "mixerlib/pages.py must not import notebooks"),
+        ("records.py", "from tests import conftest", "mixerlib/records.py must not import tests"),
+        ("stray.py", "import torch", "mixerlib/stray.py has no place in ORDER"),
     ],
 )
-def test_the_reader_finds_each_wrong_direction(planted: Path, file: str, line: str, told: str):
+def test_the_reader_finds_each_wrong_direction(planted: Path, file: str, line: str, message: str):
     (planted / file).write_text(f"{line}\n")
-    assert violations(planted) == [told]
+    assert violations(planted) == [message]

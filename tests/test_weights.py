@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from helpers import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -22,7 +23,7 @@ from mixerlib.models import tweet
 from mixerlib.models.convmixer import Residual
 from mixerlib.weights import activation_seen, load_weights, save_weights
 
-FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
+FIXTURES = SHARED / "fixtures"
 SMALL = {"dim": 12, "depth": 3, "patch_size": 2, "num_classes": 5}
 TOKENS = {"image_size": 8, "tokens_dim": 6, "channels_dim": 10}
 
@@ -223,7 +224,7 @@ def test_the_official_implementations_logits(name):
     [("convmixer_768_32", "convmixer_768_32", 56), ("mixer_s16", "mixer_s16_224", 224)],
 )
 def test_timms_own_models(ours, theirs, size, tmp_path):
-    from mixerlib.data import import_torchvision
+    from mixerlib.data.datasets import import_torchvision
 
     import_torchvision()  # timm imports it
     timm = pytest.importorskip("timm")

@@ -7,7 +7,7 @@ it is all there and the filters are not. No request leaves the page.
 from collections.abc import Mapping
 from html import escape
 
-from mixerlib.audit import VERDICTS, Entry, Published, Verdict
+from mixerlib.pages import VERDICTS, Entry, Published, Verdict
 
 COLOURS = dict(zip(VERDICTS, ("#009E73", "#D55E00", "#56B4E9", "#808489"), strict=True))
 

@@ -7,7 +7,8 @@ and the last ones in turn.
 import io
 from pathlib import Path
 
-from mixerlib import create_model, plots
+from mixerlib import create_model
+from mixerlib.pages import plots
 
 HERE = Path(__file__).parent
 ORANGE, BLUE = plots.COLOURS["splitmixer_i"], plots.COLOURS["splitmixer_3d"]

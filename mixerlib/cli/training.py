@@ -24,7 +24,7 @@ from mixerlib.cli.options import (
     one_line,
     warnings_told,
 )
-from mixerlib.recipe import (
+from mixerlib.training.recipe import (
     CHOICES,
     FORM,
     LATER,
@@ -38,8 +38,8 @@ from mixerlib.recipe import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from mixerlib.evaluate import Evaluation
     from mixerlib.records import Record
+    from mixerlib.training.evaluate import Evaluation
 
 RESULTS = ("record.json", "model.safetensors")  # what a finished run leaves, the record last
 
@@ -88,9 +88,9 @@ def run_train(options: argparse.Namespace) -> int:
     if options.resume and (options.out / "record.json").exists():
         return _finished_already(recipe, options.out)
 
-    from mixerlib.processes import joined, local_device
-    from mixerlib.run import choose_device, dataset_for, model_for
-    from mixerlib.train import Stopped, train
+    from mixerlib.training.distributed import joined, local_device
+    from mixerlib.training.loop import Stopped, train
+    from mixerlib.training.run import choose_device, dataset_for, model_for
 
     device = choose_device(local_device(options.device))
     with joined(device) as processes:
@@ -188,9 +188,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    from mixerlib.evaluate import evaluate_on
-    from mixerlib.run import choose_device, dataset_for
-    from mixerlib.trained import load_trained, recipe_of, weights_in
+    from mixerlib.training.evaluate import evaluate_on
+    from mixerlib.training.finished import load_trained, recipe_of, weights_in
+    from mixerlib.training.run import choose_device, dataset_for
 
     device = choose_device(options.device)
     file = weights_in(options.checkpoint)
@@ -264,7 +264,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
 
 def run_sweep(options: argparse.Namespace) -> int:
     from mixerlib.records import read_record
-    from mixerlib.sweep import read_sweep
+    from mixerlib.training.sweep import read_sweep
 
     if options.minutes is not None and not options.minutes > 0:
         raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
@@ -311,7 +311,7 @@ def _sweep_run(
     and does not keep the others from being done.
     """
     from mixerlib.records import write_record
-    from mixerlib.train import Stopped
+    from mixerlib.training.loop import Stopped
 
     try:
         record = _sweep_record(recipe, _sweep_folder(recipe, options), options, stop)
@@ -333,8 +333,8 @@ def _sweep_record(
     before, and cut off between its two records or started by `mixerlib train`.
     """
     from mixerlib.records import read_record
-    from mixerlib.run import choose_device, dataset_for
-    from mixerlib.train import train
+    from mixerlib.training.loop import train
+    from mixerlib.training.run import choose_device, dataset_for
 
     if (out / "record.json").exists():
         record = read_record(out / "record.json")

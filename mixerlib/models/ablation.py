@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.models import checks
+from mixerlib import checks
 
 RESIDUALS = ("spatial", "none", "both", "channel")
 NORMS = ("batch", "layer")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.models import checks
+from mixerlib import checks
 
 
 class Residual(nn.Module):

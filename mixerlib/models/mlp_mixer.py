@@ -7,7 +7,7 @@ chapter 02.
 import torch
 from torch import nn
 
-from mixerlib.models import checks
+from mixerlib import checks
 
 
 class PatchEmbedding(nn.Module):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.models import checks
+from mixerlib import checks
 
 STRATEGIES = ("I", "II", "III", "IV", "V", "3D")
 OVERLAPPING = ("I", "V")  # these take `ratio`; the others take `segments`

@@ -1,0 +1,260 @@
+"""Image data sets of photographs that stay on the disk: read, resized and cropped by workers.
+
+flowers = load_dataset("flowers102", image_size=224).to("cuda")
+for images, labels in flowers.training_batches(torch.randperm(1020).split(64), seed=0, epoch=1):
+    logits = model(flowers.normalise(images))
+
+`mixerlib.data.datasets.load_dataset` is the door to what is here.
+"""
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from mixerlib._torchvision import import_torchvision
+from mixerlib.data.download import DataDamaged, DataNotFound
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageFiles:
+    """The files and labels of a training and a test set, with the interface of `data.Dataset`.
+
+    An image is read when its batch is due, in a worker process, as uint8 (3, H, W) of `image_size`.
+    With `crop_area` a training image is a random part of the photograph, of an area between that
+    share and the whole and an aspect between 3/4 and 4/3, resized to `image_size` (ImageNet's usual
+    crop); without, the whole photograph, squashed. With `eval_crop` a test image has its shorter
+    side resized to side / `eval_crop` and its centre cut out; without, it is squashed as well.
+
+    Paths are encoded into arrays of bytes (N,): to read a string in a list changes the count of its
+    references, and so copies the page of memory it is on into every worker.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_files: np.ndarray
+    test_files: np.ndarray
+    train_labels: torch.Tensor
+    test_labels: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+    image_size: tuple[int, int]  # height and width in pixels
+    interpolation: str
+    crop_area: float | None
+    eval_crop: float | None
+    workers: int  # processes that read images; 0: this one does
+
+    in_channels: ClassVar[int] = 3
+    crops_itself: ClassVar[bool] = True  # a crop is taken from the full photograph, as it is read
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return (
+            f"ImageFiles({self.name!r}: {len(self.train_labels):,} training and "
+            f"{len(self.test_labels):,} test images, read as 3×{height}×{width}, "
+            f"{self.num_classes} classes)"
+        )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def to(self, device: torch.device | str) -> "ImageFiles":
+        """The same data set with its labels and its batches on `device`."""
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        return replace(self, **tensors)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, C, H, W) → float32 (B, C, H, W), each channel by its `mean` and `std`."""
+        return (images / 255 - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+    def training_batches(
+        self, chosen: Iterable[torch.Tensor], *, seed: int, epoch: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """For each step's image numbers (int64 (B,), on the CPU) their images and labels.
+
+        Images are uint8 (B, 3, H, W), labels int64 (B,), both on the device, in the order chosen.
+        The random part that is cut from an image depends on `seed`, `epoch` and its number alone:
+        not on the batch, the worker or the process that it is read in. Raises `DataDamaged` for a
+        file that is no readable image, and `DataNotFound` for one that is gone.
+        """
+        reader = _Reader(
+            self.train_files,
+            self.image_size,
+            self.interpolation,
+            crop_area=self.crop_area,
+            seed=seed,
+            epoch=epoch,
+        )
+        return self._read(reader, self.train_labels, list(chosen))
+
+    def test_batches(
+        self, batch_size: int = 500, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The test images and their labels in order; of n nearly equal parts the i-th, from 0.
+
+        Raises `ValueError` for a `batch_size` below 1 or a `part` (i, n) without 0 ≤ i < n, and
+        what `training_batches` raises.
+        """
+        mine = part_of(len(self.test_labels), part)
+        steps = torch.arange(mine.start, mine.stop).split(checked_batch_size(batch_size))
+        reader = _Reader(
+            self.test_files, self.image_size, self.interpolation, eval_crop=self.eval_crop
+        )
+        return self._read(reader, self.test_labels, [step for step in steps if len(step)])
+
+    def _read(
+        self, reader: "_Reader", labels: torch.Tensor, steps: list[torch.Tensor]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        # Workers start anew for each pass, which takes hundredths of a second: so a pass that is
+        # cut short leaves nothing behind, and two passes may run side by side.
+        loader = DataLoader(
+            reader,
+            batch_sampler=[step.tolist() for step in steps],
+            num_workers=min(self.workers, len(steps)),
+            collate_fn=_as_it_is,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_leave_the_process_group,
+            generator=torch.Generator(),  # it draws seeds for workers: not from torch's global one
+        )
+        for images, chosen in zip(loader, steps_on(self.device, steps), strict=True):
+            if isinstance(images, OSError):
+                raise images
+            yield images.to(self.device, non_blocking=True), labels.index_select(0, chosen)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What a worker does: file numbers in, images out."""
+
+    files: np.ndarray
+    image_size: tuple[int, int]
+    interpolation: str
+    crop_area: float | None = None
+    eval_crop: float | None = None
+    seed: int = 0
+    epoch: int = 0
+
+    def __getitems__(self, indices: list[int]) -> torch.Tensor | OSError:
+        """Images uint8 (B, 3, H, W); or the error, which reads badly when a worker raises it."""
+        try:
+            images = [self._image(index) for index in indices]
+        except OSError as error:
+            return error
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+    def _image(self, index: int) -> np.ndarray:
+        functional, mode = resizing(self.interpolation)
+        image = read_image(os.fsdecode(self.files[index]))
+        size = list(self.image_size)
+        if self.crop_area is not None:
+            random = np.random.default_rng((self.seed, self.epoch, index))
+            box = random_part(image.height, image.width, self.crop_area, random)
+            image = functional.resized_crop(image, *box, size=size, interpolation=mode)
+        elif self.eval_crop is not None:
+            image = functional.resize(image, [round(min(size) / self.eval_crop)], mode)
+            image = functional.center_crop(image, size)
+        else:
+            image = functional.resize(image, size, mode)
+        return np.asarray(image)
+
+
+def read_image(file: str) -> Image.Image:
+    """The image in a file, in red, green and blue.
+
+    Raises `DataDamaged` when it cannot be decoded, and `DataNotFound` when it is gone.
+    """
+    try:
+        content = Path(file).read_bytes()
+    except FileNotFoundError:
+        raise DataNotFound(
+            f"{file} is missing: it was there when the data set was opened"
+        ) from None
+    try:
+        with warnings.catch_warnings():  # ImageNet has files with odd metadata and whole images
+            warnings.simplefilter("ignore")
+            return Image.open(io.BytesIO(content)).convert("RGB")
+    except Exception as error:  # Pillow has many kinds for broken files
+        reason = "no image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        raise DataDamaged(
+            f"{file} cannot be decoded ({reason}); replace it by a whole one"
+        ) from None
+
+
+def random_part(
+    height: int, width: int, smallest: float, random: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random part of an image, as torchvision draws them.
+
+    The area is uniform between the share `smallest` and the whole, the logarithm of the aspect
+    between those of 3/4 and 4/3. After ten draws that do not fit into the image it is the largest
+    part in the middle with such an aspect.
+    """
+    for _ in range(10):
+        area = height * width * random.uniform(smallest, 1)
+        aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < h <= height and 0 < w <= width:
+            return int(random.integers(height - h + 1)), int(random.integers(width - w + 1)), h, w
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_the_process_group(worker: int) -> None:
+    """Ctrl-C in a terminal, and what stops a job, signal the whole group: the training process,
+    which saves its work first, and not its workers, without whom it could not end its step.
+    """
+    if hasattr(os, "setpgid"):  # not on Windows
+        os.setpgid(0, 0)
+
+
+# For both kinds of data set
+
+
+def resizing(interpolation: str) -> tuple[ModuleType, Any]:
+    """torchvision's functions on images, and its name for "bilinear" or "bicubic"."""
+    import_torchvision()  # first, as it may have to be helped
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    return functional, InterpolationMode(interpolation)
+
+
+def steps_on(device: torch.device, steps: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """The steps' image numbers on the device: one copy for all, as each would make a GPU wait."""
+    if not steps:
+        return ()
+    return torch.cat(steps).to(device).split([len(step) for step in steps])
+
+
+def part_of(count: int, part: tuple[int, int]) -> range:
+    """The i-th of n contiguous parts of 0..count, whose lengths differ by one at most."""
+    i, n = part
+    if not 0 <= i < n:
+        raise ValueError(f"`part`={part!r} must be (i, n) with 0 ≤ i < n")
+    return range(count * i // n, count * (i + 1) // n)
+
+
+def checked_batch_size(batch_size: int) -> int:
+    """`batch_size`, or `ValueError` when it is below 1."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size`={batch_size!r} must be a positive whole number")
+    return batch_size

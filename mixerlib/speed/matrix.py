@@ -1,0 +1,106 @@
+"""A list of races, written down once: models, kernel sizes, layouts, dtypes, compiled or not.
+
+for name, cases in read_matrix("book/sweeps/bench_matrix.yaml", "cuda").items():
+    report = benchmark(cases, name=name, device="cuda", leave_out=True)
+
+The file holds a list `races`. Each entry stands for one race of every model × kernel size × dtype;
+in it each layout runs plainly, compiled in each of the modes `compile`, and with each of the cuDNN
+kernels `depthwise`:
+
+races:
+- models: [convmixer, splitmixer_i]
+  options: {dim: 256, depth: 2, patch_size: 7}   # of all of them
+  kernel_sizes: [3, 5, 7, 9]
+  dtypes: [float32, bfloat16]
+  layouts: [contiguous, channels_last]
+  compile: [default]             # may be left out, like the next one
+  depthwise: [cudnn, native]     # on a GPU only
+  batch: 64
+  image_size: 224
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mixerlib.speed.benchmark import Case
+
+LISTS = {"models": str, "kernel_sizes": int, "dtypes": str, "layouts": str}
+MAY_BE_EMPTY = {"compile": str, "depthwise": str}
+KEYS = {"options", "batch", "image_size", *LISTS}
+
+
+def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[Case]]:
+    """The races that a file lists, by name, in its order. A race that is listed again is left out.
+
+    Raises `ValueError` for a file of another form, naming the entry and the rule, and
+    `FileNotFoundError` for one that is not there.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or set(content) != {"races"}:
+        raise ValueError(f"{path} must hold the key `races` and no other")
+    entries = content["races"]
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: `races`={entries!r} must be a list of entries")
+    found: dict[str, list[Case]] = {}
+    on_gpu = torch.device(device).type == "cuda"
+    for number, entry in enumerate(entries):
+        where = f"{path}: `races[{number}]`"
+        _check(entry, where)
+        try:
+            races = _races(entry, on_gpu)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        for name, cases in races.items():
+            if found.setdefault(name, cases) != cases:  # their records would lie in the same place
+                raise ValueError(f"{where} lists a second race of the name {name!r}")
+    return found
+
+
+def _check(entry: Any, where: str) -> None:
+    keys = set(entry) if isinstance(entry, dict) else set()
+    if not KEYS <= keys <= KEYS | set(MAY_BE_EMPTY):
+        raise ValueError(
+            f"{where} must have the keys {', '.join(sorted(KEYS))}, "
+            f"and may have {' and '.join(sorted(MAY_BE_EMPTY))}"
+        )
+    if not isinstance(entry["options"], dict):
+        raise ValueError(f"{where}: `options`={entry['options']!r} must be a table")
+    for key, kind in (LISTS | MAY_BE_EMPTY).items():
+        values = entry.get(key, [])
+        right = isinstance(values, list) and all(type(value) is kind for value in values)
+        if not right or (key in LISTS and not values):
+            words = "whole numbers" if kind is int else "words"
+            raise ValueError(f"{where}: `{key}`={values!r} must be a list of {words}")
+
+
+def _races(entry: dict[str, Any], on_gpu: bool) -> dict[str, list[Case]]:
+    races = {}
+    for model in entry["models"]:
+        for kernel_size in entry["kernel_sizes"]:
+            options = entry["options"] | {"kernel_size": kernel_size}
+            for dtype in entry["dtypes"]:
+                cases = []
+                for layout in entry["layouts"]:
+                    plain = Case(
+                        model,
+                        options,
+                        batch=entry["batch"],
+                        image_size=entry["image_size"],
+                        dtype=dtype,
+                        layout=layout,
+                    )
+                    cases.append(plain)
+                    cases += [replace(plain, compile=mode) for mode in entry.get("compile", [])]
+                    if on_gpu:
+                        kernels = entry.get("depthwise", [])
+                        cases += [replace(plain, depthwise=name) for name in kernels]
+                races[f"{model}-k{kernel_size}-{dtype}"] = cases
+    return races

@@ -1,0 +1,78 @@
+"""The state of an unfinished run, in a file that is whole or not there.
+
+save(path, recipe, state)             # after an epoch, after N steps, or when told to stop
+state = load(path, recipe)            # refuses another run's file, and a damaged one
+
+A checkpoint is data, never code: tensors, numbers and text, read with `weights_only=True`.
+"""
+
+import io
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixerlib.files import write_atomic
+from mixerlib.training.recipe import LATER, Recipe
+
+SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
+
+
+def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
+    """Write the state of a run, replacing the last one only when the new one is on the disk.
+
+    `state` holds tensors, numbers, text, and lists and tables of these. Raises `OSError` with the
+    file's name and the reason, such as a full disk; the last checkpoint is then still there.
+    """
+    content = {"schema": SCHEMA, "settings": _settings(recipe), "state": state}
+    file = io.BytesIO()
+    torch.save(content, file)
+    write_atomic(path, file.getbuffer())
+
+
+def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
+    """The state that `save` wrote, with its tensors on the CPU.
+
+    Raises `FileNotFoundError` when there is no such file, and `ValueError` for a file that is cut
+    short, damaged or no checkpoint, or that a run with other settings than `recipe` wrote.
+    """
+    settings, state = read(path)
+    if recipe is not None:
+        settings, wanted = LATER | settings, json.loads(_settings(recipe))
+        names = settings.keys() | wanted.keys()
+        apart = [k for k in sorted(names) if settings.get(k) != wanted.get(k)]
+        if apart:
+            told = (f"`{k}`={wanted.get(k)!r} here, {settings.get(k)!r} there" for k in apart[:4])
+            raise ValueError(
+                f"{path} is the checkpoint of another run: {'; '.join(told)}. Resume with its own "
+                f"settings, or begin in another folder"
+            )
+    return state
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the run that wrote a checkpoint (a recipe's fields), and its state."""
+    with path.open("rb") as file:  # raises the plain OSError of a missing or forbidden file
+        try:
+            with zipfile.ZipFile(file) as archive:  # whose checksums torch does not look at
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # of a damaged file torch raises nearly anything
+            raise ValueError(
+                f"{path} is cut short, damaged or no checkpoint of mixerlib; nothing was loaded. "
+                f"Delete it to begin anew"
+            ) from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        raise ValueError(f"{path}: `schema`={found!r} must be {SCHEMA!r}")
+    return json.loads(content["settings"]), content["state"]
+
+
+def _settings(recipe: Recipe) -> str:
+    """A recipe as JSON text, in which a fraction among a model's options is text too."""
+    return json.dumps(asdict(recipe), default=str, sort_keys=True)

@@ -1,0 +1,110 @@
+"""How good a model is on labelled images: loss, top-1, top-5, predictions and confusion."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mixerlib.data.datasets import Dataset, ImageFiles
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model made of N images of K classes. Shares lie in 0..1, tensors on the CPU."""
+
+    loss: float  # mean cross-entropy in nats
+    top1: float  # share of images whose highest logit is the right class: the accuracy
+    top5: float  # share whose right class is among the five highest logits (of all, if K < 5)
+    predictions: torch.Tensor  # int64 (N,): the class with the highest logit
+    confusion: torch.Tensor  # int64 (K, K): images of class row that were taken for class column
+
+    @property
+    def per_class(self) -> torch.Tensor:
+        """The accuracy on each class's images: float64 (K,), NaN for a class without images."""
+        return self.confusion.diagonal().double() / self.confusion.sum(dim=1)
+
+
+def evaluate(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    normalise: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    batch_size: int = 500,
+    flip_average: bool = False,
+) -> Evaluation:
+    """The model's result on images (N, C, H, W) and labels (N,), in evaluation mode, in batches.
+
+    The images lie on the model's device. uint8 images need `normalise`, a data set's method of that
+    name; floating-point images without it go in as they are. With `flip_average` the logits of each
+    image are the mean of its own and its mirror image's: a second look that costs as much again,
+    and must be reported as such. Afterwards every part of the model is in the mode that it was in
+    before. Raises `ValueError` when there are no images, or not as many labels.
+    """
+    if len(images) == 0 or len(images) != len(labels):
+        raise ValueError(
+            f"`images` ({len(images)}) and `labels` ({len(labels)}) must be equally many, "
+            "and at least one"
+        )
+    if normalise is None and not images.is_floating_point():
+        raise ValueError(
+            f"`normalise`=None needs floating-point `images`, not {images.dtype}; "
+            "pass the data set's `normalise`"
+        )
+    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    return _evaluate(model, batches, normalise or (lambda batch: batch), flip_average)
+
+
+def evaluate_on(
+    model: nn.Module,
+    dataset: Dataset | ImageFiles,
+    *,
+    part: tuple[int, int] = (0, 1),
+    batch_size: int = 500,
+    flip_average: bool = False,
+) -> Evaluation:
+    """The model's result on a data set's test images, or on part i of n of them, as `evaluate`.
+
+    The data set lies on the model's device.
+    """
+    batches = dataset.test_batches(batch_size, part)
+    return _evaluate(model, batches, dataset.normalise, flip_average)
+
+
+def _evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    normalise: Callable[[torch.Tensor], torch.Tensor],
+    flip_average: bool,
+) -> Evaluation:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            found, known = [], []
+            for images, labels in batches:
+                inputs = normalise(images)
+                logits = model(inputs).float()
+                if flip_average:
+                    logits = (logits + model(inputs.flip(-1)).float()) / 2
+                found.append(logits)
+                known.append(labels)
+            logits, labels = torch.cat(found), torch.cat(known)  # (N, K), (N,)
+            loss = F.cross_entropy(logits, labels)
+            classes = logits.shape[1]
+            ranked = logits.topk(min(5, classes)).indices  # (N, 5), the highest first
+            hits = ranked == labels.unsqueeze(1)
+            predictions = ranked[:, 0]
+            confusion = torch.bincount(labels * classes + predictions, minlength=classes**2)
+            return Evaluation(
+                loss=loss.item(),
+                top1=hits[:, 0].sum().item() / len(labels),
+                top5=hits.any(dim=1).sum().item() / len(labels),
+                predictions=predictions.cpu(),
+                confusion=confusion.view(classes, classes).cpu(),
+            )
+    finally:
+        for module in training:
+            module.training = True

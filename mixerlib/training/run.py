@@ -1,0 +1,330 @@
+"""A training run between two steps: what a recipe makes, what a step changes, what a checkpoint
+holds.
+
+run = begin(recipe, dataset_for(recipe), choose_device())
+
+The loop itself is in `mixerlib.training.loop`.
+"""
+
+import hashlib
+import math
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from mixerlib.data.augment import Augmentation
+from mixerlib.data.datasets import FILE_DATASETS, Dataset, ImageFiles, load_dataset
+from mixerlib.models import create_model, model_entry
+from mixerlib.records import Epoch
+from mixerlib.speed.training_step import Form, fastest_form, in_form
+from mixerlib.training import schedule
+from mixerlib.training.distributed import Processes
+from mixerlib.training.recipe import Recipe
+from mixerlib.weights import load_weights
+
+Images = Dataset | ImageFiles
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Run:
+    """All that a training step needs and changes, and how far the run has come."""
+
+    recipe: Recipe
+    processes: Processes
+    images: int  # in the training set
+    model: nn.Module
+    net: nn.Module  # the same model as a step calls it: in a form, or shared among processes
+    form: Form  # of the step: the recipe's, or the one that was measured to be the fastest
+    average: nn.Module | None  # of the weights so far, where the recipe has an `ema`
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # keeps float16's small gradients from vanishing; else idle
+    sums: torch.Tensor  # (2, steps) of the epoch: a step's losses, summed, and its hits
+    epoch: int = 1  # the one that is under way
+    step: int = 0  # how many of its steps are done
+    test: tuple[float, float, float] | None = None  # loss, top-1 and top-5 when last looked at
+    curve: list[Epoch] = field(default_factory=list)  # the epochs that are done
+    training_seconds: float = 0.0  # of the epoch that is under way
+    total_seconds: float = 0.0
+    continued: int = 0  # how often the run was taken up from a checkpoint
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model whose accuracy counts: the moving average where there is one."""
+        return self.model if self.average is None else self.average
+
+    @property
+    def steps_done(self) -> int:
+        return (self.epoch - 1) * self.sums.shape[1] + self.step
+
+    @property
+    def all_steps(self) -> int:
+        return self.recipe.epochs * self.sums.shape[1]
+
+    @property
+    def images_seen(self) -> int:
+        of_this_epoch = min(self.step * self.recipe.batch_size, self.images)
+        return (self.epoch - 1) * self.images + of_this_epoch
+
+
+def begin(
+    recipe: Recipe,
+    dataset: Images,
+    device: torch.device,
+    processes: Processes,
+    form: Form | None = None,
+) -> Run:
+    """A run before its first step; the recipe's seed decides the weights it begins with.
+
+    `form` is that of the steps, for a run that goes on as it began. None: the recipe's, or if it
+    asks for the fastest one, what a measurement says.
+
+    Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
+    """
+    if dataset.name != recipe.dataset:
+        raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
+    images = len(dataset.train_labels)
+    smallest = images % recipe.batch_size or recipe.batch_size
+    if smallest < processes.count:
+        raise ValueError(
+            f"`batch_size`={recipe.batch_size} leaves a last batch of {smallest} of {images} "
+            f"images, too few for {processes.count} processes"
+        )
+    torch.manual_seed(recipe.seed)
+    model = model_for(recipe, dataset)
+    if recipe.weights:
+        load_weights(model, Path(recipe.weights).expanduser(), head=False)
+    if recipe.frozen:
+        model.requires_grad_(False)
+        model.head.requires_grad_(True)
+    model = model.to(device)
+    form = form or form_for(recipe, model, dataset, processes)
+    net = in_form(model, replace(form, compile=False))
+    if processes.count > 1:
+        net = DistributedDataParallel(net)
+    if form.compile:
+        net = torch.compile(net, dynamic=False)  # once for a whole batch, once for the last
+    return Run(
+        recipe=recipe,
+        processes=processes,
+        images=images,
+        model=model,
+        net=net,
+        form=form,
+        average=deepcopy(model) if recipe.ema else None,
+        optimizer=optimizer_for(recipe, model),
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
+        sums=torch.zeros(2, math.ceil(images / recipe.batch_size), device=device),
+    )
+
+
+def dataset_for(recipe: Recipe, root: Path | None = None, download: bool = False) -> Images:
+    """The recipe's data set, with its images in the form that the recipe asks for."""
+    reads_files = recipe.dataset in FILE_DATASETS  # these are cropped while they are read
+    return load_dataset(
+        recipe.dataset,
+        root,
+        download,
+        image_size=recipe.image_size,
+        interpolation=recipe.interpolation,
+        eval_crop=recipe.eval_crop,
+        normalisation=recipe.normalisation,
+        crop_area=recipe.crop_area if reads_files else None,
+    )
+
+
+def model_for(recipe: Recipe, dataset: Images) -> nn.Module:
+    """The recipe's model, fresh, with the channels, classes and image size of the data set."""
+    options = {
+        "in_channels": dataset.in_channels,
+        "num_classes": dataset.num_classes,
+        "image_size": dataset.image_size,
+    }
+    for option in options.keys() & recipe.model_options:
+        raise ValueError(
+            f"`{option}`={recipe.model_options[option]!r} is not for a recipe to set: "
+            f"the data set {dataset.name!r} decides it"
+        )
+    known = model_entry(recipe.model).defaults  # few ask for the image's size
+    options = {option: value for option, value in options.items() if option in known}
+    return create_model(recipe.model, **options, **recipe.model_options)
+
+
+def form_for(recipe: Recipe, model: nn.Module, dataset: Images, processes: Processes) -> Form:
+    """The form of the recipe's training step; where it asks for the fastest, that is measured.
+
+    On a batch of noise, as none of the forms depends on what the images show.
+    """
+    if not recipe.fastest:
+        return Form(recipe.one_matrix, recipe.channels_last, recipe.compile)
+    if processes.count > 1:
+        raise ValueError(
+            f"`fastest`=True is for one process, not {processes.count}: each would choose for "
+            f"itself. Run it once in one, and set what its record says"
+        )
+    device, noise = next(model.parameters()).device, stream(recipe.seed, "fastest")
+    count = math.ceil(recipe.batch_size / recipe.accumulate)
+    shape = (count, dataset.in_channels, *dataset.image_size)
+    images = torch.randn(shape, generator=noise).to(device)
+    labels = torch.randint(dataset.num_classes, (count,), generator=noise).to(device)
+    return fastest_form(model, images, labels, PRECISIONS[recipe.precision])
+
+
+def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW over what the recipe trains, with its weight decay on all of it or on matrices only.
+
+    Matrices are the kernels and weights, with two dimensions or more; biases and the scales and
+    shifts of normalisation have one.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trained}]
+    if recipe.decay == "matrices":
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1]},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    return torch.optim.AdamW(
+        groups,
+        lr=recipe.max_learning_rate,
+        weight_decay=recipe.weight_decay,
+        eps=recipe.adam_epsilon,
+        fused=trained[0].device.type in ("cpu", "cuda"),  # one kernel for all; the same arithmetic
+    )
+
+
+def augmentation_for(recipe: Recipe, dataset: Images) -> Augmentation:
+    """What the recipe does to each training image, less what its data set does while reading it."""
+    read_cropped = dataset.crops_itself and recipe.crop == "resized"
+    return Augmentation(
+        crop="none" if read_cropped else recipe.crop,
+        crop_padding=recipe.crop_padding,
+        crop_area=None if read_cropped else recipe.crop_area,
+        flip=recipe.flip,
+        policy=recipe.policy,
+        policy_operations=recipe.policy_operations,
+        policy_magnitude=recipe.policy_magnitude,
+        policy_magnitude_std=recipe.policy_magnitude_std,
+        jitter=recipe.jitter,
+        erase=recipe.erase,
+        erase_fill=recipe.erase_fill,
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+    )
+
+
+def learning_rate(recipe: Recipe, progress: float) -> float:
+    """The learning rate when this share of the run's steps is done; chapter 13 draws them."""
+    if recipe.schedule == "cosine":
+        share = schedule.cosine(progress, recipe.warmup_epochs / recipe.epochs)
+    elif recipe.schedule == "onecycle":
+        share = schedule.one_cycle(progress)
+    else:
+        share = schedule.piecewise_linear(progress)
+    return recipe.max_learning_rate * share
+
+
+def stream(seed: int, purpose: str, *place: int) -> torch.Generator:
+    """A CPU generator for one purpose at one place of a run, such as the order of epoch 3.
+
+    It depends on nothing that came before, so a run that is continued there draws the same.
+    """
+    name = "/".join(map(str, (seed, purpose, *place)))
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def update_average(run: Run) -> None:
+    """Move the average towards the model, after a step; after the first it is the model.
+
+    BatchNorm's statistics are averaged like the weights. torch's AveragedModel does the same, but
+    makes the CPU wait for the GPU at every step.
+    """
+    decay = run.recipe.ema if run.steps_done else 0.0
+    both = ([*model.parameters(), *model.buffers()] for model in (run.average, run.model))
+    kept, new = ([t.detach() for t in tensors if t.is_floating_point()] for tensors in both)
+    get_ema_multi_avg_fn(decay)(kept, new, None)
+
+
+def read_back(run: Run, values: torch.Tensor) -> torch.Tensor:
+    """Values from the device, whose queued steps are waited for: that time is training."""
+    start = time.perf_counter()
+    values = values.cpu()
+    run.training_seconds += time.perf_counter() - start
+    return values
+
+
+def collect(run: Run) -> torch.Tensor:
+    """The sums of the epoch's steps so far over all processes, (2, steps), on the CPU.
+
+    From then on the first process holds them, and the others count from 0 again.
+    """
+    together = run.processes.sum(run.sums)
+    run.sums = together if run.processes.is_first else torch.zeros_like(together)
+    return read_back(run, together).double()
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """What `continue_from` needs, as plain values and tensors; `collect` must have been called."""
+    return {
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict() if run.average is not None else None,
+        "optimizer": run.optimizer.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        "form": asdict(run.form),
+        "images": run.images,
+        "sums": run.sums,
+        "epoch": run.epoch,
+        "step": run.step,
+        "test": run.test,
+        "curve": [asdict(row) for row in run.curve],
+        "training_seconds": run.training_seconds,
+        "total_seconds": run.total_seconds,
+        "continued": run.continued,
+    }
+
+
+def continue_from(run: Run, state: dict[str, Any]) -> None:
+    """Bring a run that has just begun to where the state says. `ValueError` if it is of other data.
+
+    Random numbers need no state: `stream` knows them by their place.
+    """
+    if state["images"] != run.images:
+        raise ValueError(
+            f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
+        )
+    run.model.load_state_dict(state["model"])
+    if run.average is not None:
+        run.average.load_state_dict(state["average"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.scaler.load_state_dict(state["scaler"])
+    if run.processes.is_first:
+        run.sums.copy_(state["sums"])
+    run.epoch, run.step, run.test = state["epoch"], state["step"], state["test"]
+    run.curve = [Epoch(**row) for row in state["curve"]]
+    run.training_seconds, run.total_seconds = state["training_seconds"], state["total_seconds"]
+    run.continued = state["continued"] + 1
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """A device by torch's name ("cpu", "cuda", "cuda:1", "mps"); None: the GPU if there is one.
+
+    Raises `ValueError` for a name that torch does not know, or a device that is not here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"`device`={name!r} must be cpu, cuda, cuda:1, mps or the like") from None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.mps.device_count()}
+    here = counts.get(device.type, 0)
+    if (device.index or 0) >= here:
+        raise ValueError(
+            f"`device`={name!r} is not here: torch {torch.__version__} sees {here} of it"
+        )
+    return device

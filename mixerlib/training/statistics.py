@@ -1,0 +1,166 @@
+"""What a handful of runs can say: the runs of a recipe, and how far a mean of them may be off.
+
+runs = runs_of(load_recipe("cpu/splitmixer_i_64_4"), read_records("book/records"))
+accuracies = [run.test_accuracy for run in runs]
+spread([accuracies]).of_mean(len(accuracies))   # half the width of the mean's confidence interval
+
+Runs are taken as draws from a normal distribution. Chapter 14 derives the formulas and checks them
+by simulation.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+
+import numpy as np
+from scipy import stats
+
+from mixerlib.records import Record
+from mixerlib.training.recipe import FORM, LATER, Recipe
+
+CONFIDENCE = 0.95  # how often an interval shall hold what it is for
+POWER = 0.8  # how often a difference that is there shall be found
+# settings that differ from run to run, or decide how fast it goes and how often it is looked at
+FREE = ("seed", "evaluate_every", *FORM)
+
+
+def runs_of(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
+    """The runs of a recipe, by seed: its name and its settings, but for those in `FREE`.
+
+    Raises `ValueError` when two of them have the same seed: a run must not count twice.
+    """
+    settings = json.loads(json.dumps(asdict(recipe), default=str))  # in the form of a record's
+    del settings["name"]
+    found: dict[int, Record] = {}
+    for record in records:
+        there = LATER | record.settings
+        free = {name: there.get(name) for name in FREE}
+        if record.recipe == recipe.name and there == settings | free:
+            if record.seed in found:
+                raise ValueError(f"`records` must hold seed {record.seed} of {recipe.name} once")
+            found[record.seed] = record
+    return [found[seed] for seed in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A standard deviation of single runs, and the degrees of freedom it was estimated with.
+
+    The methods give half the width of an interval, in the unit of the deviation. They raise
+    `ValueError` when `freedom` is 0: then the spread is not known. Chapter 14.
+    """
+
+    deviation: float
+    freedom: int
+
+    def of_mean(self, n: int, confidence: float = CONFIDENCE) -> float:
+        """Round the mean of n runs: holds the mean of infinitely many."""
+        return self._quantile(confidence) * self.deviation / math.sqrt(n)
+
+    def of_difference(self, n: int, m: int, confidence: float = CONFIDENCE) -> float:
+        """Round the difference of the means of n and of m runs: holds the true difference.
+
+        With m = 1 it tells where one more run will lie, seen from the mean of n.
+        """
+        return self._quantile(confidence) * self.deviation * math.sqrt(1 / n + 1 / m)
+
+    def of_any_difference(
+        self, n: int, m: int, groups: int, confidence: float = CONFIDENCE
+    ) -> float:
+        """The same when every pair among so many means is compared: holds for all pairs at once.
+
+        Tukey's intervals, in Kramer's form where n and m differ.
+        """
+        self._needs_freedom()
+        factor = _studentised_range(confidence, groups, self.freedom)
+        return factor * self.deviation * math.sqrt((1 / n + 1 / m) / 2)
+
+    def _quantile(self, confidence: float) -> float:
+        self._needs_freedom()
+        return float(stats.t.ppf((1 + confidence) / 2, self.freedom))
+
+    def _needs_freedom(self) -> None:
+        if self.freedom < 1:
+            raise ValueError(
+                f"`freedom`={self.freedom} must be at least 1: one run alone has no spread"
+            )
+
+
+@cache
+def _studentised_range(confidence: float, groups: int, freedom: int) -> float:
+    return float(stats.studentized_range.ppf(confidence, groups, freedom))  # takes 0.3 seconds
+
+
+def spread(groups: Sequence[Sequence[float]]) -> Spread:
+    """The standard deviation within groups of runs, pooled: each about its own mean.
+
+    It takes the groups to be equally wide. With one group it is the sample's standard deviation.
+    Groups of one run add nothing; where there are no others, the deviation is nan with 0 degrees of
+    freedom.
+    """
+    groups = [np.asarray(group, dtype=float) for group in groups if len(group)]
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    return Spread(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
+
+
+def spread_beside_seeds(table: np.ndarray) -> Spread:
+    """The standard deviation that is left in a table (recipes, seeds) when each recipe and each
+    seed may have a level of its own.
+
+    It is smaller than the pooled one when a seed is good, or bad, for all recipes alike.
+    """
+    table = np.asarray(table, dtype=float)
+    recipes, seeds = table.shape
+    freedom = (recipes - 1) * (seeds - 1)
+    left = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    return Spread(math.sqrt((left**2).sum() / freedom) if freedom else math.nan, freedom)
+
+
+def power(
+    difference: float, n: int, freedom: int | None = None, confidence: float = CONFIDENCE
+) -> float:
+    """How often n runs on each side show a true difference, given in standard deviations of a run.
+
+    Shown means: the interval of the difference leaves 0 out. `freedom` is that of the spread, 2n −
+    2 where these runs alone tell it.
+    """
+    freedom = 2 * n - 2 if freedom is None else freedom
+    limit = stats.t.ppf((1 + confidence) / 2, freedom)
+    shift = difference * math.sqrt(n / 2)
+    return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
+
+
+def smallest_difference(
+    n: int,
+    freedom: int | None = None,
+    wanted_power: float = POWER,
+    confidence: float = CONFIDENCE,
+) -> float:
+    """The difference, in standard deviations of a run, that n runs on each side show so often."""
+    low, high = 0.0, 1.0
+    while power(high, n, freedom, confidence) < wanted_power:
+        high *= 2
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        short = power(middle, n, freedom, confidence) < wanted_power
+        low, high = (middle, high) if short else (low, middle)
+    return high
+
+
+def seeds_needed(
+    difference: float, wanted_power: float = POWER, confidence: float = CONFIDENCE
+) -> int:
+    """How many runs on each side show a difference so often; it is in standard deviations of a run.
+
+    Raises `ValueError` for a difference that is not above 0.
+    """
+    if not difference > 0:
+        raise ValueError(f"`difference`={difference!r} must be above 0")
+    quantiles = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(wanted_power)
+    n = max(2, math.floor(2 * (quantiles / difference) ** 2))  # enough if the spread were known
+    while power(difference, n, confidence=confidence) < wanted_power:
+        n += 1
+    return n

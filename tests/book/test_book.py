@@ -1,0 +1,177 @@
+"""The tests of the book itself: its environment, its drawings, its chapters, its words."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+from helpers import ROOT
+
+from mixerlib.pages import plots
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The packages of requirement lines, without versions; `mixerlib[…]` itself left out."""
+    found = {re.match(r"[\w.-]+", line).group().lower().replace("_", "-") for line in requirements}
+    return found - {"mixerlib"}
+
+
+def extras_in(text: str) -> set[str]:
+    return set(re.search(r"\[([\w,]+)\]", text).group(1).split(","))
+
+
+def test_conda_users_get_the_extras_that_the_makefile_installs():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
+    editable = next(line for line in pip if line.startswith("-e"))
+    makefile = (ROOT / "Makefile").read_text()
+    installed = set(re.search(r"^EXTRAS := (.+)$", makefile, re.M).group(1).split(","))
+    assert extras_in(editable) == installed
+    assert installed <= set(PROJECT["optional-dependencies"])
+    assert "-c constraints.txt" in pip and "-c constraints.txt" in makefile
+
+
+def test_the_python_of_the_environments_is_one_that_mixerlib_supports():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    wanted = next(d for d in conda["dependencies"] if str(d).startswith("python="))
+    assert wanted.removeprefix("python=") in ("3.11", "3.12")
+    assert PROJECT["requires-python"] == ">=3.11,<3.14"
+
+
+def test_every_dependency_is_pinned_and_has_its_reason():
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    wanted = set().union(*(names(group) for group in groups))
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-").replace(".", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert {name.replace(".", "-") for name in wanted} <= pinned
+    reasons = (ROOT / "book" / "contributing.md").read_text().lower()
+    table = reasons[reasons.index("## dependencies") :]
+    assert [name for name in sorted(wanted) if name not in table] == []
+
+
+def load_draw():
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "book" / "assets" / "draw.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_logo_and_favicon_are_what_the_code_draws():
+    draw = load_draw()
+    for name, text in draw.files().items():
+        kept = (ROOT / "book" / "assets" / name).read_text()
+        if name == "cover.svg":  # matplotlib may place letters differently in another version
+            text, kept = (sorted(re.findall(r">([^<>]+)</text>", t)) for t in (text, kept))
+        assert kept == text, f"{name} is old: run python book/assets/draw.py"
+
+
+def test_the_cover_names_every_strategy_and_counts_it():
+    words = re.findall(r">([^<>]+)</text>", (ROOT / "book" / "assets" / "cover.svg").read_text())
+    assert {"ConvMixer", "I", "II", "III", "IV", "V", "3-D"} <= set(words)
+    assert {"594 k", "276 k"} <= set(words)
+    assert set(load_draw().TITLES) == set(plots.COLOURS) - {"mlp_mixer"}
+
+
+def test_the_table_of_contents_holds_every_notebook_and_every_page():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [toc["root"]] + [c["file"] for part in toc["parts"] for c in part["chapters"]]
+    assert len(files) == len(set(files))
+    written = [p.relative_to(ROOT).with_suffix("").as_posix() for p in NOTEBOOKS]
+    written += [
+        p.relative_to(ROOT).with_suffix("").as_posix() for p in (ROOT / "book").glob("*.md")
+    ]
+    assert sorted(files) == sorted(written)
+
+
+def code_cells(path: Path) -> list:
+    return [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestChapter:
+    def test_has_the_parts_of_a_chapter(self, path):
+        text = path.read_text()
+        for part in (
+            r"\{admonition\} The question\n:class: question",
+            r"\{admonition\} Takeaway\n:class: takeaway",
+            r"^## What the papers? says? and what we found",
+            r"^## Exercises",
+            r"\(eq-[\w-]+\)",
+            r"plots\.show\(",
+        ):
+            assert re.search(part, text, re.M), f"{path.name} lacks {part}"
+
+    def test_every_exercise_has_a_hint_and_a_solution_that_runs(self, path):
+        text = path.read_text()
+        exercises = re.findall(r"\{exercise\}.*\n:label: (\S+)", text)
+        assert len(exercises) >= 3
+        assert len(re.findall(r"\{admonition\} Hint\n:class: dropdown tip", text)) == len(exercises)
+        for label in exercises:
+            solution = re.search(
+                rf"\{{solution-start\}} {label}\n(.*?)\{{solution-end\}}", text, re.S
+            )
+            assert solution, f"{label} has no solution"
+            assert "{code-cell}" in solution.group(1), f"the solution of {label} runs nothing"
+
+    def test_cells_are_short_and_fit_the_page(self, path):
+        for cell in code_cells(path):
+            lines = cell.source.splitlines()
+            assert lines, f"{path.name} has an empty cell"
+            seen = not {"hide-input", "remove-input"} & set(cell.metadata.get("tags", []))
+            assert max(map(len, lines)) <= (84 if seen else 100), max(lines, key=len)
+            if seen:
+                assert len(lines) <= 25, f"{path.name}: a cell of {len(lines)} lines: {lines[0]}"
+
+    def test_plotting_code_is_folded_away(self, path):
+        for cell in code_cells(path):
+            if "plots.canvas" in cell.source:
+                assert {"hide-input", "remove-input"} & set(cell.metadata.get("tags", []))
+
+    def test_no_count_or_accuracy_is_typed_into_the_text(self, path):
+        prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.S)
+        prose = re.sub(r"^---.*?^---", "", prose, flags=re.S | re.M)
+        prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]*`", "", prose, flags=re.S)
+        typed = re.findall(r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)? ?(?:M|k|G)\b|\d+\.\d+ ?%", prose)
+        assert typed == []
+
+
+def test_nothing_speaks_of_the_place_where_it_was_written():
+    """Paths of one person's machine must not reach the reader."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.suffix in {".md", ".py", ".yml", ".yaml", ".toml", ".css", ".json", ".txt", ".bib"}:
+            found = re.search(r"/(?:home|Users|root|work|tmp)/\w+", path.read_text())
+            assert not found, f"{name}: {found.group()}"
+
+
+def test_the_cache_key_notices_a_change_of_the_library(tmp_path, monkeypatch):
+    pytest.importorskip("sphinx")
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    try:
+        import mixerbook
+    finally:
+        sys.path.pop(0)
+    (tmp_path / "mixerlib").mkdir()
+    code = tmp_path / "mixerlib" / "a.py"
+    code.write_text("x = 1\n")
+    monkeypatch.setattr(mixerbook, "ROOT", tmp_path)
+    before = mixerbook.sources_hash()
+    assert mixerbook.sources_hash() == before
+    code.write_text("x = 2\n")
+    assert mixerbook.sources_hash() != before

@@ -1,0 +1,336 @@
+"""The records in the book are real, in their place, and of the recipes as they stand.
+
+A record is a run's word: no one types it, and the chapters believe it. So each one under
+book/records (but for bench/ and notebooks/, whose files have rules of their own) must
+
+- be a whole record of today's schema, and lie at RECIPE/seedN.json by its own recipe and seed;
+- say at which commit it was made, and when;
+- have the settings that its recipe has today, but for those that change no result beyond rounding
+  (`results.FREE`), or those that a sweep in book/sweeps states for this recipe and seed;
+- hold numbers that agree with one another, with the data set, and with the model.
+
+A recipe that changes leaves its records behind: then they are to be made anew, or taken away.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from helpers import ROOT
+
+from mixerlib.records import SCHEMA, Epoch, Record, provenance, read_record, write_record
+from mixerlib.speed.benchmark import Benchmark, Case, Result, read_benchmark, timing
+from mixerlib.speed.roofline import SCHEMA as ROOFLINE_SCHEMA
+from mixerlib.speed.roofline import read_roofline
+from mixerlib.training.recipe import LATER, Recipe, load_recipe
+from mixerlib.training.run import model_for
+from mixerlib.training.statistics import FREE
+from mixerlib.training.sweep import read_sweep
+
+BOOK = ROOT / "book"
+
+# training images, test images, classes, channels, and pixels a side, of the whole data sets
+FACTS = {
+    "digits": (1_437, 360, 10, 1, 8),
+    "fashion_mnist": (60_000, 10_000, 10, 1, 28),
+    "cifar10": (50_000, 10_000, 10, 3, 32),
+    "cifar100": (50_000, 10_000, 100, 3, 32),
+    "flowers102": (1_020, 6_149, 102, 3, None),
+    "food101": (75_750, 25_250, 101, 3, None),
+    "imagenet": (1_281_167, 50_000, 1_000, 3, None),
+}
+
+
+def faults(records: Path, sweeps: Path) -> list[str]:
+    """A line for each thing that is wrong with the records below a folder."""
+    found = []
+    for path in sorted(records.rglob("*.json")):
+        place = path.relative_to(records).as_posix()
+        try:
+            if place.startswith("notebooks/"):  # times of notebooks: tests/test_colab.py
+                continue
+            if place.startswith("bench/"):
+                found += [f"{place}: {fault}" for fault in bench_faults_of(path, place)]
+                continue
+            record = read_record(path)
+            found += [f"{place}: {fault}" for fault in faults_of(record, place, sweeps)]
+        except ValueError as error:
+            found.append(f"{place}: {error}")
+    return found
+
+
+def bench_faults_of(path: Path, place: str) -> list[str]:
+    """Of a benchmark or a roofline, which lies in bench/DEVICE, or in a folder below."""
+    schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
+    if schema == SCHEMA:
+        return ["a training run is no benchmark"]
+    record = read_roofline(path) if schema == ROOFLINE_SCHEMA else read_benchmark(path)
+    found = []
+    device = re.sub(r"[^a-z0-9]+", "-", record.provenance.device_name.lower()).strip("-")
+    if place.split("/")[1] != device:
+        found.append(f"it belongs in bench/{device}")
+    if record.provenance.commit is None or record.provenance.dirty is not False:
+        found.append("it does not say at which commit it was made, or that had changed")
+    if schema != ROOFLINE_SCHEMA:
+        for result in record.results:
+            speed = result.case.batch / result.seconds.median
+            if result.case.task != "as published" and result.images_per_second != speed:
+                found.append(f"{result.case.label}: images a second are not those of its steps")
+    return found
+
+
+def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
+    found = []
+
+    def check(holds: bool, fault: str) -> None:
+        if not holds:
+            found.append(fault)
+
+    own = f"{record.recipe}/seed{record.seed}.json"
+    check(place == own, f"it belongs in {own}")
+    check(record.seed == record.settings.get("seed"), "its settings name another seed")
+    check(record.provenance.commit is not None, "it does not say at which commit it was made")
+    when = datetime.fromisoformat(record.provenance.date)
+    check(when.tzinfo is not None and when < datetime.now(UTC), "its date lies in the future")
+    if apart := differences(record, sweeps):
+        return [*found, f"its recipe, and every sweep, say otherwise: {apart}"]
+
+    last, settings = record.curve[-1:], record.settings
+    epochs = list(range(1, settings["epochs"] + 1))
+    check([row.epoch for row in record.curve] == epochs, "it has not every epoch once")
+    check(
+        [(row.test_loss, row.test_accuracy) for row in last]
+        == [(record.test_loss, record.test_accuracy)],
+        "its result is not the last epoch's",
+    )
+    check(record.test_accuracy <= record.test_top5 <= 1, "top-1 and top-5 do not agree")
+    for share in (record.test_accuracy, record.test_top5):
+        hits = share * record.test_images
+        check(math.isclose(hits, round(hits), abs_tol=1e-6), f"{share} is no number of images")
+    seconds = sum(row.training_seconds for row in record.curve)
+    check(math.isclose(record.training_seconds, seconds), "its seconds are not its epochs'")
+    check(record.total_seconds >= record.training_seconds > 0, "it trained longer than it ran")
+    seen = record.images_per_second * record.training_seconds
+    wanted = settings["epochs"] * record.train_images
+    check(math.isclose(seen, wanted), "its images a second are not those of its epochs")
+
+    train, test, *_ = FACTS[settings["dataset"]]
+    check((record.train_images, record.test_images) == (train, test), "not the whole data set")
+    parameters = parameters_of(Recipe(**settings))
+    check(record.parameters == parameters, f"the model has {parameters} parameters")
+    return found
+
+
+def differences(record: Record, sweeps: Path) -> str:
+    """Where its settings are neither its recipe's nor those that a sweep states for the run."""
+    today = as_json(load_recipe(record.recipe, {"seed": record.seed}))
+    there = LATER | record.settings
+    keys = today.keys() | there.keys()
+    apart = [k for k in sorted(keys) if today.get(k) != there.get(k) and k not in FREE]
+    apart += sorted(set(FREE) - there.keys())
+    if not apart or there in stated(sweeps).get((record.recipe, record.seed), []):
+        return ""
+    return "; ".join(f"`{k}`={today.get(k)!r}, not {there.get(k)!r}" for k in apart)
+
+
+@cache
+def stated(sweeps: Path) -> dict[tuple[str, int], list[dict[str, object]]]:
+    """The settings that the sweeps in a folder state for each run that they list."""
+    found: dict[tuple[str, int], list[dict[str, object]]] = {}
+    for path in sorted(sweeps.glob("*.yaml")):
+        if "runs" in yaml.safe_load(path.read_text(encoding="utf-8")):  # others: benchmarks
+            for recipe in read_sweep(path):
+                found.setdefault((recipe.name, recipe.seed), []).append(as_json(recipe))
+    return found
+
+
+def as_json(recipe: Recipe) -> dict[str, object]:
+    """A recipe's fields as a record has them."""
+    return json.loads(
+        json.dumps({k: v for k, v in vars(recipe).items() if k != "name"}, default=str)
+    )
+
+
+def parameters_of(recipe: Recipe) -> int:
+    *_, classes, channels, side = FACTS[recipe.dataset]
+    size = recipe.image_size or side
+    shape = {"in_channels": channels, "num_classes": classes, "image_size": (size, size)}
+    with torch.device("meta"):
+        model = model_for(recipe, SimpleNamespace(name=recipe.dataset, **shape))
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_the_records_of_the_book():
+    assert faults(BOOK / "records", BOOK / "sweeps") == []
+
+
+# ---- is anything found at all? Records that are planted, and then spoilt ------------------------
+
+
+def planted(recipe: str = "digits", seed: int = 0, **settings: object) -> Record:
+    """A record such as a run might have left, with numbers that agree."""
+    own = load_recipe(recipe, {"seed": seed} | settings)
+    epochs = own.epochs
+    train, test, *_ = FACTS[own.dataset]
+    curve = [Epoch(i + 1, 0.01, 1.0, 0.5, 0.7, 0.25, 2.0) for i in range(epochs)]
+    return Record(
+        recipe=recipe,
+        settings=as_json(own),
+        seed=seed,
+        parameters=parameters_of(own),
+        train_images=train,
+        test_images=test,
+        curve=curve,
+        test_loss=0.7,
+        test_accuracy=0.25,
+        test_top5=0.75,
+        training_seconds=2.0 * epochs,
+        total_seconds=3.0 * epochs,
+        images_per_second=train / 2.0,
+        peak_memory_bytes=1,
+        processes=1,
+        continued=0,
+        provenance=replace(provenance("cpu"), date="2025-01-01T00:00:00+00:00", commit="0" * 40),
+    )
+
+
+def benched(**stamp: object) -> Benchmark:
+    """A benchmark of one case, on a device called GPU."""
+    own = {"device_name": "GPU", "commit": "0" * 40, "dirty": False} | stamp
+    result = Result(Case("convmixer", batch=8), None, timing([0.5]), 16.0, None)
+    return Benchmark("planted", [result], [], {}, replace(provenance("cpu"), **own))
+
+
+@pytest.fixture
+def book(tmp_path) -> Path:
+    """A folder like the book's, with records of three runs that are as they should be."""
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "long.yaml").write_text(
+        "runs: [{recipes: [digits], seeds: [3], settings: {epochs: 30}}]"
+    )
+    (tmp_path / "sweeps" / "speed.yaml").write_text("races: []")
+    for record in (
+        planted(),
+        planted("cifar10/mixer_s4", seed=1, compile=True, channels_last=True),
+        planted(seed=3, epochs=30),  # as the sweep says
+    ):
+        plant(record, tmp_path)
+    return tmp_path
+
+
+def plant(record: Record, book: Path, place: str | None = None) -> None:
+    write_record(record, book / "records" / (place or f"{record.recipe}/seed{record.seed}.json"))
+
+
+def found_in(book: Path) -> list[str]:
+    return faults(book / "records", book / "sweeps")
+
+
+def test_good_records_pass(book):
+    assert len(list((book / "records").rglob("*.json"))) == 3
+    assert found_in(book) == []
+    assert faults(book / "nowhere", book / "sweeps") == []  # before the first run
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda r: replace(r, recipe="cifar10/mixer_s4"), "belongs in cifar10/mixer_s4/seed0"),
+        (lambda r: replace(r, seed=5), "it belongs in digits/seed5.json"),
+        (lambda r: replace(r, seed=5), "its settings name another seed"),
+        (lambda r: replace(r, recipe="digts"), "`recipe`='digts' is no recipe of mixerlib"),
+        (lambda r: set_provenance(r, commit=None), "it does not say at which commit it was made"),
+        (lambda r: set_provenance(r, date="2999-01-01T00:00:00+00:00"), "lies in the future"),
+        (lambda r: set_provenance(r, date="2025-01-01T00:00:00"), "lies in the future"),
+        (lambda r: set_provenance(r, date="yesterday"), "Invalid isoformat string"),
+        (lambda r: set_settings(r, weight_decay=0.5), "`weight_decay`=0.01, not 0.5"),
+        (lambda r: set_settings(r, model_options={}), "`model_options`={'dim': 64"),
+        (lambda r: replace(r, parameters=r.parameters + 1), "the model has "),
+        (lambda r: replace(r, train_images=1000), "not the whole data set"),
+        (lambda r: replace(r, test_accuracy=0.5), "its result is not the last epoch's"),
+        (lambda r: replace(r, curve=r.curve[:-1]), "it has not every epoch once"),
+        (lambda r: replace(r, curve=[]), "it has not every epoch once"),
+        (lambda r: replace(r, test_top5=0.2), "top-1 and top-5 do not agree"),
+        (lambda r: replace(r, test_top5=0.7501), "0.7501 is no number of images"),
+        (lambda r: replace(r, training_seconds=1.0), "its seconds are not its epochs'"),
+        (lambda r: replace(r, total_seconds=1.0), "it trained longer than it ran"),
+        (
+            lambda r: replace(r, images_per_second=1.0),
+            "its images a second are not those of its epochs",
+        ),
+        (lambda r: replace(r, schema="mixerlib training 1"), "`schema`='mixerlib training 1'"),
+        (lambda r: replace(r, test_loss="0.7"), "`test_loss`='0.7' must be of type float"),
+    ],
+)
+def test_a_record_that_is_spoilt_is_found(book, spoil: Callable[[Record], Record], fault: str):
+    plant(spoil(planted()), book, "digits/seed0.json")
+    told = found_in(book)
+    assert told and all(line.startswith("digits/seed0.json: ") for line in told)
+    assert any(fault in line for line in told), told
+
+
+def set_provenance(record: Record, **changes: object) -> Record:
+    return replace(record, provenance=replace(record.provenance, **changes))
+
+
+def set_settings(record: Record, **changes: object) -> Record:
+    return replace(record, settings=record.settings | changes)
+
+
+def test_a_sweep_states_settings_for_its_own_seeds_only(book):
+    plant(planted(seed=4, epochs=30), book)
+    (line,) = found_in(book)
+    assert "digits/seed4.json" in line and "`epochs`=20, not 30" in line
+
+
+def test_a_setting_that_came_or_went_since_is_found(book):
+    record = planted()
+    older = {k: v for k, v in record.settings.items() if k != "weight_decay"}
+    plant(replace(record, settings=older), book)
+    assert any("`weight_decay`=0.01, not None" in line for line in found_in(book))
+    plant(set_settings(record, decay_of_old=1), book)
+    assert any("`decay_of_old`=None, not 1" in line for line in found_in(book))
+    plant(replace(record, settings={"seed": 0}), book)
+    assert any("`epochs`=20, not None" in line for line in found_in(book))
+
+
+def test_other_files(book):
+    (book / "records" / "notes.json").write_text("{")
+    (line,) = found_in(book)
+    assert line.startswith("notes.json: ") and "is not JSON" in line
+    (book / "records" / "notes.json").unlink()
+    (book / "records" / "bench" / "gpu").mkdir(parents=True)
+    write_record(benched(), book / "records" / "bench" / "gpu" / "cifar.json")
+    assert found_in(book) == []
+    plant(planted(), book, "bench/digits.json")
+    assert found_in(book) == ["bench/digits.json: a training run is no benchmark"]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda r: benched(device_name="AMD EPYC"), "it belongs in bench/amd-epyc"),
+        (lambda r: benched(dirty=True), "it does not say at which commit"),
+        (lambda r: benched(commit=None), "it does not say at which commit"),
+        (
+            lambda r: replace(r, results=[replace(r.results[0], images_per_second=17.0)]),
+            "convmixer: images a second are not those of its steps",
+        ),
+        (lambda r: replace(r, results=[1]), "must be a table"),
+    ],
+)
+def test_a_spoilt_benchmark_is_found(book, change, fault):
+    path = book / "records" / "bench" / "gpu" / "cifar.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(change(benched()))))
+    (line,) = found_in(book)
+    assert fault in line

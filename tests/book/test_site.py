@@ -1,0 +1,569 @@
+"""The built pages in a real browser: every page, light and dark, on a desk and on a phone.
+
+    make book site-tested                                  # the pages of _build/html
+    SITE=some/folder python -m pytest tests/test_site.py   # the pages of another folder
+
+Chromium opens the files themselves, with no server and no network. One visit to a page notes what
+there is to know about it, and the tests ask the notes.
+"""
+
+import importlib.util
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import ROOT
+
+SITE = Path(os.environ.get("SITE", ROOT / "_build" / "html")).resolve()
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+CHAPTERS = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def why_not() -> str:
+    """Why these pages cannot be tested; empty if they can."""
+    stamp = SITE / "_static" / "tips.js"  # written by every build
+    if not stamp.is_file():
+        return f"there are no pages in {SITE}: make book"
+    if "SITE" in os.environ:
+        return ""
+    written = [ROOT / "_config.yml", ROOT / "_toc.yml", *(ROOT / "notebooks").glob("*.md")]
+    written += [p for p in (ROOT / "book").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    newer = [p.name for p in written if p.stat().st_mtime > stamp.stat().st_mtime]
+    return f"the pages are older than {newer[0]}: make book" if newer else ""
+
+
+WHY_NOT = why_not()
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+# The page of the search index and the front door are pages too; what _static holds is not.
+PAGES = [] if WHY_NOT else sorted(p for p in SITE.rglob("*.html") if "_static" not in p.parts)
+NAMES = [page.relative_to(SITE).as_posix() for page in PAGES]
+VISITED = [name for name in NAMES if name != "index.html"]  # that one leads on at once
+
+
+# --- what can be read without a browser -----------------------------------------------------------
+
+
+@dataclass
+class Written:
+    """What the HTML of a page says."""
+
+    anchors: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)  # "" for one that nothing is said of
+    relations: dict[str, str] = field(default_factory=dict)
+    language: str = ""
+    title: str = ""
+
+
+class Reader(HTMLParser):
+    """Fills a `Written` from a page's text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found, self.inside = Written(), []
+
+    def handle_starttag(self, tag: str, given: list[tuple[str, str | None]]) -> None:
+        at = {key: value or "" for key, value in given}
+        found = self.found
+        found.anchors += [at[key] for key in ("id", "name") if key in at and tag != "meta"]
+        if tag == "a" and "href" in at:
+            found.links.append(at["href"])
+        elif tag == "link":
+            found.relations[at.get("rel", "")] = at["href"]
+            if at.get("rel") not in ("canonical", "next", "prev", "search", "index"):
+                found.sources.append(at["href"])
+        elif tag in ("img", "script", "iframe", "source", "video", "audio") and "src" in at:
+            found.sources.append(at["src"])
+        if tag == "img" and at.get("alt") is not None and at.get("role") != "presentation":
+            found.pictures.append(at.get("alt", ""))
+        elif tag == "img":
+            found.pictures.append("")
+        elif tag == "svg" and at.get("aria-hidden") != "true" and not self.inside:
+            found.pictures.append(at.get("aria-label", "") if at.get("role") == "img" else "")
+        elif tag == "html":
+            found.language = at.get("lang", "")
+        if tag in ("svg", "button", "title"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.inside:
+            self.inside.remove(tag)
+
+    def handle_data(self, data: str) -> None:
+        if "title" in self.inside and "svg" not in self.inside:
+            self.found.title += data
+
+
+@cache
+def read(page: Path) -> Written:
+    reader = Reader()
+    reader.feed(page.read_text())
+    return reader.found
+
+
+def inside(page: Path, link: str) -> tuple[Path, str] | None:
+    """The file and the anchor that a link of a page leads to; None if it leaves the book."""
+    parts = urllib.parse.urlsplit(link)
+    if parts.scheme or parts.netloc:
+        return None
+    path = urllib.parse.unquote(parts.path)
+    target = (page.parent / path).resolve() if path else page
+    return target, urllib.parse.unquote(parts.fragment)
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestWritten:
+    def test_every_link_leads_somewhere(self, name):
+        page, dead = SITE / name, []
+        for link in read(page).links + read(page).sources:
+            if (found := inside(page, link)) is None:
+                continue
+            target, anchor = found
+            there = target.is_file() and target.is_relative_to(SITE)
+            if there and anchor and target.suffix == ".html":
+                there = anchor in read(target).anchors
+            if not there:
+                dead.append(link)
+        assert dead == []
+
+    def test_nothing_is_loaded_from_elsewhere(self, name):
+        assert [s for s in read(SITE / name).sources if re.match(r"(\w+:)?//", s)] == []
+
+    def test_every_picture_says_what_it_shows(self, name):
+        said = read(SITE / name).pictures
+        enough = 1 if name == "py-modindex.html" else 3  # that one has signs to unfold its lists
+        assert all(len(text.split()) >= enough for text in said), said
+        assert not [text for text in said if re.search(r"\.(png|svg|jpe?g)$", text)]
+
+    def test_page_has_a_language_and_a_title_of_its_own(self, name):
+        page = read(SITE / name)
+        assert page.language == "en"
+        assert page.title.strip()
+        same = [other for other in NAMES if read(SITE / other).title == page.title]
+        assert same == [name]
+
+
+def test_every_page_leads_to_the_next_and_to_the_previous_one():
+    for place, name in enumerate(CHAPTERS):
+        page = SITE / f"{name}.html"
+        for relation, other in (("prev", place - 1), ("next", place + 1)):
+            link = read(page).relations.get(relation)
+            if 0 <= other < len(CHAPTERS):
+                assert inside(page, link)[0] == SITE / f"{CHAPTERS[other]}.html"
+                assert link in read(page).links  # for the reader, not only in the page's head
+            else:
+                assert link is None
+
+
+# --- the browser ----------------------------------------------------------------------------------
+
+
+def find_chromium() -> str:
+    """The browser that the release prints with."""
+    path = ROOT / "book" / "release.py"
+    spec = importlib.util.spec_from_file_location("release_of_the_site", path)
+    release = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(release)
+    return release.find_chromium()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `site`")
+    pytest.importorskip("axe_playwright_python", reason="needs the extra `site`")
+    if not (chromium := find_chromium()):
+        pytest.skip("no Chromium here, and none is named by CHROMIUM")
+    given = ["--disable-dev-shm-usage"]  # in a container that folder is small
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        given.append("--no-sandbox")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=given)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(browser) -> Iterator[object]:
+    """An empty page of a fresh browser, offline, that keeps the requests it was refused."""
+    context = browser.new_context(viewport=DESK, color_scheme="light")
+    yield open_tab(context)
+    context.close()
+
+
+def open_tab(context: object) -> object:
+    context.set_default_timeout(180_000)  # milliseconds; a machine may be busy with other things
+    tab = context.new_page()
+    tab.left, tab.failed = [], []
+
+    def refuse(route: object) -> None:
+        tab.left.append(route.request.url)
+        route.abort()
+
+    tab.route(re.compile(r"^(?!file:|data:|blob:)"), refuse)
+    tab.on("pageerror", lambda error: tab.failed.append(str(error)))
+    return tab
+
+
+# sphinx-thebe puts its constants into a page twice, and the browser says so.
+KNOWN = re.compile(r"Identifier 'THEBE_JS_URL' has already been declared")
+
+UNFOLD = """() => {
+  document.querySelectorAll("details").forEach(fold => { fold.open = true; });
+  document.querySelectorAll(".toggle-hidden .toggle-button").forEach(button => button.click());
+}"""
+
+# Formulas that MathJax has not set, or has set as an error.
+UNSET = """() => [...document.querySelectorAll("span.math, div.math")]
+  .filter(e => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
+  .map(e => e.textContent.trim().slice(0, 80))"""
+
+HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+  .filter(e => e.checkVisibility()).map(e => Number(e.tagName[1]))"""
+
+UNSAID = """() => [...document.querySelectorAll("canvas")]
+  .filter(e => e.getAttribute("role") !== "img" || !e.ariaLabel).map(e => e.outerHTML)"""
+
+BROKEN = """() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"""
+
+# What sticks out to the right of the window, unless it lies in a box of its own that scrolls.
+WIDE = """() => {
+  const edge = document.documentElement.clientWidth, out = [];
+  const scrolls = e => e && e !== document.body &&
+    (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  const whole = document.documentElement.scrollWidth;
+  if (whole > edge) out.push(`the page: ${whole}`);
+  for (const e of document.querySelectorAll("main *:not(svg *, mjx-container *)"))
+    if (e.getBoundingClientRect().right > edge + 1 && e.checkVisibility() && !scrolls(e))
+      out.push(`${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`);
+  return out.slice(0, 5);
+}"""
+
+# Axe takes long on long pages. What only repeats, or what it does not judge, can go: coloured words
+# of code after the first of their kind, rows and paragraphs that are built alike in the same place,
+# formulas after the first two, the insides of drawings.
+THIN = """() => {
+  const seen = new Set();
+  for (const word of document.querySelectorAll(".highlight pre span")) {
+    const box = word.closest("div.highlight").parentElement.parentElement;
+    const kind = word.className + "/" + box.className;
+    if (seen.has(kind)) word.replaceWith(...word.childNodes);
+    seen.add(kind);
+  }
+  const path = e => e ? path(e.parentElement) + "/" + e.tagName + "." + e.className : "";
+  for (const part of document.querySelectorAll("tr, p, li, dt.sig")) {
+    const kind = [path(part), ...[...part.querySelectorAll("*")].map(path)].join();
+    if (seen.has(kind)) part.tagName === "DT" ? part.replaceChildren() : part.remove();
+    seen.add(kind);
+  }
+  [...document.querySelectorAll("mjx-container")].slice(2).forEach(e => e.replaceChildren());
+  document.querySelectorAll(".mixer-figure svg").forEach(e => e.replaceChildren());
+  const still = document.createElement("style");  // colours change at once
+  still.textContent = "* { transition: none !important; }";
+  document.head.append(still);
+}"""
+
+# Letters of a drawing whose colour is too near to what lies under them. Axe does not look at these.
+FAINT_LETTERS = """() => {
+  const numbers = colour => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const over = (top, share, below) => below.map((v, i) => share * top[i] + (1 - share) * v);
+  const page = numbers(getComputedStyle(document.body).backgroundColor).slice(0, 3);
+  const found = [];
+  for (const text of document.querySelectorAll("figure svg text")) {
+    const style = getComputedStyle(text), ink = numbers(style.fill);
+    const at = text.getBoundingClientRect();
+    if (!at.width || !text.textContent.trim()) continue;
+    const x = at.x + at.width / 2, y = at.y + at.height / 2;
+    const covers = box => x >= box.x && x <= box.right && y >= box.y && y <= box.bottom;
+    const images = [...text.closest("svg").querySelectorAll("image")];
+    if (images.some(image => covers(image.getBoundingClientRect()))) continue;
+    let below = page;
+    for (const shape of [...text.closest("svg").querySelectorAll("path, rect, use, polygon")]) {
+      if (!(shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING)) continue;
+      if (shape.closest("defs, clipPath")) continue;
+      if (!covers(shape.getBoundingClientRect())) continue;
+      const s = getComputedStyle(shape), fill = numbers(s.fill);
+      if (s.fill === "none") continue;
+      if (shape.isPointInFill) {
+        const point = new DOMPoint(x, y).matrixTransform(shape.getScreenCTM().inverse());
+        if (!shape.isPointInFill(point)) continue;
+      }
+      below = over(fill, (fill[3] ?? 1) * Number(s.fillOpacity) * Number(s.opacity), below);
+    }
+    const share = (ink[3] ?? 1) * Number(style.fillOpacity) * Number(style.opacity);
+    const ratio = contrast(light(over(ink, share, below)), light(below));
+    if (ratio < 4.5) found.push(`${text.textContent.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+
+
+@dataclass
+class Visit:
+    """What one visit to a page found, with everything unfolded."""
+
+    left: list[str]
+    failed: list[str]
+    unset: list[str]
+    headings: list[int]
+    unsaid: list[str]
+    broken: list[str]
+    wide: list[str]
+    violations: dict[str, list[str]]
+    faint: dict[str, list[str]]
+
+
+def come_in(tab: object, name: str) -> None:
+    """Open a page and wait until its mathematics stands."""
+    tab.goto((SITE / name).as_uri())
+    tab.evaluate("() => window.MathJax?.startup?.promise?.then(() => null)")
+
+
+def examine(tab: object, rules: dict, part: str = "html") -> list[str]:
+    """What axe-core finds wrong with a part of a page under these of its rules."""
+    options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
+    answer = tab.evaluate("([part, options]) => axe.run(part, options)", [part, options])
+    return [
+        f"{found['id']}, {len(found['nodes'])} times: {found['nodes'][0]['html'][:120]}"
+        for found in answer["violations"]
+    ]
+
+
+def put_on(tab: object, scheme: str) -> None:
+    """Light or dark, as the reader's system asks for it; the page's theme follows."""
+    tab.emulate_media(color_scheme=scheme)
+    done = "scheme => (document.documentElement.dataset.theme ?? scheme) === scheme"
+    tab.wait_for_function(done, arg=scheme)  # the page for wrong addresses has no theme to set
+
+
+def visit(tab: object, name: str) -> Visit:
+    from axe_playwright_python.sync_playwright import Axe
+
+    come_in(tab, name)
+    tab.evaluate(UNFOLD)
+    asked = (UNSET, HEADINGS, UNSAID, BROKEN)
+    answers = [tab.evaluate(question) for question in asked]
+    faint = {}
+    for scheme in ("dark", "light"):
+        put_on(tab, scheme)
+        faint[scheme] = tab.evaluate(FAINT_LETTERS)
+    tab.set_viewport_size(PHONE)
+    tab.wait_for_timeout(400)  # until the theme has seen what scrolls now
+    answers.append(tab.evaluate(WIDE))
+
+    tab.evaluate(THIN)
+    tab.evaluate(Axe().axe_script)
+    violations = {}
+    rules = ["scrollable-region-focusable", "target-size"]
+    violations["phone"] = examine(tab, {"type": "rule", "values": rules})
+    tab.set_viewport_size(DESK)
+    violations["light"] = examine(tab, {"type": "tag", "values": STANDARDS})
+    put_on(tab, "dark")
+    colours = ["color-contrast", "link-in-text-block"]  # the rest is the same in the dark
+    violations["dark"] = examine(tab, {"type": "rule", "values": colours})
+    return Visit(
+        tab.left,
+        [error for error in tab.failed if not KNOWN.search(error)],
+        *answers,
+        violations,
+        faint,
+    )
+
+
+@pytest.fixture(scope="module")
+def visited(browser, request) -> Visit:
+    context = browser.new_context(viewport=DESK, color_scheme="light")
+    try:
+        return visit(open_tab(context), request.param)
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("visited", VISITED, indirect=True)
+class TestPage:
+    def test_no_request_leaves_the_page(self, visited):
+        assert visited.left == []
+
+    def test_no_script_fails_and_every_picture_loads(self, visited):
+        assert visited.failed == []
+        assert visited.broken == []
+
+    def test_headings_are_in_order(self, visited):
+        levels = visited.headings
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels)), levels
+
+    def test_canvases_say_what_they_show(self, visited):
+        assert visited.unsaid == []
+
+    def test_mathematics_is_set(self, visited):
+        assert visited.unset == []
+
+    @pytest.mark.parametrize("scheme", ["light", "dark", "phone"])
+    def test_axe_finds_nothing(self, visited, scheme):
+        assert visited.violations[scheme] == []
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_letters_in_drawings_can_be_read(self, visited, scheme):
+        assert visited.faint[scheme] == []
+
+    def test_nothing_is_wider_than_a_phone(self, visited):
+        assert visited.wide == []
+
+
+# --- what readers do ------------------------------------------------------------------------------
+
+
+def page_with(needle: str) -> str:
+    """The first page in the book's order whose HTML holds something."""
+    for name in CHAPTERS:
+        if needle in (SITE / f"{name}.html").read_text():
+            return f"{name}.html"
+    raise AssertionError(f"no page holds {needle}")
+
+
+@pytest.mark.parametrize("name", [f"{CHAPTERS[0]}.html", f"{CHAPTERS[-1]}.html"])
+def test_the_first_key_leads_past_the_menus(tab, name):
+    come_in(tab, name)
+    tab.keyboard.press("Tab")
+    link = tab.locator("#pst-skip-link a")
+    assert link.evaluate("link => link === document.activeElement")
+    slid = "link => link.getBoundingClientRect().y >= 0"  # it comes into sight, gently
+    tab.wait_for_function(slid, arg=link.element_handle())
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("() => !!document.activeElement.closest('main')")
+
+
+def test_search_finds_a_word_without_a_server(tab):
+    come_in(tab, f"{CHAPTERS[0]}.html")
+    tab.keyboard.press("Control+k")
+    tab.keyboard.type("separable")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/search.html?q=separable*")
+    found = tab.locator("#search-results li a")
+    found.first.wait_for()
+    links = found.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    assert any("05-spatial-split.html" in link for link in links), links
+    found.first.click()
+    tab.wait_for_load_state()
+    assert "separable" in tab.locator("main").inner_text().lower()
+    assert tab.left == []
+
+
+def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
+    come_in(tab, page_with('class="mixer-explorer"'))
+    explorer = tab.locator(".mixer-explorer").first
+    said, canvas = explorer.locator(".said"), explorer.locator("canvas")
+    controls = explorer.locator("input:enabled, select:enabled")
+    assert said.get_attribute("aria-live") == "polite"
+
+    controls.first.focus()
+    for place in range(controls.count()):  # the Tab key goes through them in their order
+        assert controls.nth(place).evaluate("control => control === document.activeElement")
+        assert tab.evaluate("() => document.activeElement.labels[0].textContent.trim() !== ''")
+        tab.keyboard.press("Tab")
+
+    for name, key in (("h", "ArrowLeft"), ("blocks", "ArrowLeft"), ("family", "ArrowDown")):
+        before = said.inner_text(), explorer.locator("tbody").inner_text()
+        explorer.locator(f"[data-name={name}]").focus()
+        for _ in range(2):
+            tab.keyboard.press(key)
+        after = said.inner_text(), explorer.locator("tbody").inner_text()
+        assert after != before, f"{key} on {name} changes nothing"
+        assert canvas.get_attribute("aria-label") == said.inner_text()
+    assert re.search(r"after \d+ of \d+ blocks: a channel hears [\d.]+ % of the channels", after[0])
+
+
+@pytest.mark.parametrize(
+    "link", ["a:has(> .std-term)", ".bibtex-citation a"], ids=["term", "citation"]
+)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_link_says_what_it_leads_to(tab, link, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    come_in(tab, page_with("std-term"))
+    put_on(tab, scheme)
+    link, tip = tab.locator(f"article {link}").first, tab.get_by_role("tooltip")
+    assert tip.count() == 0  # none is there before it is asked for
+
+    tab.keyboard.press("Tab")
+    link.focus()
+    tip.wait_for()
+    assert len(tip.inner_text().split()) > 4
+    assert link.get_attribute("aria-describedby") == tip.get_attribute("id")
+    assert link.get_attribute("title") is None  # or a second box would come
+    tab.evaluate(Axe().axe_script)
+    assert examine(tab, {"type": "tag", "values": STANDARDS}, ".link-tip") == []
+    box = tip.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= DESK["width"]
+    tab.keyboard.press("Escape")
+    assert tip.count() == 0
+    assert link.get_attribute("aria-describedby") is None
+    assert link.evaluate("link => link === document.activeElement")  # and the place is kept
+
+    link.hover()
+    tip.wait_for()
+    tip.hover()  # the pointer may move onto it, to read or to select
+    tab.wait_for_timeout(600)
+    assert tip.count() == 1
+    tab.mouse.move(5, 5)
+    tip.wait_for(state="detached")
+
+
+def test_code_can_be_copied_by_keyboard(tab):
+    come_in(tab, page_with("cell_input"))
+    button = tab.locator(".cell_input").first.get_by_role("button", name="Copy")
+    code = tab.locator(".cell_input pre").first.inner_text()
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    button.focus()
+    tab.keyboard.press("Enter")
+    copied = tab.evaluate("() => navigator.clipboard.readText()")
+    assert copied.split() == code.split()
+
+
+def test_a_page_prints_whole_and_without_its_menus(tab, tmp_path):
+    """The hints and solutions, which are folded away on the screen, are on the paper."""
+    pypdf = pytest.importorskip("pypdf")
+    come_in(tab, page_with("dropdown tip admonition"))
+    hint = tab.locator(".admonition.dropdown.tip p").nth(1)
+    words = hint.evaluate("p => [...p.childNodes].find(n => n.nodeType === 3).textContent.trim()")
+    assert not hint.is_visible()
+    tab.pdf(path=tmp_path / "page.pdf")
+    sheets = pypdf.PdfReader(tmp_path / "page.pdf").pages
+    text = "".join("".join(sheet.extract_text() for sheet in sheets).split())
+    assert "".join(words.split()) in text
+    title = tab.locator("main h1").filter(visible=True).inner_text().rstrip("#")
+    assert text.startswith("".join(title.split()))
+    assert "Skiptomaincontent" not in text and "Searchthisbook" not in text
+    assert not hint.is_visible()  # and the page is folded again
+    tab.emulate_media(media="print")
+    figure = tab.locator(".mixer-figure").first
+    assert figure.evaluate("figure => getComputedStyle(figure).breakInside") == "avoid"
+    for menu in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article"):
+        assert not tab.locator(menu).first.is_visible()
+
+
+def test_a_wrong_address_leads_back(tab):
+    page = (SITE / "404.html").read_text()
+    assert read(SITE / "404.html").sources == []  # nothing that another depth could miss
+    tab.route("https://book.example/**", lambda route: route.fulfill(status=404, body=page))
+    tab.goto("https://book.example/mixers/some/where/deep.html")
+    assert tab.get_by_role("heading", level=1).inner_text() == "There is no page here"
+    links = tab.locator("li a").evaluate_all("links => links.map(a => a.getAttribute('href'))")
+    assert len(links) == len(CHAPTERS)
+    assert all(link.endswith(f"{name}.html") for link, name in zip(links, CHAPTERS, strict=True))

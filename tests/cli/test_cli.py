@@ -1,0 +1,134 @@
+"""The command as a whole, and what it does with models: list, import. `train`, `evaluate` and
+`sweep` have files of their own.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from commands import ENVIRONMENT, SMALL, refusal, run
+
+import mixerlib
+from mixerlib.cli import DATA_OPTIONS, MODEL_OPTIONS
+from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models.tweet import ConvMixer as tweet
+from mixerlib.training.recipe import CHOICES, SETTINGS, list_recipes
+from mixerlib.weights import load_weights
+
+COMMANDS = ("list", "cost", "train", "evaluate", "sweep", "import")
+
+
+def test_a_reader_that_has_seen_enough():
+    both = f"{sys.executable} -m mixerlib list | head -n 1"
+    answer = subprocess.run(both, shell=True, capture_output=True, text=True, env=ENVIRONMENT)
+    assert answer.stderr == "" and answer.stdout.startswith("name")
+
+
+def test_help_and_errors_of_spelling_do_not_wait_for_torch():
+    code = """
+import contextlib, sys
+from mixerlib.cli import main
+for words in (["train", "--help"], ["sweep", "--help"], ["trian"], ["train", "x", "--epoch"]):
+    with contextlib.suppress(SystemExit):
+        main(words)
+sys.exit("torch" in sys.modules)
+"""
+    answer = subprocess.run((sys.executable, "-c", code), capture_output=True, env=ENVIRONMENT)
+    assert answer.returncode == 0
+
+
+def test_version_and_help(capsys):
+    assert run(capsys, "--version") == (0, f"mixerlib {mixerlib.__version__}\n", "")
+    status, text, _ = run(capsys, "--help")
+    assert status == 0 and all(re.search(rf"^ +{name} ", text, re.M) for name in COMMANDS)
+    for name in COMMANDS:
+        status, text, _ = run(capsys, name, "--help")
+        assert status == 0 and text.startswith(f"usage: mixerlib {name} ")
+        assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_help_of_train_has_every_setting_and_recipe(capsys):
+    _, text, _ = run(capsys, "train", "--help")
+    for name in (*SETTINGS, *MODEL_OPTIONS):
+        if name != "model_options":
+            assert f"--{name.replace('_', '-')} " in text
+    for name, choices in CHOICES.items():
+        assert f"--{name.replace('_', '-')} {'|'.join(choices)}" in text
+    assert set(list_recipes()) <= set(re.split(r"[,\s]+", text.partition("recipes: ")[2]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["train"], "required: RECIPE"),
+        (
+            ["evaluate", "x", "--flip"],
+            "`--flip` is not an argument of `mixerlib evaluate`; did you mean",
+        ),
+        (["import", "nowhere.pt", "--model", "convmixer"], "nowhere.pt: No such file"),
+        (["import", "nowhere.pt", "--model", "resnet"], "'resnet' is no model of mixerlib"),
+        (["import", "nowhere.pt"], "required: --model"),
+    ],
+)
+def test_mistakes(capsys, arguments, message):
+    assert message in refusal(capsys, *arguments)
+
+
+def test_list(capsys):
+    status, out, _ = run(capsys, "list", "--json")
+    models = json.loads(out)
+    assert status == 0 and [model["name"] for model in models] == list_models()
+    parameters = {model["name"]: model["parameters"] for model in models}
+    assert parameters["convmixer_256_8"] == 594_186  # facts of the papers' models
+    assert parameters["convmixer_1536_20"] == 51_625_960
+    status, out, _ = run(capsys, "list")
+    lines = out.splitlines()
+    assert status == 0 and len(lines) == 1 + len(models)
+    for line, model in zip(lines[1:], models, strict=True):
+        name, count, description = re.split(r"\s{2,}", line)
+        assert (name, count) == (model["name"], f"{model['parameters']:,}")
+        assert description == model["description"]
+
+
+def test_the_command_knows_every_option_of_every_model():
+    options = set().union(*(model_entry(name).defaults for name in list_models()))
+    assert set(MODEL_OPTIONS | DATA_OPTIONS) == options
+    assert not set(MODEL_OPTIONS) & set(DATA_OPTIONS)
+
+
+def test_import_a_checkpoint(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    theirs = tweet(8, 2, 3, 2, 7).eval()
+    torch.save(theirs.state_dict(), "theirs.pth.tar")
+    size = ("--dim", 8, "--depth", 2, "--kernel-size", 3, "--patch-size", 2, "--num-classes", 7)
+    status, out, err = run(capsys, "import", "theirs.pth.tar", "--model", "convmixer", *size)
+    assert (status, err) == (0, "") and "layout tweet" in out and "theirs.safetensors" in out
+    ours = create_model("convmixer", dim=8, depth=2, kernel_size=3, patch_size=2, num_classes=7)
+    assert load_weights(ours, "theirs.safetensors") == "mixerlib"
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(ours.eval()(x), theirs(x))
+
+    again = ("import", "theirs.pth.tar", "--model", "convmixer")
+    assert "'theirs.safetensors' exists already" in refusal(capsys, *again, *size)
+    assert "does not fit `model`" in refusal(capsys, *again, "--out", "other.safetensors")
+    assert not Path("other.safetensors").exists()
+
+
+def test_import_passes_a_warning_on(capsys, tmp_path):
+    model = create_model("convmixer", dim=8, depth=1, kernel_size=3, patch_size=2)
+    model.stem[2].running_mean.copy_(torch.linspace(-0.1, 0.5, 8))  # what a GELU leaves behind
+    torch.save(model.state_dict(), tmp_path / "gelu.pt")
+    status, out, err = run(
+        capsys,
+        *("import", tmp_path / "gelu.pt", "--model", "convmixer", *SMALL, "--activation", "relu"),
+        *("--out", tmp_path / "relu.safetensors"),
+    )
+    assert status == 0 and "relu.safetensors" in out
+    assert err.startswith("mixerlib: warning: ") and err.count("\n") == 1 and "gelu" in err

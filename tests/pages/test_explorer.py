@@ -1,0 +1,150 @@
+"""The explorer's JavaScript against Python, on a grid of options."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from mixerlib import costs, create_model
+from mixerlib.costs.reach import mixing_steps, reach
+from mixerlib.pages import explorer
+
+NODE = shutil.which("node")
+GRID = [
+    {"family": family, "h": h, "d": d, "k": k, "p": p, "side": side, "s": s, "alpha": alpha}
+    for family in explorer.TITLES
+    for (h, d, k), (p, side), (s, alpha) in itertools.product(
+        [(256, 8, 5), (55, 3, 4), (24, 5, 1)],
+        [(2, 32), (7, 224)],
+        [(2, "2/3"), (5, "6/11"), (8, "3/5"), (1, "1/1")],
+    )
+]
+
+
+def python_side(case: dict) -> tuple[dict, dict]:
+    """The options of the model that a case of the grid means, and the script's fields for them."""
+    options = {
+        "dim": case["h"],
+        "depth": case["d"],
+        "kernel_size": case["k"],
+        "patch_size": case["p"],
+        "num_classes": 10,
+        "in_channels": 3,
+        "activation": "gelu",
+    }
+    if case["family"] in ("splitmixer_i", "splitmixer_v"):
+        options["ratio"] = case["alpha"]
+    elif case["family"] != "convmixer":
+        options["segments"] = case["s"]
+    if "shuffle" in costs.OPTIONS[case["family"]]:
+        options["shuffle"] = bool(case.get("shuffle", 0))
+    numerator, denominator = map(int, case["alpha"].split("/"))
+    fields = {key: case[key] for key in "hdkps"} | {
+        "n": 10,
+        "C_in": 3,
+        "H": case["side"],
+        "W": case["side"],
+        "shuffle": case.get("shuffle", 0),
+        "gelu": 1,
+        "alpha_num": numerator,
+        "alpha_den": denominator,
+    }
+    return options, fields
+
+
+def run_script(program: str) -> list:
+    """What a program prints as JSON, run by Node after the explorer's own script."""
+    script = re.search(r"<script>(.*)</script>", explorer.page(), re.S).group(1)
+    code = script + "\nconst api = globalThis.mixerExplorer;\n" + program
+    done = subprocess.run([NODE, "-"], input=code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+needs_node = pytest.mark.skipif(NODE is None, reason="Node.js, which runs the script, is not here")
+
+
+@needs_node
+def test_the_script_counts_what_python_counts():
+    cases, expected = [], []
+    for case in GRID + [c | {"shuffle": 1} for c in GRID if c["h"] % c["s"] == 0]:
+        if case.get("shuffle") and "shuffle" not in costs.OPTIONS[case["family"]]:
+            continue
+        options, fields = python_side(case)
+        forms = costs.formulas(case["family"])
+        try:
+            totals = [
+                sum(
+                    costs.evaluate(form, case["family"], options, image_size=case["side"])
+                    for form in getattr(forms, quantity).values()
+                )
+                for quantity in explorer.QUANTITIES
+            ]
+        except ValueError:  # segments that do not divide
+            continue
+        cases.append([case["family"], fields])
+        expected.append(totals)
+    assert len(cases) > 120
+    counted = run_script(
+        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => "
+        f"{json.dumps(explorer.QUANTITIES)}.map(q => api.formulas[f](o)[q]))))"
+    )
+    assert counted == expected
+
+
+@needs_node
+def test_the_script_hears_what_python_hears():
+    cases, expected = [], []
+    for family, (s, shuffle) in itertools.product(
+        explorer.TITLES, [(2, 0), (3, 0), (3, 1), (5, 0)]
+    ):
+        case = {"family": family, "h": 24, "d": 4, "k": 3, "p": 2, "side": 32, "s": s}
+        case |= {"alpha": "3/5", "shuffle": shuffle}
+        options, fields = python_side(case)
+        try:
+            model = create_model(family, **options)
+        except ValueError:
+            continue
+        steps = mixing_steps(model)
+        fields["s"] = s if "segments" in options else 1
+        fields["shuffle"] = int(options.get("shuffle", False))
+        for blocks in (0, 1, 2, 4):
+            cases.append([family, fields, blocks])
+            expected.append(int(reach(24, steps[:blocks]).sum()))
+    counted = run_script(
+        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o, b]) => "
+        "api.pairs(api.reach(f, o, b)))))"
+    )
+    assert counted == expected
+
+
+@needs_node
+def test_the_script_refuses_what_the_models_refuse():
+    cases = [
+        ["splitmixer_iii", {"h": 256, "s": 3, "p": 2, "H": 32, "shuffle": 0}],
+        ["splitmixer_iv", {"h": 256, "s": 3, "p": 2, "H": 32, "shuffle": 1}],
+        ["convmixer", {"h": 256, "s": 2, "p": 3, "H": 32, "shuffle": 0}],
+        ["splitmixer_ii", {"h": 8, "s": 9, "p": 2, "H": 32, "shuffle": 0}],
+        ["splitmixer_ii", {"h": 256, "s": 3, "p": 2, "H": 32, "shuffle": 0}],
+    ]
+    said = run_script(
+        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => api.wrong(f, o))))"
+    )
+    assert [bool(text) for text in said] == [True, True, True, True, False]
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_labels_every_control():
+    page = explorer.page()
+    assert not re.search(r"https?://|src=|@import|/\* (FORMULAS|TITLES|COLOURS|SCRIPT) \*/", page)
+    for control in re.findall(r"<(?:input|select)[^>]*>", page):
+        before = page[: page.index(control)]
+        assert before.rindex("<label>") > before.rfind("</label>"), control
+    assert explorer.Explorer()._repr_html_() == page
+
+
+def test_the_script_says_its_result_in_words():
+    page = explorer.page()
+    assert 'aria-live="polite"' in page and "canvas.setAttribute" in page

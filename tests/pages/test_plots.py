@@ -1,0 +1,101 @@
+"""The figures of the book: drawn in the page's ink, described in words, safe beside each other."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from mixerlib.pages import plots
+
+
+def drawn(caption: str = "A line that rises.", alt: str | None = None) -> str:
+    figure, axes = plots.canvas(1, 1, height=1.5)
+    axes[0, 0].plot([0, 1], [0, 1], label="rising")
+    axes[0, 0].grid(True)
+    axes[0, 0].legend()
+    return plots.show(figure, caption, alt)._repr_mimebundle_()["text/html"]
+
+
+def test_a_figure_is_well_formed_and_says_its_caption_twice():
+    text = drawn("It rises by <em>a half</em> &amp; more.")
+    root = ElementTree.fromstring(text)
+    assert root.tag == "figure"
+    picture = root.find("{http://www.w3.org/2000/svg}svg")
+    assert picture.get("role") == "img"
+    assert picture.get("aria-label") == "It rises by a half & more."
+    assert "".join(root.find("figcaption").itertext()) == "It rises by a half & more."
+
+
+def test_alt_text_replaces_the_caption_for_screen_readers_and_is_escaped():
+    assert 'aria-label="one &lt; &quot;two&quot;"' in drawn(alt='one < "two"')
+
+
+def test_lines_and_letters_take_the_colour_and_the_font_of_the_page():
+    text = drawn()
+    assert "currentColor" in text
+    for colour in (plots.INK, plots.FAINT, "#000000"):
+        assert colour not in text
+    assert "DejaVu" not in text
+    assert "rising" in text  # letters stay letters
+
+
+def test_two_drawings_on_a_page_share_no_id():
+    ids = [set(re.findall(r'id="([^"]+)"', drawn())) for _ in range(2)]
+    assert ids[0] and ids[0].isdisjoint(ids[1])
+    text = drawn()
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    assert used <= set(re.findall(r'id="([^"]+)"', text))
+
+
+def test_a_figure_without_a_caption_is_refused():
+    figure, _ = plots.canvas()
+    with pytest.raises(ValueError, match="caption"):
+        plots.show(figure, " ")
+
+
+def test_a_terminal_shows_the_caption_without_its_markup():
+    figure, _ = plots.canvas()
+    bundle = plots.show(figure, "The field is <em>five</em> wide.")._repr_mimebundle_()
+    assert bundle["text/plain"] == "[Figure: The field is five wide.]"
+
+
+def test_every_family_has_one_colour_of_its_own():
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
+    assert all(re.fullmatch(r"#[0-9A-Fa-f]{6}", colour) for colour in plots.COLOURS.values())
+
+
+def test_pictures_fill_rows_and_leave_the_rest_empty():
+    figure = plots.pictures(np.zeros((5, 4, 6)), columns=3, titles=["a", "b"])
+    assert len(figure.axes) == 6
+    assert [len(place.images) for place in figure.axes] == [1, 1, 1, 1, 1, 0]
+    assert [place.get_title(loc="left") for place in figure.axes[:3]] == ["a", "b", ""]
+
+
+def test_weights_have_zero_in_the_middle_of_the_scale():
+    _, axes = plots.canvas()
+    image = plots.weights(axes[0, 0], np.array([[-1.0, 0.5]])).images[0]
+    assert image.get_clim() == (-1.0, 1.0)
+
+
+def test_confusion_prints_every_count_and_shades_mistakes_only():
+    _, axes = plots.canvas()
+    counts = np.array([[5, 1], [0, 7]])
+    place = plots.confusion(axes[0, 0], counts, ["cat", "dog"])
+    assert sorted(text.get_text() for text in place.texts) == ["1", "5", "7"]
+    shades = [patch.get_alpha() for patch in place.patches]
+    assert [shade > 0 for shade in shades] == [False, True, False, False]
+
+
+def test_channel_blocks_fill_mixed_segments_and_outline_all_channels():
+    _, axes = plots.canvas()
+    blocks = [[[(0, 4, 1.0)]], [[(2, 4, 1.0)], [(0, 2, 0.5)]]]
+    place = plots.channel_blocks(axes[0, 0], 6, blocks, "#E69F00")
+    filled = [patch for patch in place.patches if patch.get_fill()]
+    outlined = [patch for patch in place.patches if not patch.get_fill()]
+    assert [(p.get_x(), p.get_width(), p.get_alpha()) for p in filled] == [
+        (0, 4, 1.0),
+        (2, 4, 1.0),
+        (0, 2, 0.5),
+    ]
+    assert [p.get_width() for p in outlined] == [6, 6, 6]

@@ -1,0 +1,484 @@
+"""Fast forms: each rewriting is an equality, whole models keep their outputs, the choice is fair.
+
+Equalities are tested in float64, where equal forms agree to the last digits, on BatchNorms far from
+their initial values and on maps small enough that the border is most of them.
+"""
+
+import copy
+import shutil
+import sys
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import mixerlib
+from mixerlib.models import create_model, list_models
+from mixerlib.models.splitmixer import channel_mixing, channel_shuffle
+from mixerlib.speed.inference import check, export_onnx, fold, optimize_for_inference
+from mixerlib.speed.inference import choice as choosing
+from mixerlib.speed.inference.choice import FastModel, Trial, Way, relative_difference, time_in_turn
+from mixerlib.speed.inference.rewritings import (
+    MIXINGS,
+    Folded,
+    FoldedBlock,
+    LinearProduct,
+    ScaledAdd,
+    Spatial,
+    affine,
+    fast_mixing,
+    fold_forward,
+    grouped_convolution,
+    one_matrix,
+    products,
+)
+
+close = {"rtol": 1e-10, "atol": 1e-12}  # of float64
+every_form = pytest.mark.parametrize("form", MIXINGS)
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
+)
+
+# name, options: every family, with the widths that make segments unequal and kernels even
+SMALL = {"dim": 12, "depth": 3, "kernel_size": 3}
+MODELS = [
+    ("convmixer", SMALL),
+    ("convmixer", SMALL | {"kernel_size": 4, "activation": "relu", "patch_size": 4}),
+    ("splitmixer_i", SMALL),
+    ("splitmixer_i", SMALL | {"dim": 13, "ratio": "6/11"}),
+    ("splitmixer_i", SMALL | {"ratio": 1}),
+    ("splitmixer_ii", SMALL | {"segments": 5}),
+    ("splitmixer_ii", SMALL | {"segments": 3, "shuffle": True}),
+    ("splitmixer_iii", SMALL | {"kernel_size": 2}),
+    ("splitmixer_iii", SMALL | {"segments": 3, "shuffle": True}),
+    ("splitmixer_iv", SMALL | {"segments": 5}),
+    ("splitmixer_iv", SMALL | {"segments": 4, "shuffle": True}),
+    ("splitmixer_v", SMALL),
+    ("splitmixer_v", SMALL | {"dim": 11, "ratio": "6/11"}),  # m = 6 and h − m = 5
+    ("splitmixer_3d", SMALL | {"segments": 3}),
+]
+LEFT_ALONE = [
+    (
+        "mlp_mixer",
+        {"dim": 8, "depth": 2, "tokens_dim": 4, "channels_dim": 6, "image_size": (16, 24)},
+    ),
+    ("splitmixer_i_ablated", SMALL | {"residual": "none"}),
+    ("splitmixer_i_ablated", SMALL | {"norm": "layer", "image_size": (16, 24)}),
+]
+
+
+def unlike_initial(model: nn.Module) -> nn.Module:
+    """Every norm with scales of both signs, shifts, means and variances of its own."""
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d | nn.LayerNorm):
+            for tensor in (norm.weight, norm.bias, getattr(norm, "running_mean", None)):
+                if tensor is not None:
+                    tensor.data = torch.randn_like(tensor)
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_var = torch.rand_like(norm.running_var) + 0.1
+    return model
+
+
+def model_and_images(name: str, options: dict) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    model = unlike_initial(create_model(name, **options)).double().eval()
+    return model, torch.randn(3, 3, 16, 24, dtype=torch.float64)
+
+
+def batch_norm(channels: int, affine: bool = True) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels, affine=affine).double().eval()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.1, 2)
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    return norm
+
+
+def features(channels: int, height: int = 4, width: int = 5) -> torch.Tensor:
+    return torch.randn(2, channels, height, width, dtype=torch.float64)
+
+
+# Each rewriting
+
+
+@pytest.mark.parametrize("with_affine", [True, False])
+def test_batch_norm_is_an_affine_map(with_affine: bool):
+    norm, x = batch_norm(3, with_affine), features(3)
+    scale, shift = affine(norm)
+    torch.testing.assert_close(scale.view(3, 1, 1) * x + shift.view(3, 1, 1), norm(x), **close)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_affine_map_folds_forward_through_the_mean_into_the_head(bias: bool):
+    norm, head, x = batch_norm(3), nn.Linear(3, 4, bias=bias).double(), features(3)
+    before = copy.deepcopy(head.state_dict())
+    folded = fold_forward(head, *affine(norm))
+    torch.testing.assert_close(folded(x.mean((2, 3))), head(norm(x).mean((2, 3))), **close)
+    assert all(map(torch.equal, before.values(), head.state_dict().values()))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 4, (1, 5), (5, 1)])
+def test_the_shift_becomes_a_bias_map_in_a_padded_depthwise_convolution(kernel):
+    conv = nn.Conv2d(3, 3, kernel, groups=3, padding="same").double()
+    norm, x = batch_norm(3), features(3)
+    folded = Spatial(conv, nn.GELU(), affine(norm), (4, 5))
+    torch.testing.assert_close(folded(x), F.gelu(conv(norm(x))), **close)
+    torch.testing.assert_close(folded.conv(x) + folded.bias_map, conv(norm(x)), **close)
+
+
+def test_the_bias_map_is_constant_away_from_the_border_and_not_on_it():
+    conv = nn.Conv2d(2, 2, 3, groups=2, padding="same").double()
+    with torch.no_grad():
+        conv.weight.fill_(1)
+        conv.bias.zero_()
+    shift = torch.tensor([1.0, 10.0]).double()
+    folded = Spatial(conv, nn.ReLU(), (torch.ones(2).double(), shift), (4, 5))
+    counts = torch.tensor([[4, 6, 6, 6, 4], [6, 9, 9, 9, 6], [6, 9, 9, 9, 6], [4, 6, 6, 6, 4]])
+    assert torch.equal(folded.bias_map[0], torch.stack([counts, 10 * counts]).double())
+
+
+def test_two_batch_norms_and_their_sum_are_one_scaled_add():
+    outer, inner, z, g = batch_norm(3), batch_norm(3), features(3), features(3)
+    add = ScaledAdd(affine(outer), affine(inner))
+    torch.testing.assert_close(add(z, g), outer(z) + inner(g), **close)
+    torch.testing.assert_close(ScaledAdd(affine(outer))(z), outer(z), **close)
+
+
+@st.composite
+def mixings(draw) -> tuple[nn.Module, int, int]:
+    """Any channel mixing in float64, a shuffle that fits it, and the channels."""
+    torch.manual_seed(draw(st.integers(0, 99)))
+    strategy = draw(st.sampled_from(["I", "II", "III", "IV", "V", "3D"]))
+    segments = draw(st.integers(1, 4))
+    dim = segments * draw(st.integers(1, 4))
+    uneven = strategy in ("II", "IV") and draw(st.booleans())
+    dim += draw(st.integers(0, 3)) if uneven else 0
+    ratio = draw(st.sampled_from(["2/3", "6/11", 1]))
+    if strategy in ("I", "V"):
+        dim = max(dim, 2)
+    mixing = channel_mixing(strategy, draw(st.integers(0, 3)), dim, ratio, segments)
+    shuffle = segments if strategy in ("II", "III", "IV") and dim % segments == 0 else 1
+    return mixing.double(), draw(st.sampled_from([1, shuffle])), dim
+
+
+@settings(max_examples=60, deadline=None)
+@given(mixings(), st.sampled_from(MIXINGS))
+@torch.no_grad()
+def test_every_mixing_in_every_form(case: tuple[nn.Module, int, int], form: str):
+    mixing, shuffle, dim = case
+    x = features(dim, 2, 3)
+    expected = channel_shuffle(mixing(x), shuffle)
+    fast = fast_mixing(mixing, shuffle, dim, form)
+    torch.testing.assert_close(fast(x), expected, **close)
+    nhwc = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(fast(nhwc), expected, **close)
+
+
+def test_a_product_is_a_grouped_convolution_and_a_linear_map_over_places():
+    mixing = channel_mixing("IV", 0, 12, None, 3).double()
+    (product,) = products(mixing)
+    conv, linear, x = grouped_convolution(product), LinearProduct(product), features(12)
+    assert conv.groups == 3 and conv.weight.shape == (12, 4, 1, 1)
+    torch.testing.assert_close(conv(x), mixing(x), **close)
+    torch.testing.assert_close(linear(x), mixing(x), **close)
+
+
+def test_shared_segments_stay_one_matrix_of_c_by_c():
+    (product,) = products(channel_mixing("III", 0, 12, None, 3))
+    assert product.count == 3 and LinearProduct(product).weight.shape == (1, 4, 4)
+
+
+def test_one_matrix_is_the_identity_outside_the_segment_and_shuffles_its_rows():
+    mixing = channel_mixing("II", 1, 6, None, 3).double()  # mixes channels 2 and 3
+    plain = one_matrix(fast_mixing(mixing, 1, 6, "convolution"), 6)
+    expected = torch.eye(6).double()
+    expected[2:4, 2:4] = mixing.mixer.weight[:, :, 0, 0]
+    torch.testing.assert_close(plain.weight[:, :, 0, 0].data, expected, **close)
+    shuffled = one_matrix(fast_mixing(mixing, 3, 6, "convolution"), 6)
+    rows = [0, 2, 4, 1, 3, 5]  # the first of each segment, then the second
+    torch.testing.assert_close(shuffled.weight[:, :, 0, 0].data, expected[rows], **close)
+    torch.testing.assert_close(shuffled.bias.data, plain.bias.data[rows], **close)
+
+
+def test_an_unknown_mixing_has_no_products():
+    assert products(nn.Identity()) is None
+    assert products(nn.Conv2d(4, 4, 1, groups=2)) is None
+    assert fast_mixing(nn.Identity(), 1, 4, "linear") is None
+
+
+# Whole models
+
+
+def test_every_family_of_the_registry_is_tested_here():
+    families = {name for name in list_models() if not name[-1].isdigit() and name != "mixer"}
+    assert families <= {name for name, _ in MODELS + LEFT_ALONE}
+
+
+@every_form
+@pytest.mark.parametrize(("name", "options"), MODELS)
+def test_folded_models_keep_their_outputs_and_lose_every_batch_norm(name, options, form):
+    model, images = model_and_images(name, options)
+    fast = fold(model, images, form)
+    torch.testing.assert_close(fast(images), model(images), **close)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fast.modules())
+    assert all(type(block) is FoldedBlock for block in fast.blocks)
+
+
+@pytest.mark.parametrize(("name", "options"), LEFT_ALONE)
+def test_other_models_are_left_as_they_are(name, options):
+    model, images = model_and_images(name, options)
+    fast = fold(model, images)
+    assert type(fast) is type(model) and fast is not model
+    torch.testing.assert_close(fast(images), model(images), **close)
+
+
+class Renamed(nn.BatchNorm2d):
+    """A norm that is not known, however much it is like one that is."""
+
+
+class Sine(nn.Module):
+    """A part that is no linear map, and takes what a mixing takes."""
+
+    def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        return x.sin()
+
+
+@pytest.mark.parametrize("name", ["convmixer", "splitmixer_i", "splitmixer_iv"])
+@pytest.mark.parametrize("part", ["block", "inner norm", "last norm", "mixing", "statistics"])
+@torch.no_grad()
+def test_a_block_with_an_unknown_part_is_kept(name, part):
+    model, images = model_and_images(name, SMALL)
+    middle = model.blocks[1]
+    split = name != "convmixer"
+    spatial = middle.spatial if split else middle[0].fn
+    if part == "block":
+        model.blocks[1] = nn.Sequential(nn.Conv2d(12, 12, 1), nn.Tanh()).double()
+    elif part == "inner norm":
+        spatial[2] = unlike_initial(Renamed(12)).double().eval()
+    elif part == "statistics":  # BatchNorm that normalises by each batch, in evaluation too
+        spatial[2] = nn.BatchNorm2d(12, track_running_stats=False).double().eval()
+    elif split:
+        setattr(middle, "norm" if part == "last norm" else "mixing", Sine())
+    else:
+        middle[3 if part == "last norm" else 1] = Sine()
+    fast = fold(model, images)
+    torch.testing.assert_close(fast(images), model(images), **close)
+    kinds = [type(block) for block in fast.blocks]
+    assert kinds == [FoldedBlock, ScaledAdd, type(model.blocks[1]), FoldedBlock]
+
+
+@torch.no_grad()
+def test_an_unknown_head_and_an_unknown_stem():
+    model, images = model_and_images("convmixer", SMALL)
+    model.head = nn.Tanh()
+    torch.testing.assert_close(fold(model, images)(images), model(images), **close)
+    model.stem[2] = nn.Tanh()
+    assert type(fold(model, images)) is type(model)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in list_models() if name.endswith("_256_8") and "ablated" not in name]
+)
+def test_published_sizes_in_float32_are_within_a_ten_thousandth(name):
+    torch.manual_seed(1)
+    model, images = unlike_initial(create_model(name)), torch.randn(1, 3, 32, 32)
+    fast = fold(model, images)
+    assert isinstance(fast, Folded) and fast.head.weight.dtype == torch.float32
+    assert check(model, fast, images) < choosing.TOLERANCE / 10
+
+
+# The choice
+
+
+def trained(name: str = "splitmixer_i", **options) -> nn.Module:
+    """A small float32 model as it is after training: in training mode, with gradients."""
+    torch.manual_seed(0)
+    model = unlike_initial(create_model(name, **(SMALL | options)))
+    model(torch.randn(2, 3, 8, 8)).sum().backward()
+    return model
+
+
+@pytest.fixture(scope="module")
+def fast() -> tuple[nn.Module, FastModel, torch.Tensor]:
+    model, images = trained(), torch.randn(8, 3, 16, 24)
+    return model, optimize_for_inference(model, images, compile=False), images
+
+
+def test_the_fast_form_has_the_same_outputs_and_leaves_the_original(fast):
+    model, form, images = fast
+    assert check(model, form, images) < 1e-5
+    assert all(module.training for module in model.modules())
+    assert all(p.requires_grad and p.grad is not None for p in model.parameters())
+    assert not any(module.training for module in form.modules())
+
+
+def test_any_number_of_images_in_any_dtype(fast):
+    model, form, images = fast
+    for count in (1, 3, 8, 11):
+        batch = torch.randn(count, 3, 16, 24)
+        assert check(model, form, batch) < 1e-5
+    logits = form(images.double())
+    assert logits.dtype == torch.float64 and relative_difference(form(images), logits) < 1e-6
+    assert form(images[:0]).shape == (0, 10)
+
+
+def test_the_logits_are_ordinary_tensors_whatever_the_mode(fast):
+    _, form, images = fast
+    logits = form(images)
+    assert not logits.is_inference() and not logits.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(form(images), logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(form(images), logits)
+
+
+def test_images_of_another_size_are_refused(fast):
+    for shape in ((2, 3, 16, 16), (2, 1, 16, 24), (3, 16, 24)):
+        with pytest.raises(ValueError, match=r"`x` of shape .* must be images \(B, 3, 16, 24\)"):
+            fast[1](torch.zeros(shape))
+
+
+def test_what_was_measured_can_be_printed(fast):
+    choice = fast[1].choice
+    ways = [trial.way for trial in choice.trials]
+    assert len(ways) == len(set(ways)) and choice.way in ways and fast[1].way == choice.way
+    assert {(w.rewriting, w.layout) for w in ways if w.at_once == 8} == {
+        (form, layout) for form in ("as it is", *MIXINGS) for layout in ("NCHW", "NHWC")
+    }
+    assert {way.at_once for way in ways} == {1, 2, 8} and not any(way.compiled for way in ways)
+    assert all(trial.seconds > 0 and trial.difference < 1e-5 for trial in choice.trials)
+    lines = str(choice).splitlines()
+    assert lines[0].startswith("SplitMixer, 8 images of 3×16×24, torch.float32 on cpu, 1 thread")
+    assert [line[0] for line in lines[2:]].count("*") == 1 and len(lines) == 2 + len(ways)
+
+
+def test_a_lower_precision_is_no_worse_than_the_plain_models():
+    model, images = trained("convmixer"), torch.randn(4, 3, 8, 8)
+    fast = optimize_for_inference(model, images, dtype=torch.bfloat16, compile=False)
+    plain = copy.deepcopy(model).eval().bfloat16()(images.bfloat16())
+    own = relative_difference(copy.deepcopy(model).eval()(images), plain)
+    assert {p.dtype for p in fast.net.parameters()} == {torch.bfloat16}
+    assert fast(images).dtype == torch.float32
+    assert 1e-5 < check(model, fast, images) <= 2 * own + 1e-6
+
+
+def test_a_form_that_differs_is_never_chosen(monkeypatch):
+    def wrong(model: nn.Module, example: torch.Tensor, form: str) -> nn.Module:
+        folded = fold(model, example, form)
+        folded.head.bias += 0.01
+        return folded
+
+    monkeypatch.setattr(choosing, "fold", wrong)
+    choice = optimize_for_inference(trained(), torch.randn(2, 3, 8, 8), compile=False).choice
+    assert choice.way.rewriting == "as it is"
+    notes = {trial.note for trial in choice.trials if trial.way.rewriting != "as it is"}
+    assert notes == {"differs"} and "differs" in str(choice)
+
+
+def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch):
+    def no_compiler(*args, **kwargs):
+        raise RuntimeError("No C++ compiler found\nand more")
+
+    monkeypatch.setattr(torch._inductor, "compile", no_compiler, raising=False)
+    model, images = trained(dim=4, depth=1), torch.randn(2, 3, 8, 8)
+    choice = optimize_for_inference(model, images).choice
+    assert not choice.way.compiled and "failed: No C++ compiler found" in str(choice)
+    with pytest.raises(RuntimeError, match=r"`compile`=True, but .* No C\+\+ compiler found"):
+        optimize_for_inference(model, images, compile=True)
+
+
+def test_bad_examples_are_refused():
+    model = trained()
+    for bad in (
+        torch.zeros(3, 8, 8),
+        torch.zeros(0, 3, 8, 8),
+        torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+    ):
+        with pytest.raises(ValueError, match="`example` of shape"):
+            optimize_for_inference(model, bad)
+    with pytest.raises(ValueError, match="`example` on meta must be on cpu"):
+        optimize_for_inference(model, torch.zeros(1, 3, 8, 8, device="meta"))
+
+
+def test_candidates_run_in_turn_and_gives_up_those_far_behind():
+    order = []
+
+    def runner(name: str, seconds: float):
+        def run(example: torch.Tensor) -> None:
+            order.append(name)
+            time.sleep(seconds)
+
+        return run
+
+    ways = {name: Way(name, "NCHW", 1, False) for name in ("slow", "fast")}
+    runners = {ways["slow"]: runner("slow", 0.2), ways["fast"]: runner("fast", 0.001)}
+    seconds = time_in_turn(runners, features(1))
+    assert order[:4] == ["slow", "fast", "slow", "fast"] and order.count("slow") == 2
+    assert order.count("fast") == choosing.ROUNDS
+    assert seconds[ways["fast"]] < 0.1 < 0.2 <= seconds[ways["slow"]]
+
+
+def test_the_choice_prints_what_failed():
+    way = Way("linear", "NHWC", 4, True)
+    told = str(choosing.Choice(way, (Trial(way, note="failed: no memory"),), "setting", 4))
+    assert told.splitlines()[2].startswith("* linear") and told.endswith("failed: no memory")
+
+
+@needs_compiler
+def test_compiled_code_has_the_same_outputs_and_serves_any_number():
+    model, images = trained("splitmixer_iii", depth=1), torch.randn(4, 3, 8, 8)
+    way, calls = Way("convolution", "NHWC", 4, True), []
+    fast = FastModel(fold(model, images), way, images, torch.float32)
+    code, fast.code = fast.code, lambda part: (calls.append(len(part)), code(part))[1]
+    for count in (4, 11):
+        assert check(model, fast, torch.randn(count, 3, 8, 8)) < 1e-5
+    assert calls == [4, 4, 4]  # the three images that are left over are not compiled for
+
+
+def test_the_public_name():
+    assert mixerlib.optimize_for_inference is optimize_for_inference
+    assert "optimize_for_inference" in mixerlib.__all__
+
+
+# ONNX
+
+
+def test_an_onnx_file_serves_any_number_and_a_wrong_one_is_not_written(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
+    pytest.importorskip("onnxscript", reason="needs the extra `onnx`")
+    onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
+    model, path = trained("splitmixer_iii", shuffle=True, depth=2), tmp_path / "model.onnx"
+    programs = []
+    export = torch.onnx.export
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda *a, **k: programs.append(export(*a, **k)) or programs[-1]
+    )
+    assert export_onnx(model, torch.randn(2, 3, 8, 12), path) < 1e-5
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+    graph = onnx.load(path).graph
+    assert not any(node.op_type == "BatchNormalization" for node in graph.node)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        batch = torch.randn(count, 3, 8, 12)
+        (logits,) = session.run(["logits"], {"images": batch.numpy()})
+        expected = copy.deepcopy(model).eval()(batch)
+        assert relative_difference(expected.detach(), torch.from_numpy(logits)) < 1e-5
+
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: programs[0])  # of other weights
+    other = tmp_path / "other.onnx"
+    torch.manual_seed(5)
+    with pytest.raises(RuntimeError, match=r"differ by .*other\.onnx was not written"):
+        export_onnx(create_model("splitmixer_iii", **SMALL), torch.randn(1, 3, 8, 12), other)
+    assert not other.exists()
+
+
+def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"mixerlib\[onnx\]"):
+        export_onnx(trained(), torch.randn(1, 3, 8, 8), tmp_path / "model.onnx")
