@@ -19,8 +19,8 @@ from mixerlib.cli.options import (
 if TYPE_CHECKING:
     import torch
 
-    from mixerlib.speed.benchmark import Benchmark, Case, Result
-    from mixerlib.speed.roofline import Roofline
+    from mixerlib.speed.bench import Benchmark, Case, Result
+    from mixerlib.speed.rooflines import Roofline
 
 MATRIX = "book/sweeps/bench_matrix.yaml"
 
@@ -136,7 +136,7 @@ def _mode(options: argparse.Namespace) -> str:
 
 
 def _models(options: argparse.Namespace, device: "torch.device") -> int:
-    from mixerlib.speed.benchmark import ROUNDS, benchmark
+    from mixerlib.speed.bench import ROUNDS, benchmark
 
     if options.train and options.fast:
         raise ValueError("--fast is for inference: it cannot be trained")
@@ -151,7 +151,7 @@ def _models(options: argparse.Namespace, device: "torch.device") -> int:
 
 def _cases(options: argparse.Namespace) -> "list[Case]":
     """Every model in every way that is asked for, the plain forms first."""
-    from mixerlib.speed.benchmark import Case
+    from mixerlib.speed.bench import Case
 
     given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     size = given.pop("image_size", None)
@@ -182,7 +182,7 @@ def _cases(options: argparse.Namespace) -> "list[Case]":
 
 
 def _peers(case: "Case") -> list[str]:
-    from mixerlib.speed.benchmark import peer_forms
+    from mixerlib.speed.bench import peer_forms
     from mixerlib.speed.peers import timm_is_installed
 
     found = peer_forms(case)
@@ -195,7 +195,7 @@ def _peers(case: "Case") -> list[str]:
 
 def _table(report: "Benchmark", results: "Sequence[Result]") -> str:
     """The results, fastest first, compared with the first of them."""
-    from mixerlib.speed.benchmark import ratios
+    from mixerlib.speed.bench import ratios
 
     base, case = results[0], results[0].case
     sizes = {result.case.image_size for result in results}
@@ -282,7 +282,7 @@ def _written(report: Any, options: argparse.Namespace) -> int:
 
 
 def _roofline(options: argparse.Namespace, device: "torch.device") -> int:
-    from mixerlib.speed.roofline import ROUNDS, roofline
+    from mixerlib.speed.rooflines import ROUNDS, roofline
 
     given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     size = given.pop("image_size", None)
@@ -302,7 +302,7 @@ def _roofline(options: argparse.Namespace, device: "torch.device") -> int:
 
 
 def _roofline_table(report: "Roofline") -> str:
-    from mixerlib.speed.roofline import by_kind
+    from mixerlib.speed.rooflines import by_kind
 
     machine = report.machine
     rows = [
@@ -361,7 +361,7 @@ def _roofline_table(report: "Roofline") -> str:
 
 def _matrix(options: argparse.Namespace, device: "torch.device") -> int:
     from mixerlib.records import provenance, write_record
-    from mixerlib.speed.benchmark import ROUNDS, benchmark, has_measured
+    from mixerlib.speed.bench import ROUNDS, benchmark, has_measured
     from mixerlib.speed.matrix import read_matrix
 
     until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
@@ -397,7 +397,7 @@ def _matrix(options: argparse.Namespace, device: "torch.device") -> int:
 
 
 def _published(options: argparse.Namespace, device: "torch.device") -> int:
-    from mixerlib.speed.benchmark import REPETITIONS, ROUNDS, published_table
+    from mixerlib.speed.bench import REPETITIONS, ROUNDS, published_table
 
     given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     report = published_table(
@@ -414,7 +414,7 @@ def _published(options: argparse.Namespace, device: "torch.device") -> int:
 
 
 def _published_table(report: "Benchmark") -> str:
-    from mixerlib.speed.benchmark import ratios
+    from mixerlib.speed.bench import ratios
 
     half = len(report.results) // 2
     published, again = report.results[:half], report.results[half:]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mixerlib.records import Record
-    from mixerlib.training.evaluate import Evaluation
+    from mixerlib.training.evaluation import Evaluation
 
 RESULTS = ("record.json", "model.safetensors")  # what a finished run leaves, the record last
 
@@ -188,7 +188,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    from mixerlib.training.evaluate import evaluate_on
+    from mixerlib.training.evaluation import evaluate_on
     from mixerlib.training.finished import load_trained, recipe_of, weights_in
     from mixerlib.training.run import choose_device, dataset_for
 

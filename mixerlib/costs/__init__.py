@@ -40,10 +40,10 @@ The ablations of SplitMixer-I (`MEASURED_ONLY`) have no closed forms; `measure` 
 functions of one count, and take formulas and measurements alike.
 """
 
+from mixerlib.costs.channel_reach import mixing_steps, reach
 from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measurement import Measured, measure
-from mixerlib.costs.reach import mixing_steps, reach
 from mixerlib.costs.savings import paper_saving, saving, wide_saving
 from mixerlib.costs.symbols import (
     D_C,

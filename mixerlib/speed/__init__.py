@@ -4,7 +4,7 @@ timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
 fast = optimize_for_inference(model, images)
 """
 
-from mixerlib.speed.benchmark import (
+from mixerlib.speed.bench import (
     REPETITIONS,
     Benchmark,
     Case,
@@ -28,7 +28,7 @@ from mixerlib.speed.inference import (
 from mixerlib.speed.inference.choice import Way, relative_difference
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form
-from mixerlib.speed.roofline import Roofline, by_kind, measure_machine, read_roofline, roofline
+from mixerlib.speed.rooflines import Roofline, by_kind, measure_machine, read_roofline, roofline
 from mixerlib.speed.training_step import Form, fastest_form, in_form
 from mixerlib.speed.whole_matrix import OneMatrix
 

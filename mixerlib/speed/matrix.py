@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import yaml
 
-from mixerlib.speed.benchmark import Case
+from mixerlib.speed.bench import Case
 
 LISTS = {"models": str, "kernel_sizes": int, "dtypes": str, "layouts": str}
 MAY_BE_EMPTY = {"compile": str, "depthwise": str}

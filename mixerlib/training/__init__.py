@@ -7,7 +7,7 @@ Chapter 13 derives it, chapter 14 compares its runs.
 
 from mixerlib.training import checkpoint, schedule, statistics
 from mixerlib.training.distributed import ALONE, Processes
-from mixerlib.training.evaluate import Evaluation, evaluate, evaluate_on
+from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 from mixerlib.training.finished import load_trained, recipe_of
 from mixerlib.training.loop import (
     Diverged,

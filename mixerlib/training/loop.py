@@ -25,7 +25,7 @@ from mixerlib.records import Epoch, Record, peak_memory, provenance
 from mixerlib.speed.training_step import Form, layout
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE, Processes
-from mixerlib.training.evaluate import evaluate_on
+from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.metrics import MetricsLog
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import (

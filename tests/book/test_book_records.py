@@ -28,9 +28,9 @@ import yaml
 from helpers import ROOT
 
 from mixerlib.records import SCHEMA, Epoch, Record, provenance, read_record, write_record
-from mixerlib.speed.benchmark import Benchmark, Case, Result, read_benchmark, timing
-from mixerlib.speed.roofline import SCHEMA as ROOFLINE_SCHEMA
-from mixerlib.speed.roofline import read_roofline
+from mixerlib.speed.bench import Benchmark, Case, Result, read_benchmark, timing
+from mixerlib.speed.rooflines import SCHEMA as ROOFLINE_SCHEMA
+from mixerlib.speed.rooflines import read_roofline
 from mixerlib.training.recipe import LATER, Recipe, load_recipe
 from mixerlib.training.run import model_for
 from mixerlib.training.statistics import FREE

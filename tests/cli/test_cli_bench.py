@@ -9,10 +9,10 @@ import yaml
 from commands import refusal, run
 from helpers import ROOT
 
-from mixerlib.speed import benchmark as bench
-from mixerlib.speed import roofline
-from mixerlib.speed.benchmark import read_benchmark
-from mixerlib.speed.roofline import read_roofline
+from mixerlib.speed import bench
+from mixerlib.speed import rooflines as roofline
+from mixerlib.speed.bench import read_benchmark
+from mixerlib.speed.rooflines import read_roofline
 
 MODEL = ("--dim", 8, "--depth", 1, "--patch-size", 4, "--image-size", 8)
 QUICK = (*MODEL, "--batch", 2, "--rounds", 2)

@@ -29,7 +29,7 @@ from mixerlib.models.tweet import ConvMixer as tweet
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import Processes
-from mixerlib.training.evaluate import evaluate
+from mixerlib.training.evaluation import evaluate
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.weights import load_weights

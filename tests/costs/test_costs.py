@@ -14,8 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixerlib import checks, costs, create_model, list_models, model_entry
+from mixerlib import checks, costs
 from mixerlib.costs import symbols as sym
+from mixerlib.models import create_model, list_models, model_entry
 
 EXAMPLES = int(os.environ.get("MIXERLIB_EXAMPLES", "250"))
 OVERLAPPING = ("splitmixer_i", "splitmixer_v")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from mixerlib import costs, create_model
-from mixerlib.costs.reach import mixing_steps, reach
+from mixerlib.costs.channel_reach import mixing_steps, reach
 from mixerlib.pages import explorer
 
 NODE = shutil.which("node")

@@ -14,7 +14,7 @@ from torch import nn
 from mixerlib import create_model
 from mixerlib.data.datasets import load_dataset
 from mixerlib.speed import training_step as step
-from mixerlib.speed.benchmark import timing
+from mixerlib.speed.bench import timing
 from mixerlib.speed.training_step import Form, fastest_form, in_form
 from mixerlib.speed.whole_matrix import OneMatrix
 from mixerlib.training.distributed import ALONE

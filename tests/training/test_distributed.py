@@ -26,7 +26,7 @@ import mixerlib.training.loop
 from mixerlib.data.datasets import Dataset, load_dataset
 from mixerlib.records import Epoch, read_record
 from mixerlib.training.distributed import ALONE, Processes, joined, local_device
-from mixerlib.training.evaluate import evaluate_on
+from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.loop import Diverged, Stopped, train
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe, load_recipe

@@ -19,7 +19,7 @@ from mixerlib import create_model, save_weights
 from mixerlib.data.augment import Augmentation
 from mixerlib.data.datasets import Dataset, load_dataset
 from mixerlib.training.distributed import ALONE
-from mixerlib.training.evaluate import evaluate, evaluate_on
+from mixerlib.training.evaluation import evaluate, evaluate_on
 from mixerlib.training.loop import Diverged, train, train_step, training_steps
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import begin, learning_rate, model_for, stream

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mixerlib import create_model
-from mixerlib.costs.reach import mixing_steps, reach
+from mixerlib.costs.channel_reach import mixing_steps, reach
 
 CASES = [
     ("convmixer", {}),

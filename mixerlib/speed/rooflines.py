@@ -28,7 +28,7 @@ from mixerlib import costs
 from mixerlib.costs.measurement import _Where
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Provenance, parse_record, provenance
-from mixerlib.speed.benchmark import (
+from mixerlib.speed.bench import (
     DTYPES,
     Case,
     Timing,

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixerlib import records
-from mixerlib.speed import benchmark as bench
-from mixerlib.speed.benchmark import Case, benchmark, race, ratios, read_benchmark, timing
+from mixerlib.speed import bench
+from mixerlib.speed.bench import Case, benchmark, race, ratios, read_benchmark, timing
 from mixerlib.speed.matrix import read_matrix
 
 SMALL = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 4}

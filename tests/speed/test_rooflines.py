@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mixerlib import costs, create_model, records
-from mixerlib.speed import roofline as module
-from mixerlib.speed.benchmark import stopwatch
-from mixerlib.speed.roofline import Machine, by_kind, measure_machine, read_roofline, roofline
+from mixerlib.speed import rooflines as module
+from mixerlib.speed.bench import stopwatch
+from mixerlib.speed.rooflines import Machine, by_kind, measure_machine, read_roofline, roofline
 
 SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
 BATCH, SIDE = 3, 16

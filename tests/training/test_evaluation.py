@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mixerlib.data.datasets import Dataset, load_dataset
-from mixerlib.training.evaluate import Evaluation, evaluate, evaluate_on
+from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 
 
 class Pixels(nn.Module):
