@@ -1,6 +1,6 @@
 """What the book's pages show: figures, the explorer, the audit of the published numbers."""
 
-from mixerlib.pages import audit, plots
+from mixerlib.pages import audit, plots, tables
 from mixerlib.pages.audit import VERDICTS, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
 
@@ -12,4 +12,5 @@ __all__ = [
     "Verdict",
     "audit",
     "plots",
+    "tables",
 ]

@@ -1,0 +1,101 @@
+"""Numbers, names and tables as the pages print them.
+
+Markdown(table(["model", "MACs"], [[LABELS["convmixer"], digits(148.1)]]))
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mixerlib.records import Provenance
+
+# The families of the book → their names, in full and beside one another
+LABELS = {
+    "convmixer": "ConvMixer",
+    "splitmixer_i": "SplitMixer-I",
+    "splitmixer_ii": "SplitMixer-II",
+    "splitmixer_iii": "SplitMixer-III",
+    "splitmixer_iv": "SplitMixer-IV",
+    "splitmixer_v": "SplitMixer-V",
+    "splitmixer_3d": "SplitMixer, 3-D form",
+}
+SHORT_LABELS = {
+    "convmixer": "ConvMixer",
+    "splitmixer_i": "I",
+    "splitmixer_ii": "II",
+    "splitmixer_iii": "III",
+    "splitmixer_iv": "IV",
+    "splitmixer_v": "V",
+    "splitmixer_3d": "3-D",
+}
+IN_PAPER = tuple(LABELS)[:5]  # ConvMixer and I to IV: the rows of the SplitMixer paper's tables
+TOGETHER = {"SplitMixer-": "SplitMixer\u2011", "CIFAR-1": "CIFAR\u20111", " ± ": "\u00a0±\u00a0"}
+
+
+def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], text_columns: int = 1) -> str:
+    """A Markdown table: the first `text_columns` columns are aligned as text, the others as
+    numbers. Names and intervals are kept in one line.
+
+    Raises `ValueError` for a row that has not one cell for every column.
+    """
+    rows = [[str(cell) for cell in row] for row in rows]
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"row {row} must have the {len(head)} cells of `head`={list(head)}")
+    rules = [":--"] * text_columns + ["--:"] * (len(head) - text_columns)
+    lines = ["| " + " | ".join(map(str, line)) + " |" for line in (head, rules, *rows)]
+    text = "\n".join(lines)
+    for apart, together in TOGETHER.items():
+        text = text.replace(apart, together)
+    return text
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as English lists them: "a, b and c"; nothing for none."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def digits(number: float, count: int = 3) -> str:
+    """A number with `count` significant digits, and all of those before the point: 1,234 or 0.0567.
+
+    Infinite numbers and NaN print as Python prints them.
+    """
+    if number == 0 or not math.isfinite(number):
+        return f"{number:g}"
+    decimals = count - 1 - math.floor(math.log10(abs(number)))
+    if round(abs(number), decimals) >= 10 ** (count - decimals):  # 9.996 is 10.0
+        decimals -= 1
+    return f"{number:,.{max(0, decimals)}f}"
+
+
+def signed(number: float, half_width: float | None = None, decimals: int = 2) -> str:
+    """A difference with its sign and, where it is known, the half-width of its interval:
+    "+1.24 ± 0.71".
+    """
+    text = f"{number:+.{decimals}f}".replace("-", "−")
+    return text if half_width is None else f"{text} ± {half_width:.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them: "1.25 s", "12.0 ms", "3.00 µs", "0"."""
+    if seconds == 0:
+        return "0"
+    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{digits(seconds / size)} {unit}"
+    return f"{digits(seconds / 1e-6)} µs"
+
+
+def machine(provenance: Provenance, settings: dict[str, Any] | None = None) -> str:
+    """Where a number was measured, in a few words: device, threads, PyTorch, environment.
+
+    `settings` are a benchmark's: the processor's instructions, and environment variables.
+    """
+    settings = settings or {}
+    threads = ""
+    if provenance.device == "cpu":
+        threads = f", {provenance.threads} thread{'s' if provenance.threads != 1 else ''}"
+    more = f" with {settings['instructions']}" if "instructions" in settings else ""
+    knobs = "".join(f", `{name}={settings[name]}`" for name in settings if name.isupper())
+    return f"{provenance.device_name}{more}{threads}, PyTorch {provenance.torch}{knobs}"

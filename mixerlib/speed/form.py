@@ -1,0 +1,30 @@
+"""The equal forms of a model: what differs between two is the time, not the result."""
+
+from dataclasses import dataclass
+
+import torch
+
+MIXINGS = ("own", "convolution", "linear", "one matrix")
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the ways to compute a model, in training and in inference alike. Chapter 19.
+
+    `mixing` is how the channels of a block are mixed: by the model's "own" code, by one grouped
+    "convolution", by one "linear" product, or by "one matrix" of h×h numbers. With `folded`, which
+    is for inference, BatchNorm's constants lie in the layers around it. `channels_last` is the
+    layout of maps in memory, the channels of a place side by side. `compile` has the compiler write
+    the code. `at_once` is how many images go through the network together, None for all of a batch.
+    """
+
+    mixing: str = "own"
+    folded: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    at_once: int | None = None
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images and weights in memory, as torch names it."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format

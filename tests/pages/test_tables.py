@@ -1,0 +1,83 @@
+"""Numbers, names and tables as the pages print them."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from mixerlib.costs import FAMILIES
+from mixerlib.pages import plots, tables
+from mixerlib.records import provenance
+
+
+def test_a_table_of_text_and_numbers():
+    text = tables.table(["model", "top-1"], [["SplitMixer-I", "93.9 ± 0.1"], ["CIFAR-10", 1]])
+    assert text.split("\n") == [
+        "| model | top-1 |",
+        "| :-- | --: |",
+        "| SplitMixer\u2011I | 93.9\u00a0±\u00a00.1 |",
+        "| CIFAR\u201110 | 1 |",
+    ]
+    assert "| :-- | :-- | --: |" in tables.table(["a", "b", "c"], [], text_columns=2)
+
+
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"row \['1'\] must have the 2 cells"):
+        tables.table(["a", "b"], [[1]])
+
+
+@pytest.mark.parametrize(
+    ("words", "text"), [("", ""), ("a", "a"), ("ab", "a and b"), ("abc", "a, b and c")]
+)
+def test_a_list_of_words(words, text):
+    assert tables.listed(words) == text
+    assert tables.listed(iter(words)) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (1234567, "1,234,567"),
+        (999.6, "1,000"),
+        (148.1, "148"),
+        (9.996, "10.0"),
+        (9.994, "9.99"),
+        (0.05671, "0.0567"),
+        (0.99999, "1.00"),
+        (-2.5, "-2.50"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
+    ],
+)
+def test_three_digits(number, text):
+    assert tables.digits(number) == text
+
+
+def test_differences_have_a_sign():
+    assert tables.signed(1.236) == "+1.24"
+    assert tables.signed(-0.5, 0.714) == "−0.50 ± 0.71"
+    assert tables.signed(-0.5, 0.714, decimals=1) == "−0.5 ± 0.7"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0"), (2, "2.00 s"), (0.012, "12.0 ms"), (3e-6, "3.00 µs"), (4e-8, "0.0400 µs")],
+)
+def test_durations_in_the_unit_that_suits(seconds, text):
+    assert tables.duration(seconds) == text
+
+
+def test_a_machine_in_a_few_words():
+    stamp = replace(provenance("cpu"), device_name="CPU 9", threads=1, torch="2.13.0")
+    assert tables.machine(stamp) == "CPU 9, 1 thread, PyTorch 2.13.0"
+    settings = {"instructions": "AVX2", "OMP_WAIT_POLICY": "passive", "rounds": 3}
+    text = tables.machine(replace(stamp, threads=2), settings)
+    assert text == "CPU 9 with AVX2, 2 threads, PyTorch 2.13.0, `OMP_WAIT_POLICY=passive`"
+    assert "thread" not in tables.machine(replace(stamp, device="cuda"))
+
+
+def test_every_strategy_has_its_names_and_its_colour():
+    assert list(tables.LABELS) == list(tables.SHORT_LABELS)
+    assert set(tables.LABELS) == set(FAMILIES) - {"mlp_mixer"}
+    assert set(tables.LABELS) <= set(plots.COLOURS)
