@@ -18,10 +18,10 @@ def test_torchvision_imports_in_a_fresh_interpreter():
     missing = "operator torchvision::nms does not exist" in plain.stderr
     assert missing or plain.returncode == 0, plain.stderr
     ours = python(
-        "from mixerlib import vision\n"
-        "assert vision.import_torchvision() is vision.import_torchvision()\n"
+        "from mixerlib import _torchvision as ours\n"
+        "assert ours.import_torchvision() is ours.import_torchvision()\n"
         "import torchvision, timm\n"
-        "print(torchvision.datasets.CIFAR10.base_folder, vision._declared_operators is not None)"
+        "print(torchvision.datasets.CIFAR10.base_folder, ours._declared_operators is not None)"
     )
     assert ours.returncode == 0, ours.stderr
     assert ours.stdout.split() == ["cifar-10-batches-py", str(missing)]

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import setuptools
 import yaml
 from helpers import ROOT
 
@@ -161,13 +162,17 @@ def test_the_package_holds_every_module_and_every_file_that_modules_read():
         pytest.skip("not a git checkout")
     paths = [Path(name) for name in listed.stdout.split()]
     packages = {".".join(path.parent.parts) for path in paths if path.name == "__init__.py"}
-    assert set(tools["packages"]) == packages
+    assert (
+        set(setuptools.find_packages(ROOT, include=tools["packages"]["find"]["include"]))
+        == packages
+    )
+    assert {".".join(path.parent.parts) for path in paths if path.suffix == ".py"} == packages
     data = {path for path in paths if path.suffix != ".py"}
-    patterns = tools["package-data"]["mixerlib"]
     packed = {
         path.relative_to(ROOT)
+        for package, patterns in tools["package-data"].items()
         for pattern in patterns
-        for path in (ROOT / "mixerlib").glob(pattern)
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
         if path.is_file()
     }
     assert data <= packed

@@ -249,7 +249,7 @@ def test_a_pass_may_be_cut_short(photographs):
 
 def test_workers_that_are_spawned_get_the_reader(photographs, monkeypatch):
     """There it crosses as a pickle: shown by sending it through one on its way to the loader."""
-    from mixerlib.data.datasets import image_files
+    from mixerlib.data import image_files
 
     def sent(reader, **options):
         assert pickle.loads(pickle.dumps(options["worker_init_fn"])) is options["worker_init_fn"]
