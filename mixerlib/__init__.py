@@ -1,11 +1,15 @@
-"""mixerlib: ConvMixer, SplitMixer and MLP-Mixer, the library of The Mixer Book."""
+"""mixerlib: ConvMixer, SplitMixer and MLP-Mixer, the library of The Mixer Book.
+
+The rooms are `models`, `costs`, `data`, `training`, `speed` and `pages`, beside `weights` and
+`records`. Each lists its public names; the five that most users want are here too.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixerlib.models import create_model, list_models
-    from mixerlib.speed.inference import optimize_for_inference
+    from mixerlib.speed import optimize_for_inference
     from mixerlib.weights import load_weights, save_weights
 
 __all__ = [
@@ -17,21 +21,26 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = {
-    "create_model": "mixerlib.models",
-    "list_models": "mixerlib.models",
-    "load_weights": "mixerlib.weights",
-    "optimize_for_inference": "mixerlib.speed.inference",
-    "save_weights": "mixerlib.weights",
+_ROOMS = ("models", "costs", "data", "training", "speed", "pages", "weights", "records")
+_ROOM_OF = {
+    "create_model": "models",
+    "list_models": "models",
+    "load_weights": "weights",
+    "optimize_for_inference": "speed",
+    "save_weights": "weights",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch a public name when it is first used, so that `mixerlib --help` need not load torch."""
-    if name not in _HOMES:
+    """Fetch a room or a public name when it is first used, so that `import mixerlib` and
+    `mixerlib --help` need not load torch.
+    """
+    if name in _ROOMS:
+        return importlib.import_module(f"mixerlib.{name}")
+    if name not in _ROOM_OF:
         raise AttributeError(f"module 'mixerlib' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"mixerlib.{_ROOM_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -179,6 +179,19 @@ def test_one_architecture_imports_no_other():
             assert all(name.startswith("mixerlib.checks") for name in names), (file, names)
 
 
+def test_every_room_is_an_attribute_and_comes_when_it_is_used():
+    code = (
+        "import sys, mixerlib\n"
+        "assert 'torch' not in sys.modules and 'costs' in dir(mixerlib)\n"
+        "mixerlib.costs.formulas, mixerlib.training.train, mixerlib.records.read_record\n"
+        "from mixerlib import *\n"
+        "create_model, optimize_for_inference, load_weights\n"
+        "assert not hasattr(mixerlib, 'no_such_room')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_mixerlib_prints_and_writes_nothing(tmp_path: Path):
     code = "import mixerlib, mixerlib.models.tweet"
     done = subprocess.run(
