@@ -6,6 +6,19 @@ Chapter 13 derives it, chapter 14 compares its runs.
 """
 
 from mixerlib.training import checkpoint, schedule, statistics
+from mixerlib.training.comparison import (
+    SHUFFLED,
+    STRATEGIES,
+    Difference,
+    Scale,
+    accuracies,
+    machines,
+    mean_of,
+    on_one_machine,
+    quickest,
+    slowest_to_fastest,
+    yardstick,
+)
 from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 from mixerlib.training.finished import load_trained, recipe_of
@@ -44,14 +57,19 @@ from mixerlib.training.sweep import read_sweep
 
 __all__ = [
     "ALONE",
+    "SHUFFLED",
+    "STRATEGIES",
+    "Difference",
     "Diverged",
     "Evaluation",
     "MetricsLog",
     "Processes",
     "Recipe",
     "Run",
+    "Scale",
     "Spread",
     "Stopped",
+    "accuracies",
     "augmentation_for",
     "begin",
     "checkpoint",
@@ -65,17 +83,22 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "load_trained",
+    "machines",
+    "mean_of",
     "model_for",
+    "on_one_machine",
     "one_cycle",
     "optimizer_for",
     "piecewise_linear",
     "power",
+    "quickest",
     "read_metrics",
     "read_sweep",
     "recipe_of",
     "runs_of",
     "schedule",
     "seeds_needed",
+    "slowest_to_fastest",
     "smallest_difference",
     "spread",
     "spread_beside_seeds",
@@ -84,4 +107,5 @@ __all__ = [
     "train",
     "train_step",
     "training_steps",
+    "yardstick",
 ]
