@@ -9,7 +9,7 @@ from html import escape
 
 from mixerlib.pages import VERDICTS, Entry, Published, Verdict
 
-COLOURS = dict(zip(VERDICTS, ("#009E73", "#D55E00", "#56B4E9", "#808489"), strict=True))
+COLORS = dict(zip(VERDICTS, ("#009E73", "#D55E00", "#56B4E9", "#808489"), strict=True))
 
 STYLE = """
 .audit form { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: end; margin: 0; }
@@ -112,9 +112,7 @@ def _row(published: Published, entry: Entry, verdict: Verdict) -> str:
     about = "about " if entry.about else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
     remarks = "".join(f'<span class="remark">{escape(told)}</span>' for told in verdict.remarks)
-    dot = (
-        f'<span class="dot" style="background: {COLOURS[verdict.kind]}" aria-hidden="true"></span>'
-    )
+    dot = f'<span class="dot" style="background: {COLORS[verdict.kind]}" aria-hidden="true"></span>'
     return (
         f'<tr data-verdict="{escape(verdict.kind)}" data-source="{escape(entry.document)}">'
         f'<td class="number">{about}{escape(entry.printed)} {escape(unit)}</td>'

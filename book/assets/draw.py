@@ -11,7 +11,7 @@ from mixerlib import create_model
 from mixerlib.pages import plots
 
 HERE = Path(__file__).parent
-ORANGE, BLUE = plots.COLOURS["splitmixer_i"], plots.COLOURS["splitmixer_3d"]
+ORANGE, BLUE = plots.COLORS["splitmixer_i"], plots.COLORS["splitmixer_3d"]
 # A picture file cannot see the page's theme, only the reader's own setting.
 INK_STYLE = (
     "<style>.ink{color:#1f2328;font-family:system-ui,sans-serif}"

@@ -3,14 +3,34 @@
 from mixerlib.pages import audit, plots, tables
 from mixerlib.pages.audit import VERDICTS, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.tables import (
+    IN_PAPER,
+    LABELS,
+    SHORT_LABELS,
+    digits,
+    duration,
+    listed,
+    machine,
+    signed,
+    table,
+)
 
 __all__ = [
+    "IN_PAPER",
+    "LABELS",
+    "SHORT_LABELS",
     "VERDICTS",
     "Entry",
     "Explorer",
     "Published",
     "Verdict",
     "audit",
+    "digits",
+    "duration",
+    "listed",
+    "machine",
     "plots",
+    "signed",
+    "table",
     "tables",
 ]

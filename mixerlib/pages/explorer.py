@@ -77,9 +77,9 @@ def page() -> str:
     script = script.replace("/* TITLES */", f"const titles = {json.dumps(TITLES)};")
     colours = {
         family: "currentColor" if colour == plots.INK else colour
-        for family, colour in plots.COLOURS.items()
+        for family, colour in plots.COLORS.items()
     }
-    script = script.replace("/* COLOURS */", f"const colours = {json.dumps(colours)};")
+    script = script.replace("/* COLORS */", f"const colours = {json.dumps(colours)};")
     body = (parts / "explorer.html").read_text(encoding="utf-8")
     options = "".join(
         f'<option value="{family}"{" selected" * (family == "splitmixer_i")}>{title}</option>'

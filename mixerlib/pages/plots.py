@@ -24,7 +24,7 @@ from matplotlib.patches import Rectangle
 INK = "#010203"  # stands for the page's text colour: `show` replaces it
 FAINT = "#040506"  # stands for a faint tone of it: grid lines, outlines
 GREY = "#808489"
-COLOURS = {
+COLORS = {
     "convmixer": INK,
     "mlp_mixer": GREY,
     "splitmixer_i": "#E69F00",
@@ -202,7 +202,7 @@ def curves(
     axes: Axes, x: np.ndarray, lines: dict[str, np.ndarray], colours: Sequence[str] = ()
 ) -> Axes:
     """One labelled line for each entry of `lines` over the same `x`."""
-    colours = colours or (INK, ACCENT, COLOURS["splitmixer_i"], COLOURS["splitmixer_iii"])
+    colours = colours or (INK, ACCENT, COLORS["splitmixer_i"], COLORS["splitmixer_iii"])
     for (label, y), colour in zip(lines.items(), colours, strict=False):
         axes.plot(x, y, color=colour, label=label)
     axes.grid(True, axis="y")
@@ -292,7 +292,7 @@ def strategies(
     """Models side by side as strips of channels: name → (title, blocks, a line below)."""
     figure, axes = canvas(1, len(drawings), height=2.15)
     for place, (name, (title, blocks, below)) in zip(axes.flat, drawings.items(), strict=True):
-        channel_blocks(place, channels, blocks, COLOURS[name])
+        channel_blocks(place, channels, blocks, COLORS[name])
         place.set_title(title, loc="center", fontsize=10.5, fontweight="bold")
         place.set_xlabel(below, fontsize=9.5)
     return figure

@@ -4,7 +4,7 @@ Markdown(table(["model", "MACs"], [[LABELS["convmixer"], digits(148.1)]]))
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from mixerlib.records import Provenance
@@ -32,17 +32,22 @@ IN_PAPER = tuple(LABELS)[:5]  # ConvMixer and I to IV: the rows of the SplitMixe
 TOGETHER = {"SplitMixer-": "SplitMixer\u2011", "CIFAR-1": "CIFAR\u20111", " ± ": "\u00a0±\u00a0"}
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], text_columns: int = 1) -> str:
-    """A Markdown table: the first `text_columns` columns are aligned as text, the others as
-    numbers. Names and intervals are kept in one line.
+def table(
+    head: Sequence[Any], rows: Iterable[Sequence[Any]], text_columns: int | Collection[int] = 1
+) -> str:
+    """A Markdown table: text columns are aligned to the left, the others, of numbers, to the right.
+    Names and intervals are kept in one line.
 
+    `text_columns` are the first so many, or those with these places (the last is -1).
     Raises `ValueError` for a row that has not one cell for every column.
     """
+    texts = range(text_columns) if isinstance(text_columns, int) else text_columns
+    places = {place % len(head) for place in texts}
     rows = [[str(cell) for cell in row] for row in rows]
     for row in rows:
         if len(row) != len(head):
             raise ValueError(f"row {row} must have the {len(head)} cells of `head`={list(head)}")
-    rules = [":--"] * text_columns + ["--:"] * (len(head) - text_columns)
+    rules = [":--" if place in places else "--:" for place in range(len(head))]
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in (head, rules, *rows)]
     text = "\n".join(lines)
     for apart, together in TOGETHER.items():

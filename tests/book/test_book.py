@@ -80,7 +80,7 @@ def test_the_cover_names_every_strategy_and_counts_it():
     words = re.findall(r">([^<>]+)</text>", (ROOT / "book" / "assets" / "cover.svg").read_text())
     assert {"ConvMixer", "I", "II", "III", "IV", "V", "3-D"} <= set(words)
     assert {"594 k", "276 k"} <= set(words)
-    assert set(load_draw().TITLES) == set(plots.COLOURS) - {"mlp_mixer"}
+    assert set(load_draw().TITLES) == set(plots.COLORS) - {"mlp_mixer"}
 
 
 def test_the_table_of_contents_holds_every_notebook_and_every_page():

@@ -138,7 +138,7 @@ def test_the_script_refuses_what_the_models_refuse():
 
 def test_the_page_needs_nothing_from_elsewhere_and_labels_every_control():
     page = explorer.page()
-    assert not re.search(r"https?://|src=|@import|/\* (FORMULAS|TITLES|COLOURS|SCRIPT) \*/", page)
+    assert not re.search(r"https?://|src=|@import|/\* (FORMULAS|TITLES|COLORS|SCRIPT) \*/", page)
     for control in re.findall(r"<(?:input|select)[^>]*>", page):
         before = page[: page.index(control)]
         assert before.rindex("<label>") > before.rfind("</label>"), control

@@ -61,8 +61,8 @@ def test_a_terminal_shows_the_caption_without_its_markup():
 
 
 def test_every_family_has_one_colour_of_its_own():
-    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
-    assert all(re.fullmatch(r"#[0-9A-Fa-f]{6}", colour) for colour in plots.COLOURS.values())
+    assert len(set(plots.COLORS.values())) == len(plots.COLORS)
+    assert all(re.fullmatch(r"#[0-9A-Fa-f]{6}", colour) for colour in plots.COLORS.values())
 
 
 def test_pictures_fill_rows_and_leave_the_rest_empty():

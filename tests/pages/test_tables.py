@@ -19,6 +19,7 @@ def test_a_table_of_text_and_numbers():
         "| CIFAR\u201110 | 1 |",
     ]
     assert "| :-- | :-- | --: |" in tables.table(["a", "b", "c"], [], text_columns=2)
+    assert "| :-- | --: | :-- |" in tables.table(["a", "b", "c"], [], text_columns=(0, -1))
 
 
 def test_a_row_of_another_length_is_refused():
@@ -80,4 +81,4 @@ def test_a_machine_in_a_few_words():
 def test_every_strategy_has_its_names_and_its_colour():
     assert list(tables.LABELS) == list(tables.SHORT_LABELS)
     assert set(tables.LABELS) == set(FAMILIES) - {"mlp_mixer"}
-    assert set(tables.LABELS) <= set(plots.COLOURS)
+    assert set(tables.LABELS) <= set(plots.COLORS)
