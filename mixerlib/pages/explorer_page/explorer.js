@@ -1,7 +1,7 @@
 (() => {
 /* FORMULAS */
 /* TITLES */
-/* COLOURS */
+/* COLORS */
 const rows = {
   params: "trainable parameters", macs: "MACs", activations: "numbers kept for training",
   moved: "numbers moved, run one by one", moved_fused: "numbers moved, ideally fused",
