@@ -459,8 +459,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for every field of a recipe, and for every option of a model."""
     settings = parser.add_argument_group(
         "settings",
-        "any field of the recipe, to replace the file's value (none for null); mixerlib/recipe.py\n"
-        "says what each one means",
+        "any field of the recipe, to replace the file's value (none for null);\n"
+        "mixerlib/training/recipe.py says what each one means",
     )
     for name, kind in get_type_hints(Recipe).items():
         if name in SETTINGS and name != "model_options":  # these have flags of their own, below
