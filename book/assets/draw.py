@@ -26,9 +26,9 @@ def mark(size: int, rows: int) -> str:
     pitch = 54 / rows
     for row in range(rows):
         top, left = 5 + pitch * (row + 0.13), 4 if row % 2 == 0 else 4 + 56 / 3
-        colour = ORANGE if row % 2 == 0 else BLUE
+        color = ORANGE if row % 2 == 0 else BLUE
         frame = (4, 56, "none", 'stroke="#808489" stroke-width="1.5"')
-        bar = (left, 56 * 2 / 3, colour, "")
+        bar = (left, 56 * 2 / 3, color, "")
         for x, width, fill, extra in (frame, bar):
             bars.append(
                 f'<rect x="{x * unit:.2f}" y="{top * unit:.2f}" width="{width * unit:.2f}" '

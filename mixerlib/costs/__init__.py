@@ -18,7 +18,7 @@ normalisation.
 - `macs`: multiply-accumulates of convolutions and matrix products, one for each pair of a weight
   and an output it contributes to. Padded zeros count, as in `FlopCounterMode`. Biases, activation
   functions, norms and the mean do not.
-- `normalised`, `pooling`: elements that pass a norm; additions and divisions of the final mean.
+- `normalized`, `pooling`: elements that pass a norm; additions and divisions of the final mean.
 - `activations`: elements that autograd keeps for the backward pass, when one image is trained on
   the CPU. Counted are the tensors that operations save, each storage once and in full (a saved
   slice keeps its whole tensor alive); parameters and buffers are left out. The image itself, the

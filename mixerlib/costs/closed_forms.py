@@ -178,7 +178,7 @@ def _convolutional(family: str) -> Formulas:
             "normalisation": ZERO,
             "head": h * n,
         },
-        normalised=_only("normalisation", norms * map_size),
+        normalized=_only("normalisation", norms * map_size),
         pooling=_only("head", map_size + h),
         # A convolution keeps its input, padded. An activation function keeps one map: GELU its
         # input, ReLU its output. A norm keeps its input, unless that is ReLU's output, which is
@@ -249,7 +249,7 @@ def _mlp_mixer() -> Formulas:
             "normalisation": ZERO,
             "head": h * n,
         },
-        normalised=_only("normalisation", norms * map_size, mixing="token mixing"),
+        normalized=_only("normalisation", norms * map_size, mixing="token mixing"),
         pooling=_only("head", map_size + h, mixing="token mixing"),
         # An MLP keeps its input, the one map of its activation function, and the second layer's
         # input, unless that is ReLU's output. A norm keeps its input and two statistics a token.

@@ -14,7 +14,7 @@ class Counts(Generic[Value]):
     params: Mapping[str, Value]
     buffers: Mapping[str, Value]
     macs: Mapping[str, Value]
-    normalised: Mapping[str, Value]
+    normalized: Mapping[str, Value]
     pooling: Mapping[str, Value]
     activations: Mapping[str, Value]
     moved: Mapping[str, Value]
@@ -50,7 +50,7 @@ def thop(counts: Counts[Value]) -> Value:
     function: the mean over MLP-Mixer's tokens, `F.adaptive_avg_pool2d`, a grouped `F.conv2d`. GELU
     and ReLU are free in it, and LayerNorm costs what BatchNorm does.
     """
-    return counts.total("macs") + 4 * counts.total("normalised") + counts.total("pooling")
+    return counts.total("macs") + 4 * counts.total("normalized") + counts.total("pooling")
 
 
 CONVENTIONS: dict[str, Callable[[Counts], object]] = {"macs": macs, "flops": flops, "thop": thop}

@@ -81,16 +81,16 @@ def measure(
     params = {name: tensor.numel() for name, tensor in model.named_parameters()}
     buffers = {name: tensor.numel() for name, tensor in model.named_buffers()}
     statistics = {x: size for x, size in buffers.items() if not x.endswith("num_batches_tracked")}
-    macs, normalised, pooling, moved = (
+    macs, normalized, pooling, moved = (
         {layer: count // len(images) for layer, count in counter.items()}
-        for counter in (tally.macs, tally.normalised, tally.pooling, tally.moved)
+        for counter in (tally.macs, tally.normalized, tally.pooling, tally.moved)
     )
     flops = flop_counter.get_flop_counts()
     return Measured(
         params=where.by_part(_by_layer(params)),
         buffers=where.by_part(_by_layer(statistics)),
         macs=where.by_part(macs),
-        normalised=where.by_part(normalised),
+        normalized=where.by_part(normalized),
         pooling=where.by_part(pooling),
         activations=where.by_part(activations),
         moved=where.by_part(moved),
@@ -182,7 +182,7 @@ class _Tally(TorchDispatchMode):
         self.where = where
         self.weights = _state(model)  # and, as they come, tensors that are made of weights alone
         self.macs: Counter[str] = Counter()
-        self.normalised: Counter[str] = Counter()
+        self.normalized: Counter[str] = Counter()
         self.pooling: Counter[str] = Counter()
         self.moved: Counter[str] = Counter()
 
@@ -207,7 +207,7 @@ class _Tally(TorchDispatchMode):
         elif operation in PRODUCTS:
             self.macs[layer] += result.numel() * args[-1].shape[-2]
         elif operation in NORMS:
-            self.normalised[layer] += args[0].numel()
+            self.normalized[layer] += args[0].numel()
         elif operation is aten.mean:
             self.pooling[layer] += args[0].numel() + result.numel()
 

@@ -239,7 +239,7 @@ def fvcore(count: Count) -> int:
     """What the tool fvcore adds up: MACs, and for each element that passes a norm with weights 2 (a
     BatchNorm in eval mode) or 5 (a LayerNorm)."""
     of_norm = 5 if "token mixing" in count.macs else 2
-    return count.total("macs") + of_norm * count.total("normalised")
+    return count.total("macs") + of_norm * count.total("normalized")
 
 
 CONVENTIONS: dict[str, dict[str, Way]] = {
@@ -258,7 +258,7 @@ HABITS: dict[str, dict[str, Way]] = {
         'fvcore, which misses the convolutions with padding="same"': lambda c: (
             fvcore(c) - c.macs.get("spatial mixing", 0)
         ),
-        "thop before version 0.1.1": lambda c: costs.thop(c) - 2 * c.total("normalised"),
+        "thop before version 0.1.1": lambda c: costs.thop(c) - 2 * c.total("normalized"),
     },
 }
 

@@ -75,11 +75,11 @@ def page() -> str:
     script = (parts / "explorer.js").read_text(encoding="utf-8")
     script = script.replace("/* FORMULAS */", formulas_script())
     script = script.replace("/* TITLES */", f"const titles = {json.dumps(TITLES)};")
-    colours = {
-        family: "currentColor" if colour == plots.INK else colour
-        for family, colour in plots.COLORS.items()
+    colors = {
+        family: "currentColor" if color == plots.INK else color
+        for family, color in plots.COLORS.items()
     }
-    script = script.replace("/* COLORS */", f"const colours = {json.dumps(colours)};")
+    script = script.replace("/* COLORS */", f"const colors = {json.dumps(colors)};")
     body = (parts / "explorer.html").read_text(encoding="utf-8")
     options = "".join(
         f'<option value="{family}"{" selected" * (family == "splitmixer_i")}>{title}</option>'

@@ -189,22 +189,22 @@ def weights(axes: Axes, matrix: np.ndarray, title: str = "", limit: float | None
     return picture(axes, matrix, title, cmap=DIVERGING, vmin=-limit, vmax=limit)
 
 
-def patch_grid(axes: Axes, height: int, width: int, patch: int, colour: str = "white") -> Axes:
+def patch_grid(axes: Axes, height: int, width: int, patch: int, color: str = "white") -> Axes:
     """Lines between the patches of an image of that height and width in pixels."""
     for y in range(patch, height, patch):
-        axes.axhline(y - 0.5, color=colour, linewidth=0.8)
+        axes.axhline(y - 0.5, color=color, linewidth=0.8)
     for x in range(patch, width, patch):
-        axes.axvline(x - 0.5, color=colour, linewidth=0.8)
+        axes.axvline(x - 0.5, color=color, linewidth=0.8)
     return axes
 
 
 def curves(
-    axes: Axes, x: np.ndarray, lines: dict[str, np.ndarray], colours: Sequence[str] = ()
+    axes: Axes, x: np.ndarray, lines: dict[str, np.ndarray], colors: Sequence[str] = ()
 ) -> Axes:
     """One labelled line for each entry of `lines` over the same `x`."""
-    colours = colours or (INK, ACCENT, COLORS["splitmixer_i"], COLORS["splitmixer_iii"])
-    for (label, y), colour in zip(lines.items(), colours, strict=False):
-        axes.plot(x, y, color=colour, label=label)
+    colors = colors or (INK, ACCENT, COLORS["splitmixer_i"], COLORS["splitmixer_iii"])
+    for (label, y), color in zip(lines.items(), colors, strict=False):
+        axes.plot(x, y, color=color, label=label)
     axes.grid(True, axis="y")
     if len(lines) > 1:
         axes.legend()
@@ -243,7 +243,7 @@ Strip = Sequence[tuple[float, float, float]]
 
 
 def channel_blocks(
-    axes: Axes, channels: int, blocks: Sequence[Sequence[Strip]], colour: str
+    axes: Axes, channels: int, blocks: Sequence[Sequence[Strip]], color: str
 ) -> Axes:
     """A model's blocks as strips of its channels: channel 0 on the left, depth downward.
 
@@ -259,7 +259,7 @@ def channel_blocks(
             frame = Rectangle((0, top), channels, bar, fill=False, edgecolor=FAINT, linewidth=0.9)
             axes.add_patch(frame)
             for start, width, opacity in segments:
-                filled = {"facecolor": colour, "alpha": opacity, "linewidth": 0}
+                filled = {"facecolor": color, "alpha": opacity, "linewidth": 0}
                 axes.add_patch(Rectangle((start, top), width, bar, **filled))
     bare(axes).set(xlim=(-0.01 * channels, 1.01 * channels), ylim=(len(blocks) - 0.2, -0.1))
     return axes

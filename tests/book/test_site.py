@@ -373,8 +373,8 @@ def visit(tab: object, name: str) -> Visit:
     tab.set_viewport_size(DESK)
     violations["light"] = examine(tab, {"type": "tag", "values": STANDARDS})
     put_on(tab, "dark")
-    colours = ["color-contrast", "link-in-text-block"]  # the rest is the same in the dark
-    violations["dark"] = examine(tab, {"type": "rule", "values": colours})
+    colors = ["color-contrast", "link-in-text-block"]  # the rest is the same in the dark
+    violations["dark"] = examine(tab, {"type": "rule", "values": colors})
     return Visit(
         tab.left,
         [error for error in tab.failed if not KNOWN.search(error)],

@@ -182,9 +182,9 @@ def ablations(draw) -> tuple[dict, tuple[int, int]]:
 def ablated_by_hand(options: dict, image_size: tuple[int, int]) -> dict[str, dict[str, int]]:
     """Every quantity of an ablation by part, in Python integers."""
     names = ("dim", "depth", "kernel_size", "patch_size", "num_classes", "in_channels")
-    h, d, k, p, n, colours = (options[name] for name in names)
+    h, d, k, p, n, colors = (options[name] for name in names)
     (height, width), m = image_size, int(Fraction(options["ratio"]) * h)
-    places, image = height * width // p**2, colours * height * width
+    places, image = height * width // p**2, colors * height * width
     space, channels = options["mixes"] != "channels", options["mixes"] != "spatial"
     sums_in_space = options["residual"] in ("spatial", "both")
     sums_in_channels = options["residual"] in ("channel", "both")
@@ -195,7 +195,7 @@ def ablated_by_hand(options: dict, image_size: tuple[int, int]) -> dict[str, dic
     concatenated = 2 * m + 2 * h  # the segment mixed; every channel read and written
     counts = {
         "params": (
-            h * colours * p**2 + h,
+            h * colors * p**2 + h,
             d * 2 * (h * k + h),
             d * (m**2 + m),
             norms * 2 * h * (places if layer else 1),
@@ -203,7 +203,7 @@ def ablated_by_hand(options: dict, image_size: tuple[int, int]) -> dict[str, dic
         ),
         "buffers": (0, 0, 0, 0 if layer else norms * 2 * h, 0),
         "macs": (image * h, d * 2 * k * one_map, d * m**2 * places, 0, h * n),
-        "normalised": (0, 0, 0, norms * one_map, 0),
+        "normalized": (0, 0, 0, norms * one_map, 0),
         "pooling": (0, 0, 0, 0, one_map + h),
         "activations": (
             image + one_map,

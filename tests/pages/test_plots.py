@@ -34,8 +34,8 @@ def test_alt_text_replaces_the_caption_for_screen_readers_and_is_escaped():
 def test_lines_and_letters_take_the_colour_and_the_font_of_the_page():
     text = drawn()
     assert "currentColor" in text
-    for colour in (plots.INK, plots.FAINT, "#000000"):
-        assert colour not in text
+    for color in (plots.INK, plots.FAINT, "#000000"):
+        assert color not in text
     assert "DejaVu" not in text
     assert "rising" in text  # letters stay letters
 
@@ -62,7 +62,7 @@ def test_a_terminal_shows_the_caption_without_its_markup():
 
 def test_every_family_has_one_colour_of_its_own():
     assert len(set(plots.COLORS.values())) == len(plots.COLORS)
-    assert all(re.fullmatch(r"#[0-9A-Fa-f]{6}", colour) for colour in plots.COLORS.values())
+    assert all(re.fullmatch(r"#[0-9A-Fa-f]{6}", color) for color in plots.COLORS.values())
 
 
 def test_pictures_fill_rows_and_leave_the_rest_empty():

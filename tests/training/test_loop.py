@@ -521,7 +521,7 @@ def test_clipping_in_float16_sees_gradients_as_they_are(digits, settings):
 
 
 def test_channels_last_changes_the_memory_and_not_the_curve(digits):
-    coloured = replace(digits, train_images=digits.train_images.repeat(1, 3, 1, 1))
+    colored = replace(digits, train_images=digits.train_images.repeat(1, 3, 1, 1))
     seen = []  # of one channel the two formats are the same
 
     def note(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
@@ -529,9 +529,9 @@ def test_channels_last_changes_the_memory_and_not_the_curve(digits):
         seen.append([t.is_contiguous(memory_format=torch.channels_last) for t in tensors])
 
     for channels_last in (True, False):
-        run = begin(recipe(channels_last=channels_last), coloured, CPU, ALONE)
+        run = begin(recipe(channels_last=channels_last), colored, CPU, ALONE)
         run.model.stem[0].register_forward_hook(note)
-        list(training_steps(run, coloured))
+        list(training_steps(run, colored))
     assert seen == [[True] * 3] * 3 + [[False] * 3] * 3
     plain, last = curve_of(digits), curve_of(digits, channels_last=True)
     for found, right in zip(last, plain, strict=True):

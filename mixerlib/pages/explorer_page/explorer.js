@@ -73,7 +73,7 @@ const start = root => {
   const draw = (hears, family) => {
     const h = hears.length, paint = canvas.getContext("2d");
     canvas.width = canvas.height = h;
-    paint.fillStyle = colours[family] === "currentColor" ? getComputedStyle(root).color : colours[family];
+    paint.fillStyle = colors[family] === "currentColor" ? getComputedStyle(root).color : colors[family];
     hears.forEach((row, o) => {
       for (let i = 0; i < h; i++) if (heard(row, i)) paint.fillRect(i, o, 1, 1);
     });
