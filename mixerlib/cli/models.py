@@ -92,7 +92,7 @@ def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts | None",
     size = given.get("image_size", entry.image_size)
     counts = None
     if entry.family not in costs.MEASURED_ONLY:
-        counts = costs.formulas(entry.family).evaluate(options, image_size=size)
+        counts = costs.formulas(entry.family).counts(options, image_size=size)
     measured = costs.measure(model, size, options["in_channels"])
     told = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
     return f"{entry.name} on {size}×{size} images ({told})", counts, measured

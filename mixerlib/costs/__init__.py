@@ -4,7 +4,7 @@ and the conventions in which people quote them. Derived in chapters 04 to 11.
     forms = formulas("splitmixer_i")              # sympy, split by part
     forms.params["channel mixing"]                # d*(m**2 + m)
     latex(forms.total("params"))                  # for the page
-    forms.evaluate(options, image_size=32)        # Counts of Python integers
+    forms.counts(options, image_size=32)        # Counts of Python integers
     measure(model, image_size=32)                 # the same Counts, from the model itself
 
 **Quantities.** All are for one image, and each is a mapping from part to value. The parts are stem,
@@ -72,7 +72,7 @@ from mixerlib.costs.symbols import (
     s,
     shuffle,
 )
-from mixerlib.costs.values import FAMILIES, MEASURED_ONLY, OPTIONS, evaluate
+from mixerlib.costs.values import FAMILIES, MEASURED_ONLY, OPTIONS, value_of
 
 __all__ = [
     "CONVENTIONS",
@@ -96,7 +96,6 @@ __all__ = [
     "d",
     "definitions",
     "e",
-    "evaluate",
     "flops",
     "formulas",
     "gelu",
@@ -118,5 +117,6 @@ __all__ = [
     "saving",
     "shuffle",
     "thop",
+    "value_of",
     "wide_saving",
 ]

@@ -52,11 +52,11 @@ class Formulas(Counts[Expr]):
     passes_eager: Expr
     passes_fused: Expr
 
-    def evaluate(
+    def counts(
         self, options: Mapping[str, Any], image_size: int | tuple[int, int] | None = None
     ) -> Counts[int]:
         """All quantities of `Counts` in Python integers. Arguments and errors as in
-        `costs.evaluate`; every option of the family has to be there."""
+        `costs.value_of`; every option of the family has to be there."""
         values = symbol_values(self.family, options, image_size)
 
         def numbers(quantity: str) -> dict[str, int]:

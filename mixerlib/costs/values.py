@@ -79,7 +79,7 @@ def image_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
 def symbol_values(
     family: str, options: Mapping[str, Any], image_size: int | tuple[int, int] | None = None
 ) -> dict[sympy.Symbol, Fraction]:
-    """The value of every symbol that the options settle. Arguments and errors as in `evaluate`."""
+    """The value of every symbol that the options settle. Arguments and errors as in `value_of`."""
     known = OPTIONS[check_family(family)]
     for option, value in options.items():
         if option not in known:
@@ -130,7 +130,7 @@ def _check_sizes(family: str, values: Mapping[sympy.Symbol, Fraction]) -> None:
         raise ValueError(f"`segments`={segments} must divide `dim`={dim} for {reason}")
 
 
-def evaluate(
+def value_of(
     expression: sympy.Expr,
     family: str,
     options: Mapping[str, Any],

@@ -208,7 +208,7 @@ class Configuration:
 
 @cache
 def _counts(family: str, options: tuple, image_size: int | None) -> Count:
-    return costs.formulas(family).evaluate(dict(options), image_size=image_size)
+    return costs.formulas(family).counts(dict(options), image_size=image_size)
 
 
 def family_of(model: str) -> str:
@@ -689,7 +689,7 @@ def _saving(entry: Entry) -> Verdict:
             "in the wide limit": costs.wide_saving(model.family, entry.part, entry.cost),
         }
         readings = {
-            name: Fraction(costs.evaluate(form, model.family, model.options))
+            name: Fraction(costs.value_of(form, model.family, model.options))
             for name, form in forms.items()
         }
     reason = "; ".join(f"{name}: {shown(value, entry)}" for name, value in readings.items())

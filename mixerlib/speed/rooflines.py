@@ -313,7 +313,7 @@ def _parts(case: Case, layers: list[Layer], machine: Machine, width: int) -> lis
         own = [layer for layer in layers if layer.part == name]
         macs, fused = sum(layer.macs for layer in own), None
         if fused_of is not None:
-            moved = costs.evaluate(fused_of[name], family, options, case.image_size)
+            moved = costs.value_of(fused_of[name], family, options, case.image_size)
             by_bytes = width * case.batch * moved / machine.copy_bytes_per_second
             fused = float(max(macs / machine.macs_per_second, by_bytes))
         parts.append(

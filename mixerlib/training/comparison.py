@@ -92,7 +92,7 @@ class Scale:
         recipe = load_recipe(self.recipe_name(family))
         entry = model_entry(recipe.model)
         options = dict(entry.defaults) | recipe.model_options
-        return costs.formulas(entry.family).evaluate(options, image_size=32).total(quantity)
+        return costs.formulas(entry.family).counts(options, image_size=32).total(quantity)
 
     def reach(self, family: str) -> float:
         """The share of pairs of channels in which one can hear the other, after all blocks."""

@@ -108,7 +108,7 @@ def test_the_formulas_are_what_is_measured(family, record_property):
         measured = costs.measure(
             create_model(family, **options), image_size, options["in_channels"], device="cpu"
         )
-        assert_equal(formulas.evaluate(options, image_size), measured)
+        assert_equal(formulas.counts(options, image_size), measured)
         tried += 1
 
     check()
@@ -150,7 +150,7 @@ def test_the_formulas_hold_in_every_corner(corner, device):
         options |= {"tokens_dim": 5, "channels_dim": 7}
     image_size = options.get("image_size", (8, 12))
     measured = costs.measure(create_model(family, **options), image_size, device=device)
-    assert_equal(costs.formulas(family).evaluate(options, image_size), measured)
+    assert_equal(costs.formulas(family).counts(options, image_size), measured)
 
 
 @pytest.mark.parametrize("name", FORMULATED)
@@ -159,7 +159,7 @@ def test_the_formulas_hold_for_every_preset_at_its_image_size(name):
         model = create_model(name)
     formulas, image_size = costs.formulas(family_of(name)), own_image_size(name)
     measured = costs.measure(model, image_size)
-    assert_equal(formulas.evaluate(model_entry(name).defaults, image_size), measured)
+    assert_equal(formulas.counts(model_entry(name).defaults, image_size), measured)
 
 
 # The ablations of SplitMixer-I, which have no closed forms: counted by hand from their options
@@ -255,7 +255,7 @@ def test_a_family_without_closed_forms_says_so():
     (family,) = costs.MEASURED_ONLY
     assert family not in costs.FAMILIES
     message = f"`family`='{family}' has no closed forms: it is counted by measurement only"
-    for ask in (costs.formulas, costs.saving, lambda f: costs.evaluate(sym.h, f, {"dim": 8})):
+    for ask in (costs.formulas, costs.saving, lambda f: costs.value_of(sym.h, f, {"dim": 8})):
         with pytest.raises(ValueError, match=message):
             ask(family)
 
@@ -274,7 +274,7 @@ def test_the_parts_of_a_measurement_stand_in_the_order_of_the_formulas():
 def preset(name: str, **options) -> costs.Counts:
     """The counts of a preset at its image size, from the formulas."""
     defaults = dict(model_entry(name).defaults) | options
-    return costs.formulas(family_of(name)).evaluate(defaults, own_image_size(name))
+    return costs.formulas(family_of(name)).counts(defaults, own_image_size(name))
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_an_exact_saving_approaches_the_limit_as_the_model_widens(family):
     difference = costs.saving(family) - costs.wide_saving(family)
     split = {"ratio": "5/9"} if family in OVERLAPPING else {"segments": 3}
     errors = [
-        abs(costs.evaluate(difference, family, SETTING | split | {"dim": 3 * 10**power}))
+        abs(costs.value_of(difference, family, SETTING | split | {"dim": 3 * 10**power}))
         for power in (1, 3, 5)
     ]
     assert errors[0] > 20 * errors[1] > 400 * errors[2]
@@ -378,7 +378,7 @@ def test_the_error_of_the_approximations_at_256_channels():
 
     def error(family: str, part: str = "channel mixing") -> Fraction:
         difference = costs.saving(family, part) - costs.paper_saving(family, part)
-        return costs.evaluate(difference, family, split_options(family))
+        return costs.value_of(difference, family, split_options(family))
 
     assert error("splitmixer_i") == Fraction(4, 9) - Fraction(170**2 + 170, whole)
     assert error("splitmixer_ii") == Fraction(1, 4) - Fraction(128**2 + 128, whole)
@@ -394,7 +394,7 @@ def test_the_spatial_saving_is_exact_for_macs_and_neglects_the_biases_for_parame
     kept = 1 - costs.saving("splitmixer_i", "spatial mixing", "params")
     stated = 1 - costs.paper_saving("splitmixer_i", "spatial mixing", "params")
     assert sympy.limit(kept / stated, sym.k, sympy.oo) == 1
-    assert costs.evaluate(kept - stated, "splitmixer_i", {"kernel_size": 5}) > 0
+    assert costs.value_of(kept - stated, "splitmixer_i", {"kernel_size": 5}) > 0
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_a_saving_that_makes_no_sense_is_an_error(arguments, message):
 def passes(family: str, how: str = "eager", **options) -> int | Fraction:
     expression = getattr(costs.formulas(family), f"passes_{how}")
     options = SETTING if family == "convmixer" else split_options(family, **options)
-    return costs.evaluate(expression, family, options, 32)
+    return costs.value_of(expression, family, options, 32)
 
 
 def test_passes_counted_by_hand():
@@ -444,10 +444,10 @@ def test_passes_of_mlp_mixer_counted_by_hand():
     # norms: copied, read, written, 8 with both; token MLP: its input copied 2, then read 1; hidden
     # map written, bias added 2, GELU 2, read; written 1; sum 3; channel MLP: no copy, no bias apart
     eager = 8 + (2 + 1 + 4 * 6 + 1 + 3) + (1 + 4 * 4 + 1 + 3)
-    assert costs.evaluate(formulas.passes_eager, "mlp_mixer", options) == eager
+    assert costs.value_of(formulas.passes_eager, "mlp_mixer", options) == eager
     # norms: 4; an MLP: read, hidden map written and read, residual read, written
     fused = 4 + (1 + 4 * 2 + 2) + (1 + 4 * 2 + 2)
-    assert costs.evaluate(formulas.passes_fused, "mlp_mixer", options) == fused
+    assert costs.value_of(formulas.passes_fused, "mlp_mixer", options) == fused
 
 
 @every_family
@@ -463,19 +463,19 @@ def test_the_passes_are_the_blocks_share_of_what_is_moved(family):
         (sum(formulas.moved_fused.values()), formulas.passes_fused),
     ):
         fewer, more = (
-            costs.evaluate(moved, family, options | {"depth": depth}, 32) for depth in (2, 2 + step)
+            costs.value_of(moved, family, options | {"depth": depth}, 32) for depth in (2, 2 + step)
         )
-        map_size = costs.evaluate(sym.h * sym.T, family, options, 32)
-        passes = costs.evaluate(per_block, family, options | {"depth": step}, 32)
+        map_size = costs.value_of(sym.h * sym.T, family, options, 32)
+        passes = costs.value_of(per_block, family, options | {"depth": step}, 32)
         assert Fraction(more - fewer, step * map_size) == passes
 
 
 @every_family
 def test_ideal_fusion_moves_less(family):
     formulas, options = costs.formulas(family), dict(model_entry(family).defaults)
-    eager = formulas.evaluate(options, 32).moved
+    eager = formulas.counts(options, 32).moved
     for part, expression in formulas.moved_fused.items():
-        assert costs.evaluate(expression, family, options, 32) <= eager[part]
+        assert costs.value_of(expression, family, options, 32) <= eager[part]
 
 
 # Evaluating
@@ -488,7 +488,7 @@ def test_derived_symbols_in_full_give_the_same(family):
         expression = formulas.total(quantity)
         full = costs.in_full(expression)
         assert not full.free_symbols & costs.DEFINITIONS.keys()
-        values = [costs.evaluate(each, family, options, 32) for each in (expression, full)]
+        values = [costs.value_of(each, family, options, 32) for each in (expression, full)]
         assert values[0] == values[1]
 
 
@@ -513,7 +513,7 @@ def test_every_symbol_of_every_formula_is_in_the_table_of_symbols():
 def test_only_the_options_that_an_expression_needs_have_to_be_there():
     mixing = costs.formulas("splitmixer_i").params["channel mixing"]
     options = {"dim": 256, "depth": 8, "ratio": "2/3"}
-    assert costs.evaluate(mixing, "splitmixer_i", options) == 8 * (170**2 + 170)
+    assert costs.value_of(mixing, "splitmixer_i", options) == 8 * (170**2 + 170)
 
 
 def test_an_option_of_the_registry_is_an_option_of_the_formulas():
@@ -530,9 +530,9 @@ def test_a_ratio_is_read_as_the_models_read_it(ratio):
         expected = checks.ratio(ratio)
     except ValueError:
         with pytest.raises(ValueError, match="`ratio`="):
-            costs.evaluate(sym.alpha, "splitmixer_i", {"ratio": ratio})
+            costs.value_of(sym.alpha, "splitmixer_i", {"ratio": ratio})
     else:
-        assert costs.evaluate(sym.alpha, "splitmixer_i", {"ratio": ratio}) == expected
+        assert costs.value_of(sym.alpha, "splitmixer_i", {"ratio": ratio}) == expected
 
 
 def test_totals_are_exact_where_floats_are_not():
@@ -543,7 +543,7 @@ def test_totals_are_exact_where_floats_are_not():
     c, r = h // 3, h - 2 * (h // 3)
     stem, spatial, mixing = 13 * h, 3 * 12 * h, 3 * (2 * (c**2 + c) + r**2 + r)
     total = stem + spatial + mixing + 20 * h + 10 * h + 10
-    assert costs.evaluate(params, "splitmixer_iv", options) == total
+    assert costs.value_of(params, "splitmixer_iv", options) == total
 
 
 @pytest.mark.parametrize(
@@ -597,11 +597,11 @@ def test_a_mistake_is_named(family, change, image_size, message):
     options = {option: value for option, value in options.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         forms = costs.formulas(family)
-        forms.evaluate(options, image_size)
+        forms.counts(options, image_size)
     if family in costs.FAMILIES:
         with pytest.raises(ValueError, match=message):
             for quantity in costs.QUANTITIES:
-                costs.evaluate(forms.total(quantity), family, options, image_size)
+                costs.value_of(forms.total(quantity), family, options, image_size)
 
 
 def test_an_unknown_quantity_is_an_error():

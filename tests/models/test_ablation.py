@@ -271,7 +271,7 @@ def test_what_the_rows_of_the_table_cost(row):
 
 def test_the_rows_are_splitmixer_i_less_what_they_take_out():
     """The numbers above, from the closed forms of SplitMixer-I and its 25 norms."""
-    plain = formulas("splitmixer_i").evaluate(model_entry("splitmixer_i_256_8").defaults, 32)
+    plain = formulas("splitmixer_i").counts(model_entry("splitmixer_i_256_8").defaults, 32)
     params, macs = plain.params, plain.macs
     one_norm = params["normalisation"] // 25
     assert one_norm == 2 * 256

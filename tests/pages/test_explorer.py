@@ -78,7 +78,7 @@ def test_the_script_counts_what_python_counts():
         try:
             totals = [
                 sum(
-                    costs.evaluate(form, case["family"], options, image_size=case["side"])
+                    costs.value_of(form, case["family"], options, image_size=case["side"])
                     for form in getattr(forms, quantity).values()
                 )
                 for quantity in explorer.QUANTITIES

@@ -74,7 +74,7 @@ def test_parts_are_those_of_the_closed_forms(family, own):
     split = {"ratio": "2/3"} if family == "splitmixer_v" else split
     settings = defaults | split | options
     forms = costs.formulas(family)
-    counts = forms.evaluate(settings, SIDE)
+    counts = forms.counts(settings, SIDE)
     assert {part.name for part in report.parts} == set(counts.macs)
     for part in report.parts:
         assert part.macs == BATCH * counts.macs[part.name]
@@ -83,7 +83,7 @@ def test_parts_are_those_of_the_closed_forms(family, own):
         own_layers = [layer for layer in report.layers if layer.part == part.name]
         assert part.predicted == pytest.approx(sum(layer.predicted for layer in own_layers))
         assert part.seconds == pytest.approx(sum(x.seconds.median for x in own_layers))
-        fused = costs.evaluate(forms.moved_fused[part.name], family, settings, SIDE)
+        fused = costs.value_of(forms.moved_fused[part.name], family, settings, SIDE)
         assert part.fused == pytest.approx(max(part.macs / 2e6, 4 * BATCH * fused / 5e5))
 
 
