@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -20,15 +21,27 @@ from mixerlib.pages import audit
 
 FILE = ROOT / "book" / "published.yaml"
 SEEDS = SHARED / "seeds"
-PUBLISHED = audit.load(FILE)
-VERDICTS = audit.audit(PUBLISHED)
-ENTRIES = PUBLISHED.entries
 
 
-def printed_as(name: str, printed: str) -> audit.Published:
+@pytest.fixture(scope="session")
+def published() -> audit.Published:
+    return audit.load(FILE)
+
+
+@pytest.fixture(scope="session")
+def entries(published) -> Mapping[str, audit.Entry]:
+    return published.entries
+
+
+@pytest.fixture(scope="session")
+def verdicts(published) -> dict[str, audit.Verdict]:
+    return audit.check(published)
+
+
+def printed_as(published: audit.Published, name: str, printed: str) -> audit.Published:
     """What is published, with one number printed otherwise."""
-    changed = replace(ENTRIES[name], printed=printed)
-    return audit.Published(PUBLISHED.documents, {**ENTRIES, name: changed})
+    changed = replace(published.entries[name], printed=printed)
+    return audit.Published(published.documents, {**published.entries, name: changed})
 
 
 # The file
@@ -48,8 +61,8 @@ def test_no_name_is_there_twice():
     assert not content["tables"].keys() & content["numbers"].keys()
 
 
-def test_every_entry_says_what_it_is_and_where_it_stands():
-    for entry in ENTRIES.values():
+def test_every_entry_says_what_it_is_and_where_it_stands(entries):
+    for entry in entries.values():
         assert entry.where and entry.name and entry.printed
         assert entry.model or entry.borrowed or entry.against, entry.id
         if entry.quantity == "accuracy":
@@ -58,10 +71,10 @@ def test_every_entry_says_what_it_is_and_where_it_stands():
             assert entry.image_size and entry.options.get("num_classes"), entry.id
 
 
-def test_every_document_has_a_title_and_an_address_and_is_used():
-    for document in PUBLISHED.documents.values():
+def test_every_document_has_a_title_and_an_address_and_is_used(published, entries):
+    for document in published.documents.values():
         assert document["title"] and document["url"].startswith("https://")
-    assert {entry.document for entry in ENTRIES.values()} == set(PUBLISHED.documents)
+    assert {entry.document for entry in entries.values()} == set(published.documents)
 
 
 SMALL = """
@@ -80,7 +93,7 @@ numbers: {}
 
 
 @pytest.mark.parametrize(
-    "old, new, told",
+    "old, new, message",
     [
         ("document: paper", "document: papers", "`document`='papers' of one/i/params"),
         ("quantity: parameters", "quantity: weight", "`quantity`='weight' of one/i/params"),
@@ -94,33 +107,33 @@ numbers: {}
         ("unit: M", "", "one/i/params: .*'unit'"),
     ],
 )
-def test_a_wrong_file_is_an_error_that_names_the_entry(tmp_path, old, new, told):
+def test_a_wrong_file_is_an_error_that_names_the_entry(tmp_path, old, new, message):
     path = tmp_path / "published.yaml"
     path.write_text(SMALL)
     assert [*audit.load(path).entries] == ["one/i/params"]
     path.write_text(SMALL.replace(old, new))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         audit.load(path)
 
 
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="the source documents are not beside this checkout")
-def test_every_number_of_the_source_tables_is_in_the_file():
+def test_every_number_of_the_source_tables_is_in_the_file(entries):
     """Numbers with a decimal point in table rows; those without are few, and checked below."""
-    there, found = Counter(entry.printed for entry in ENTRIES.values()), Counter()
+    held, printed = Counter(entry.printed for entry in entries.values()), Counter()
     for path in SEEDS.glob("*.txt"):
         rows = [x for x in path.read_text().splitlines() if x.startswith("|") or "\t" in x]
         for row in rows:
-            found.update(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", row))
-    assert found.total() > 170
-    assert found - there == Counter()
+            printed.update(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", row))
+    assert printed.total() > 170
+    assert printed - held == Counter()
 
 
-def test_the_whole_numbers_of_the_source_tables_are_in_the_file():
-    there = [entry.printed for entry in ENTRIES.values()]
+def test_the_whole_numbers_of_the_source_tables_are_in_the_file(entries):
+    printed = [entry.printed for entry in entries.values()]
     for number in ("86", "129", "828", "792", "181"):
-        assert there.count(number) == 2  # ConvMixer's table is reprinted twice
+        assert printed.count(number) == 2  # ConvMixer's table is reprinted twice
     for number in ("134", "206", "52", "56", "75", "73"):
-        assert number in there
+        assert number in printed
 
 
 # Printed digits
@@ -144,8 +157,8 @@ def test_rounding(exact, printed, decimals, how):
     assert audit.rounding(Fraction(exact), Fraction(printed), decimals) == how
 
 
-def test_about_allows_one_in_the_last_digit_and_no_more():
-    entry = replace(ENTRIES["slides-abstract-saving-params"], printed="52")
+def test_about_allows_one_in_the_last_digit_and_no_more(entries):
+    entry = replace(entries["slides-abstract-saving-params"], printed="52")
     assert audit.fits(entry, Fraction("0.5299")) == "cut off"
     assert audit.fits(entry, Fraction("0.53")) == "about"
     assert audit.fits(entry, Fraction("0.5301")) is None
@@ -155,13 +168,13 @@ def test_about_allows_one_in_the_last_digit_and_no_more():
 # Verdicts
 
 
-def test_every_entry_has_a_verdict_and_a_reason():
-    assert VERDICTS.keys() == ENTRIES.keys()
-    for name, verdict in VERDICTS.items():
+def test_every_entry_has_a_verdict_and_a_reason(entries, verdicts):
+    assert verdicts.keys() == entries.keys()
+    for name, verdict in verdicts.items():
         assert verdict.kind in audit.VERDICTS
         assert len(verdict.reason) > 15 and verdict.reason.endswith((".", ")")), name
         assert (verdict.kind == audit.REPRODUCED) == bool(verdict.convention), name
-    assert {verdict.kind for verdict in VERDICTS.values()} == set(audit.VERDICTS)
+    assert {verdict.kind for verdict in verdicts.values()} == set(audit.VERDICTS)
 
 
 @cache
@@ -175,22 +188,20 @@ def measured(quantity: str, name: str, options: tuple, image_size: int) -> costs
     return costs.Counts(**nothing | {"params": {"all": sum(p.numel() for p in model.parameters())}})
 
 
-COUNTED = [
-    entry.id
-    for entry in ENTRIES.values()
-    if VERDICTS[entry.id].kind == audit.REPRODUCED
-    and entry.quantity in ("parameters", "flops")
-    and entry.model
-    and not entry.formula
-]
-
-
-def test_what_is_reproduced_has_the_printed_digits_when_the_module_is_measured():
+def test_what_is_reproduced_has_the_printed_digits_when_the_module_is_measured(entries, verdicts):
     rules = {"to nearest": ROUND_HALF_UP, "exact": ROUND_HALF_UP, "cut off": ROUND_DOWN}
     ways = {way: f for ways in audit.CONVENTIONS.values() for way, f in ways.items()}
     checked = 0
-    for entry in map(ENTRIES.__getitem__, COUNTED):
-        verdict, classes = VERDICTS[entry.id], entry.options["num_classes"]
+    counted = [
+        entry
+        for entry in entries.values()
+        if verdicts[entry.id].kind == audit.REPRODUCED
+        and entry.quantity in ("parameters", "flops")
+        and entry.model
+        and not entry.formula
+    ]
+    for entry in counted:
+        verdict, classes = verdicts[entry.id], entry.options["num_classes"]
         several = classes if isinstance(classes, list) else [classes]
         values = []
         for n in several:
@@ -207,9 +218,9 @@ def test_what_is_reproduced_has_the_printed_digits_when_the_module_is_measured()
     assert checked > 90
 
 
-def test_what_is_not_reproduced_has_other_digits_in_every_convention():
-    for name, verdict in VERDICTS.items():
-        entry = ENTRIES[name]
+def test_what_is_not_reproduced_has_other_digits_in_every_convention(entries, verdicts):
+    for name, verdict in verdicts.items():
+        entry = entries[name]
         if verdict.kind == audit.NOT_REPRODUCED and entry.quantity in audit.CONVENTIONS:
             for stated in audit.configurations(entry):
                 for way in audit.CONVENTIONS[entry.quantity].values():
@@ -241,9 +252,9 @@ def test_what_is_not_reproduced_has_other_digits_in_every_convention():
         ),
     ],
 )
-def test_a_changed_number_changes_its_verdict(name, printed, before, after):
-    assert VERDICTS[name].kind == before
-    assert audit.audit(printed_as(name, printed))[name].kind == after
+def test_a_changed_number_changes_its_verdict(name, printed, before, after, published, verdicts):
+    assert verdicts[name].kind == before
+    assert audit.check(printed_as(published, name, printed))[name].kind == after
 
 
 @pytest.mark.parametrize(
@@ -255,61 +266,61 @@ def test_a_changed_number_changes_its_verdict(name, printed, before, after):
         ("slides-channel-params-channel", "h**2 + h", audit.REPRODUCED),
     ],
 )
-def test_a_changed_formula_changes_its_verdict(name, formula, after):
-    changed = replace(ENTRIES[name], formula=formula)
-    verdict = audit.audit(audit.Published(PUBLISHED.documents, {name: changed}))[name]
+def test_a_changed_formula_changes_its_verdict(name, formula, after, published, entries, verdicts):
+    changed = replace(entries[name], formula=formula)
+    verdict = audit.check(audit.Published(published.documents, {name: changed}))[name]
     assert verdict.kind == after
-    assert VERDICTS[name].kind == audit.REPRODUCED
+    assert verdicts[name].kind == audit.REPRODUCED
 
 
-def test_every_formula_of_the_slides_is_right_for_the_part_that_it_names():
-    formulas = [entry for entry in ENTRIES.values() if entry.formula]
-    assert {VERDICTS[entry.id].kind for entry in formulas} == {audit.REPRODUCED}
-    assert all(f"Right for the {entry.part}" in VERDICTS[entry.id].reason for entry in formulas)
-    assert VERDICTS["slides-spatial-saving-flops"].convention == "exactly"
-    assert VERDICTS["slides-spatial-saving-params"].convention == "without biases"
-    assert VERDICTS["slides-i-saving-params"].convention == "in the wide limit"
+def test_every_formula_of_the_slides_is_right_for_the_part_that_it_names(entries, verdicts):
+    formulas = [entry for entry in entries.values() if entry.formula]
+    assert {verdicts[entry.id].kind for entry in formulas} == {audit.REPRODUCED}
+    assert all(f"Right for the {entry.part}" in verdicts[entry.id].reason for entry in formulas)
+    assert verdicts["slides-spatial-saving-flops"].convention == "exactly"
+    assert verdicts["slides-spatial-saving-params"].convention == "without biases"
+    assert verdicts["slides-i-saving-params"].convention == "in the wide limit"
 
 
 # Findings, each as the search finds it
 
 
-def test_one_convention_gives_all_flops_of_the_present_readme():
-    flops = [e for e in ENTRIES.values() if e.document == "splitmixer-readme"]
+def test_one_convention_gives_all_flops_of_the_present_readme(entries, verdicts):
+    flops = [e for e in entries.values() if e.document == "splitmixer-readme"]
     flops = [e for e in flops if e.quantity == "flops"]
     assert len(flops) == 20
-    assert {VERDICTS[e.id].convention for e in flops} == {"thop"}
+    assert {verdicts[e.id].convention for e in flops} == {"thop"}
 
 
 @pytest.mark.parametrize("row", ["ii", "iii", "iv"])
-def test_the_cifar_100_counts_belong_to_kernel_size_2(row):
+def test_the_cifar_100_counts_belong_to_kernel_size_2(row, verdicts):
     for name in (
         f"draft2-cifar100/{row}/params",
         f"draft2-cifar100/{row}/flops",
         f"draft3-cifar100/{row}/params",
     ):
-        assert VERDICTS[name].explained[0].text == "kernel size 2", name
-    assert VERDICTS[f"draft3-cifar100/{row}/flops"].kind == audit.REPRODUCED
+        assert verdicts[name].explained[0].text == "kernel size 2", name
+    assert verdicts[f"draft3-cifar100/{row}/flops"].kind == audit.REPRODUCED
 
 
-def test_the_row_that_convmixer_has_twice_is_splitmixer_i_with_that_kernel():
+def test_the_row_that_convmixer_has_twice_is_splitmixer_i_with_that_kernel(verdicts):
     for column in ("params", "flops"):
-        verdict = VERDICTS[f"draft2-cifar100/first/{column}"]
+        verdict = verdicts[f"draft2-cifar100/first/{column}"]
         assert verdict.explained[0].text == "SplitMixer-I, kernel size 2"
 
 
-def test_two_throughputs_are_parameter_counts_of_splitmixer_i_and_of_nothing_else():
+def test_two_throughputs_are_parameter_counts_of_splitmixer_i_and_of_nothing_else(entries):
     for row in ("convmixer-1536-20", "convmixer-768-32"):
-        twins = audit.parameter_twins(ENTRIES[f"slides-versus/{row}/throughput"])
+        twins = audit.parameter_twins(entries[f"slides-versus/{row}/throughput"])
         assert [twin.text for twin in twins] == ["SplitMixer-I"]
-        assert audit.parameter_twins(ENTRIES[f"slides-convmixer/{row}/throughput"]) == []
+        assert audit.parameter_twins(entries[f"slides-convmixer/{row}/throughput"]) == []
 
 
-def test_the_draft_has_accuracies_on_wrong_rows():
+def test_the_draft_has_accuracies_on_wrong_rows(published, entries):
     rows = {
         entry.id: row.name
-        for entry in ENTRIES.values()
-        if entry.quantity == "accuracy" and (row := audit.row_of(entry, PUBLISHED))
+        for entry in entries.values()
+        if entry.quantity == "accuracy" and (row := audit.row_of(entry, published))
     }
     assert rows == {
         "draft1-cifar10/i/top1": "SplitMixer-II 256/8",
@@ -320,33 +331,33 @@ def test_the_draft_has_accuracies_on_wrong_rows():
     }
 
 
-def test_contradictions_and_repeated_rows_are_remarked():
-    (remark,) = VERDICTS["slides-comparison-cifar/splitmixer-i/cifar100"].remarks
+def test_contradictions_and_repeated_rows_are_remarked(published, entries, verdicts):
+    (remark,) = verdicts["slides-comparison-cifar/splitmixer-i/cifar100"].remarks
     assert "72.88" in remark
-    repeated = {e.id for e in ENTRIES.values() if audit.repeated_row(e, PUBLISHED)}
+    repeated = {e.id for e in entries.values() if audit.repeated_row(e, published)}
     assert repeated == {"mindspore-mixer/s16/top1", "mindspore-mixer/s16/top5"}
 
 
-def test_the_borrowed_mlp_mixers_are_found():
+def test_the_borrowed_mlp_mixers_are_found(verdicts):
     for table, model in (("cifar", "Mixer-S/4"), ("large", "Mixer-S/14")):
-        flops = VERDICTS[f"slides-comparison-{table}/mlp-mixer/flops"]
+        flops = verdicts[f"slides-comparison-{table}/mlp-mixer/flops"]
         assert flops.kind == audit.REPRODUCED and f"{model} has it" in flops.reason
-        params = VERDICTS[f"slides-comparison-{table}/mlp-mixer/params"]
+        params = verdicts[f"slides-comparison-{table}/mlp-mixer/params"]
         assert params.explained[0].text == f"a digit fewer of {model}, then a zero"
 
 
-def test_the_mixer_paper_leaves_the_classifier_out():
+def test_the_mixer_paper_leaves_the_classifier_out(entries):
     body = audit.HABITS["parameters"]["the classifier left out"]
-    rows = [entry for entry in ENTRIES.values() if entry.table == "mixer-paper"]
+    rows = [entry for entry in entries.values() if entry.table == "mixer-paper"]
     for entry in rows:
         (stated,) = audit.configurations(entry)
         assert audit.fits(entry, stated.count(body)) == "to nearest"
     assert len(rows) == 7
 
 
-def test_the_depthwise_work_is_missing_from_timms_gmacs():
+def test_the_depthwise_work_is_missing_from_timms_gmacs(verdicts):
     for row in ("convmixer-1536-20", "convmixer-768-32", "convmixer-1024-20"):
-        verdict = VERDICTS[f"timm-benchmark/{row}/gmacs"]
+        verdict = verdicts[f"timm-benchmark/{row}/gmacs"]
         assert verdict.explained[0].text.startswith("fvcore, which misses the convolutions")
 
 
@@ -376,20 +387,22 @@ def run(model: str, settings: dict, accuracy: float) -> records.Record:
     )
 
 
-def test_a_record_of_the_same_training_stands_beside_the_accuracy(tmp_path):
-    settings = dict(ENTRIES["readme-cifar10/i/top1"].training)
+def test_a_record_of_the_same_training_stands_beside_the_accuracy(
+    tmp_path, published, entries, verdicts
+):
+    settings = dict(entries["readme-cifar10/i/top1"].training)
     runs = [run("splitmixer_i", settings, 0.9375), run("splitmixer_i_256_8", settings, 0.9425)]
     for index, record in enumerate(runs):
         records.write_record(record, tmp_path / "deep" / f"{index}.json")
     (tmp_path / "other.json").write_text('{"schema": "mixerlib benchmark 1"}')
     read = records.read_records(tmp_path)
     assert read == runs
-    verdicts = audit.audit(PUBLISHED, read)
-    beside = verdicts["readme-cifar10/i/top1"]
+    with_runs = audit.check(published, read)
+    beside = with_runs["readme-cifar10/i/top1"]
     assert beside.kind == audit.NEEDS_TRAINING
     assert "94.00% on CIFAR-10 (2 runs, 93.75% to 94.25%)" in beside.reason
-    changed = {name for name in ENTRIES if verdicts[name] != VERDICTS[name]}
-    assert all(audit.family_of(ENTRIES[name].model) == "splitmixer_i" for name in changed)
+    changed = {name for name in entries if with_runs[name] != verdicts[name]}
+    assert all(audit.family_of(entries[name].model) == "splitmixer_i" for name in changed)
     assert "slides-ablation/baseline/cifar10" in changed
     assert "slides-ablation/relu/cifar10" not in changed  # another activation
     assert "slides-ablation/no-clipping/cifar10" not in changed  # another training
@@ -405,22 +418,22 @@ def test_a_record_of_the_same_training_stands_beside_the_accuracy(tmp_path):
         ({}, {"kernel_size": 3}),
     ],
 )
-def test_a_record_of_another_training_does_not(settings, options):
-    entry = ENTRIES["readme-cifar10/i/top1"]
+def test_a_record_of_another_training_does_not(settings, options, entries):
+    entry = entries["readme-cifar10/i/top1"]
     other = run("splitmixer_i", entry.training | settings | {"model_options": options}, 0.9)
     assert audit.matching(entry, [other]) == []
 
 
-def test_a_shuffled_model_is_another_model():
-    entry = ENTRIES["readme-cifar10/ii/top1"]
+def test_a_shuffled_model_is_another_model(entries):
+    entry = entries["readme-cifar10/ii/top1"]
     shuffled = entry.training | {"model_options": {"shuffle": True}}
     plain = entry.training | {"model_options": {"shuffle": False}}
     runs = [run("splitmixer_ii", dict(settings), 0.9) for settings in (shuffled, plain)]
     assert audit.matching(entry, runs) == runs[1:]
 
 
-def test_an_ablated_model_is_another_model():
-    for entry in ENTRIES.values():
+def test_an_ablated_model_is_another_model(entries):
+    for entry in entries.values():
         if entry.quantity == "accuracy" and entry.training:
             settings = dict(entry.training) | {"model_options": {"residual": "none"}}
             assert audit.matching(entry, [run("splitmixer_i_ablated_256_8", settings, 0.9)]) == []
@@ -458,18 +471,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def table() -> str:
+def table(published, verdicts) -> str:
     path = ROOT / "book" / "assets" / "audit_table.py"
     spec = importlib.util.spec_from_file_location("audit_table", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.table(PUBLISHED, VERDICTS)
+    return module.table(published, verdicts)
 
 
-def test_the_table_has_a_row_for_every_number_and_needs_no_network(table):
+def test_the_table_has_a_row_for_every_number_and_needs_no_network(table, entries, verdicts):
     page = Page(table)
-    wanted = [(VERDICTS[name].kind, entry.document) for name, entry in ENTRIES.items()]
-    assert page.rows == wanted
+    expected = [(verdicts[name].kind, entry.document) for name, entry in entries.items()]
+    assert page.rows == expected
     assert page.depth == [] and page.addresses == []
     assert "http" not in table and "@import" not in table and "url(" not in table
 
@@ -483,11 +496,11 @@ def test_text_is_escaped(table):
     assert "SplitMixer&#x27;s slides" in table and "slide &quot;SplitMixer vs. ConvMixer" in table
 
 
-def test_no_count_of_the_audit_is_typed_into_the_page():
+def test_no_count_of_the_audit_is_typed_into_the_page(verdicts):
     text = (ROOT / "book" / "audit.md").read_text(encoding="utf-8")
     prose = re.sub(r"^---.*?^---|```.*?```|`[^`\n]*`|\([^)]*\)", "", text, flags=re.S | re.M)
-    tally = Counter(verdict.kind for verdict in VERDICTS.values())
+    tally = Counter(verdict.kind for verdict in verdicts.values())
     typed = set(re.findall(r"\d+", prose))
-    assert not typed & {str(len(VERDICTS)), *map(str, tally.values())}
+    assert not typed & {str(len(verdicts)), *map(str, tally.values())}
     assert not re.search(r"\d+\.\d+|\d ?%|\d ?[MGk]\b", prose)
-    assert "audit.audit(published" in text
+    assert "audit.check(published" in text

@@ -1,0 +1,235 @@
+"""What is printed, and what it is said to describe: `book/published.yaml`, read and checked."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixerlib import costs
+from mixerlib.models import model_entry
+
+QUANTITIES = ("parameters", "flops", "accuracy", "throughput", "saving")
+# unit: how many ones it stands for; accuracies are kept as shares of one
+SCALES = {"": 1, "M": 10**6, "G": 10**9, "%": Fraction(1, 100), "share": 1, "times": 1, "img/s": 1}
+AT_LEAST = " or more"  # "80 % or more" is a bound, not a value
+
+Count = costs.Counts[int]
+Way = Callable[[Count], int]  # a way of counting
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One printed number, and what it is said to describe. `book/published.yaml` tells the keys."""
+
+    id: str
+    table: str  # its table's name; of a number in running text, its own id
+    document: str
+    where: str  # inside the document
+    name: str  # the row, or the words, that it stands with
+    quantity: str
+    printed: str
+    unit: str
+    column: str = ""
+    about: bool = False  # printed with "about" or "around"
+    note: str = ""
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    unstated: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    image_size: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    change: str = ""
+    metric: str = "top-1"
+    borrowed: str = ""
+    part: str | None = None
+    cost: str = "params"
+    formula: str | None = None
+    against: str | None = None
+
+    @property
+    def scale(self) -> Fraction:
+        return Fraction(SCALES[self.unit.removesuffix(AT_LEAST)])
+
+    @property
+    def decimals(self) -> int:
+        return len(self.printed.partition(".")[2])
+
+    @property
+    def value(self) -> Fraction:
+        """The printed number in ones, or as a share. A formula has none."""
+        return Fraction(self.printed) * self.scale
+
+
+@dataclass(frozen=True)
+class Published:
+    """Documents by name (title and url), and every entry by its id."""
+
+    documents: Mapping[str, Mapping[str, str]]
+    entries: Mapping[str, Entry]
+
+    @cached_property
+    def groups(self) -> Mapping[tuple, list[Entry]]:
+        """The entries that claim to tell the same number, by what it is the number of."""
+        groups: dict[tuple, list[Entry]] = defaultdict(list)
+        for entry in self.entries.values():
+            if (key := claim(entry)) is not None:
+                groups[key].append(entry)
+        return groups
+
+    def others(self, entry: Entry) -> list[Entry]:
+        """The other prints of the same number."""
+        return [other for other in self.groups.get(claim(entry), ()) if other is not entry]
+
+
+_OPTIONS = {option for known in costs.OPTIONS.values() for option in known} - {"image_size"}
+_KEYS = {f.name for f in fields(Entry)} - {"id", "table", "options"} | _OPTIONS
+
+
+def load(path: str | Path) -> Published:
+    """Read the printed numbers. Raises `ValueError` naming the entry and what is wrong with it."""
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    entries: dict[str, Entry] = {}
+    for name, table, keys in _cells(content):
+        if name in entries:
+            raise ValueError(f"`{name}` is there twice")
+        entries[name] = _entry(name, table, keys, content["documents"])
+    return Published(content["documents"], entries)
+
+
+def _cells(content: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every number of the file, with the keys of its table, column and row put together."""
+    for table, printed in content["tables"].items():
+        top = printed.get("common", {}) | {key: printed[key] for key in ("document", "where")}
+        for row, keys in printed["rows"].items():
+            of_row = {key: value for key, value in keys.items() if key != "values"}
+            if len(keys["values"]) != len(printed["columns"]):
+                raise ValueError(f"`{table}/{row}` must have {len(printed['columns'])} values")
+            for (column, shared), value in zip(
+                printed["columns"].items(), keys["values"], strict=True
+            ):
+                if value is not None:
+                    head = shared | {"column": shared["name"], "printed": value}
+                    yield f"{table}/{row}/{column}", table, top | head | of_row
+    for name, keys in content["numbers"].items():
+        yield name, name, dict(keys)
+
+
+def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, Any]) -> Entry:
+    for key in keys:
+        if key not in _KEYS:
+            raise ValueError(f"`{key}`={keys[key]!r} of {name} must be one of {sorted(_KEYS)}")
+    options = {key: keys.pop(key) for key in sorted(_OPTIONS & keys.keys())}
+    try:
+        entry = Entry(id=name, table=table, options=options, **keys)
+    except TypeError as error:  # a key that every entry needs is not there
+        raise ValueError(f"{name}: {error}") from None
+    rules = {
+        "document": (entry.document in documents, "one of `documents`"),
+        "quantity": (entry.quantity in QUANTITIES, f"one of {QUANTITIES}"),
+        "unit": (entry.unit.removesuffix(AT_LEAST) in SCALES, f"one of {[*SCALES]}"),
+        "model": (not entry.formula or entry.model is not None, "the name of the formula's model"),
+        "part": (not entry.formula or entry.part is not None, "the part that the formula is of"),
+        "printed": (entry.formula is not None or _is_number(entry.printed), "a number, as text"),
+    }
+    for key, (holds, rule) in rules.items():
+        if not holds:
+            raise ValueError(f"`{key}`={getattr(entry, key)!r} of {name} must be {rule}")
+    for stated in configurations(entry):
+        for option in stated.options:
+            if option not in costs.OPTIONS[stated.family]:
+                raise ValueError(f"`{option}` of {name} must be an option of {stated.family}")
+    return entry
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and Fraction(text) >= 0
+    except ValueError:
+        return False
+
+
+# --- what it describes ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A model as its costs need it. `num_classes` may be a list: the mean over data sets."""
+
+    family: str
+    options: Mapping[str, Any]
+    image_size: int | None
+
+    @property
+    def title(self) -> str:
+        """The model in words: "SplitMixer-I"; of an MLP-Mixer its scale and patch, "Mixer-S/4"."""
+        if self.family == "mlp_mixer":
+            scale = {512: "S", 768: "B", 1024: "L", 1280: "H"}[self.options["dim"]]
+            return f"Mixer-{scale}/{self.options['patch_size']}"
+        name, _, strategy = self.family.partition("_")
+        return {"convmixer": "ConvMixer"}.get(name, f"SplitMixer-{strategy.upper()}")
+
+    def count(self, way: Way) -> Fraction:
+        """The exact number in a way of counting; `ValueError` where there is no such model."""
+        classes = self.options["num_classes"]
+        several = classes if isinstance(classes, list) else [classes]
+        options = [tuple(sorted({**self.options, "num_classes": n}.items())) for n in several]
+        counts = [_counts(self.family, one, self.image_size) for one in options]
+        return sum(Fraction(way(count)) for count in counts) / len(counts)
+
+    def become(self, family: str) -> "Configuration":
+        """Another family at the same sizes, with its own defaults for what this one lacks."""
+        known = model_entry(family).defaults | self.options
+        return replace(
+            self, family=family, options={option: known[option] for option in costs.OPTIONS[family]}
+        )
+
+
+@cache
+def _counts(family: str, options: tuple, image_size: int | None) -> Count:
+    return costs.formulas(family).counts(dict(options), image_size=image_size)
+
+
+def family_of(model: str) -> str:
+    """The family of a registered name."""
+    return model_entry(model).family
+
+
+def configurations(entry: Entry) -> list[Configuration]:
+    """The models that an entry may describe: none, one, or every combination of what it leaves
+    open."""
+    models = []
+    for choice in itertools.product(*entry.unstated.values()):
+        keys = {**entry.options, **dict(zip(entry.unstated, choice, strict=True))}
+        if model := keys.pop("model", entry.model):
+            family, defaults = family_of(model), model_entry(model).defaults
+            size = entry.image_size or defaults.get("image_size")
+            options = {key: defaults[key] for key in costs.OPTIONS[family]} | keys
+            if family == "mlp_mixer":
+                options["image_size"] = size
+            models.append(Configuration(family, options, size))
+    return models
+
+
+def claim(entry: Entry) -> tuple | None:
+    """What an entry claims to be the number of, as a key; None for formulas and ratios."""
+    if entry.formula or entry.against or entry.quantity == "saving":
+        return None
+    models = configurations(entry)
+    what: tuple = (entry.name, entry.image_size)
+    if len(models) == 1:
+        what = identity(models[0], by_data=entry.quantity == "accuracy")
+        what += (entry.image_size,) if entry.quantity == "flops" else ()
+    trained = (entry.training.get("dataset"), entry.training.get("epochs"), entry.metric)
+    return entry.quantity, what, *(trained if entry.quantity == "accuracy" else ()), entry.change
+
+
+def identity(model: Configuration, by_data: bool) -> tuple:
+    """A model's family and options, as a key. `by_data`: without those that a data set decides."""
+    given = ("num_classes", "in_channels", "image_size") if by_data else ()
+    options = {key: str(value) for key, value in model.options.items() if key not in given}
+    return model.family, tuple(sorted(options.items()))
