@@ -8,7 +8,8 @@ import io
 from pathlib import Path
 
 from mixerlib import create_model
-from mixerlib.pages import plots
+from mixerlib.costs import mixing_steps
+from mixerlib.pages import SHORT_LABELS, plots
 
 HERE = Path(__file__).parent
 ORANGE, BLUE = plots.COLORS["splitmixer_i"], plots.COLORS["splitmixer_3d"]
@@ -40,33 +41,14 @@ def mark(size: int, rows: int) -> str:
     )
 
 
-def mixed(name: str) -> list[list[tuple[int, int]]]:
-    """The segments that the first four blocks of a model mix, asked of the model itself."""
-    model = create_model(name, depth=4)
-    width = model.head.in_features
-    return [
-        block.mixing.mixed if hasattr(block, "mixing") else [(0, width)] for block in model.blocks
-    ]
-
-
-TITLES = {
-    "convmixer": "ConvMixer",
-    "splitmixer_i": "I",
-    "splitmixer_ii": "II",
-    "splitmixer_iii": "III",
-    "splitmixer_iv": "IV",
-    "splitmixer_v": "V",
-    "splitmixer_3d": "3-D",
-}
-
-
 def cover() -> plots.Figure:
     """Every model's channel mixing, with the parameters of its 256/8 version for CIFAR-10."""
     drawings = {}
-    for name, title in TITLES.items():
+    for name, title in SHORT_LABELS.items():
         model = create_model(name)
         parameters = sum(p.numel() for p in model.parameters())
-        strips = plots.block_strips(name, model.head.in_features, mixed(name))
+        mixed = [segments for segments, _ in mixing_steps(model)[:4]]
+        strips = plots.block_strips(name, model.head.in_features, mixed)
         drawings[name] = (title, strips, f"{parameters / 1000:.0f} k")
     return plots.strategies(256, drawings)
 

@@ -45,6 +45,7 @@ from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measurement import Measured, measure
 from mixerlib.costs.savings import paper_saving, saving, wide_saving
+from mixerlib.costs.scopes import by_scope, saved_by_scope
 from mixerlib.costs.symbols import (
     D_C,
     D_S,
@@ -92,6 +93,7 @@ __all__ = [
     "T",
     "W",
     "alpha",
+    "by_scope",
     "c",
     "d",
     "definitions",
@@ -114,6 +116,7 @@ __all__ = [
     "r",
     "reach",
     "s",
+    "saved_by_scope",
     "saving",
     "shuffle",
     "thop",

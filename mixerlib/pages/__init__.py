@@ -11,6 +11,7 @@ from mixerlib.pages.tables import (
     duration,
     listed,
     machine,
+    prints_and_counts,
     signed,
     table,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "listed",
     "machine",
     "plots",
+    "prints_and_counts",
     "signed",
     "table",
     "tables",

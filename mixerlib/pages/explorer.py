@@ -14,16 +14,8 @@ from sympy.printing.jscode import JavascriptCodePrinter
 from mixerlib import costs
 from mixerlib.costs import symbols as sym
 from mixerlib.pages import plots
+from mixerlib.pages.tables import LABELS
 
-TITLES = {
-    "convmixer": "ConvMixer",
-    "splitmixer_i": "SplitMixer-I",
-    "splitmixer_ii": "SplitMixer-II",
-    "splitmixer_iii": "SplitMixer-III",
-    "splitmixer_iv": "SplitMixer-IV",
-    "splitmixer_v": "SplitMixer-V",
-    "splitmixer_3d": "SplitMixer, 3-D form",
-}
 QUANTITIES = ("params", "macs", "activations", "moved", "moved_fused")
 NUMERATOR, DENOMINATOR = sympy.symbols("alpha_num alpha_den", integer=True, positive=True)
 
@@ -57,7 +49,7 @@ def formulas_script() -> str:
         for symbol, definition in sym.DEFINITIONS.items()
     )
     functions = []
-    for family in TITLES:
+    for family in LABELS:
         forms = costs.formulas(family)
         totals = ",\n".join(
             f"      {quantity}: {javascript(sympy.Add(*getattr(forms, quantity).values()))}"
@@ -74,7 +66,7 @@ def page() -> str:
     parts = resources.files("mixerlib.pages") / "explorer_page"
     script = (parts / "explorer.js").read_text(encoding="utf-8")
     script = script.replace("/* FORMULAS */", formulas_script())
-    script = script.replace("/* TITLES */", f"const titles = {json.dumps(TITLES)};")
+    script = script.replace("/* TITLES */", f"const titles = {json.dumps(LABELS)};")
     colors = {
         family: "currentColor" if color == plots.INK else color
         for family, color in plots.COLORS.items()
@@ -83,7 +75,7 @@ def page() -> str:
     body = (parts / "explorer.html").read_text(encoding="utf-8")
     options = "".join(
         f'<option value="{family}"{" selected" * (family == "splitmixer_i")}>{title}</option>'
-        for family, title in TITLES.items()
+        for family, title in LABELS.items()
     )
     return body.replace("<!-- FAMILIES -->", options).replace("/* SCRIPT */", script)
 

@@ -286,6 +286,32 @@ def block_strips(
     return drawn
 
 
+def family_blocks(
+    axes: Axes,
+    family: str,
+    channels: int,
+    mixed: Sequence[Sequence[tuple[int, int]]],
+    title: str = "",
+    numbered: bool = False,
+) -> Axes:
+    """The blocks of a model of a family, as strips of its channels in the family's colour.
+
+    Args:
+        axes: where to draw; returned.
+        family: a name in COLORS.
+        channels: the width h of the model.
+        mixed: the segments (start, width) that each block mixes, as `costs.mixing_steps` tells them
+            of a model.
+        title: above the strips.
+        numbered: whether "block 0", "block 1" … stand to their left.
+    """
+    channel_blocks(axes, channels, block_strips(family, channels, mixed), COLORS[family])
+    axes.set_title(title)
+    for block in range(len(mixed) if numbered else 0):
+        axes.text(-0.03 * channels, block + 0.36, f"block {block}", ha="right", va="center")
+    return axes
+
+
 def strategies(
     channels: int, drawings: dict[str, tuple[str, Sequence[Sequence[Strip]], str]]
 ) -> Figure:

@@ -4,9 +4,11 @@ Markdown(table(["model", "MACs"], [[LABELS["convmixer"], digits(148.1)]]))
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from mixerlib import costs
+from mixerlib.models import create_model
 from mixerlib.records import Provenance
 
 # The families of the book → their names, in full and beside one another
@@ -50,9 +52,23 @@ def table(
     rules = [":--" if place in places else "--:" for place in range(len(head))]
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in (head, rules, *rows)]
     text = "\n".join(lines)
-    for apart, together in TOGETHER.items():
-        text = text.replace(apart, together)
+    for split, together in TOGETHER.items():
+        text = text.replace(split, together)
     return text
+
+
+def prints_and_counts(prints: Mapping[str, tuple[str, str]], image_size: int = 32) -> str:
+    """A Markdown table of models, by registered name, with the parameters and FLOPS in millions
+    that a source prints, as it prints them, beside what they are counted to be. Chapters 06 to 09.
+    """
+    rows = []
+    for name, (params, flops) in prints.items():
+        measured = costs.measure(create_model(name), image_size)
+        ours = f"{measured.total('params') / 1e6:.3f}"
+        work = (f"{count(measured) / 1e6:.1f}" for count in (costs.macs, costs.thop))
+        rows.append([f"`{name}`", params, ours, flops, *work])
+    head = ["model", "printed parameters", "ours", "printed FLOPS", "ours, MACs", "ours, thop"]
+    return table(head, rows)
 
 
 def listed(words: Iterable[str]) -> str:

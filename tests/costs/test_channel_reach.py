@@ -13,12 +13,14 @@ CASES = [
     ("splitmixer_i", {"ratio": "4/7"}),
     ("splitmixer_ii", {"segments": 3}),
     ("splitmixer_ii", {"segments": 5}),  # ragged
+    ("splitmixer_ii", {"segments": 2, "shuffle": True}),
     ("splitmixer_ii", {"segments": 3, "shuffle": True}),
     ("splitmixer_iii", {"segments": 2}),
     ("splitmixer_iii", {"segments": 3, "shuffle": True}),
     ("splitmixer_iv", {"segments": 5}),
     ("splitmixer_iv", {"segments": 4, "shuffle": True}),
     ("splitmixer_v", {"ratio": "3/5"}),
+    ("splitmixer_3d", {"segments": 2}),
     ("splitmixer_3d", {"segments": 3}),
 ]
 
@@ -50,7 +52,7 @@ def test_two_blocks_of_strategy_i_leave_the_square_of_one_minus_alpha_unheard(pa
 
 def test_disjoint_segments_never_meet_and_a_shuffle_makes_them():
     for name in ("splitmixer_ii", "splitmixer_iii", "splitmixer_iv"):
-        apart = reach(12, mixing_steps(create_model(name, dim=12, depth=12, segments=3)))
-        assert not apart[:4, 4:].any() and not apart[4:, :4].any()
+        unshuffled = reach(12, mixing_steps(create_model(name, dim=12, depth=12, segments=3)))
+        assert not unshuffled[:4, 4:].any() and not unshuffled[4:, :4].any()
         model = create_model(name, dim=12, depth=12, segments=3, shuffle=True)
         assert reach(12, mixing_steps(model)).all()

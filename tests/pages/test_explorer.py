@@ -15,7 +15,7 @@ from mixerlib.pages import explorer
 NODE = shutil.which("node")
 GRID = [
     {"family": family, "h": h, "d": d, "k": k, "p": p, "side": side, "s": s, "alpha": alpha}
-    for family in explorer.TITLES
+    for family in explorer.LABELS
     for (h, d, k), (p, side), (s, alpha) in itertools.product(
         [(256, 8, 5), (55, 3, 4), (24, 5, 1)],
         [(2, 32), (7, 224)],
@@ -99,7 +99,7 @@ def test_the_script_counts_what_python_counts():
 def test_the_script_hears_what_python_hears():
     cases, expected = [], []
     for family, (s, shuffle) in itertools.product(
-        explorer.TITLES, [(2, 0), (3, 0), (3, 1), (5, 0)]
+        explorer.LABELS, [(2, 0), (3, 0), (3, 1), (5, 0)]
     ):
         case = {"family": family, "h": 24, "d": 4, "k": 3, "p": 2, "side": 32, "s": s}
         case |= {"alpha": "3/5", "shuffle": shuffle}

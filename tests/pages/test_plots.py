@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from mixerlib.pages import plots
 
@@ -99,3 +100,43 @@ def test_channel_blocks_fill_mixed_segments_and_outline_all_channels():
         (0, 2, 0.5),
     ]
     assert [p.get_width() for p in outlined] == [6, 6, 6]
+
+
+def test_family_blocks_are_a_models_segments_in_the_familys_colour():
+    _, axes = plots.canvas()
+    mixed = [[(0, 4)], [(2, 4)], [(0, 4)]]
+    place = plots.family_blocks(axes[0, 0], "splitmixer_i", 6, mixed, "a title", numbered=True)
+    filled = [patch for patch in place.patches if patch.get_fill()]
+    assert [(patch.get_x(), patch.get_width()) for patch in filled] == [(0, 4), (2, 4), (0, 4)]
+    assert {to_hex(patch.get_facecolor()).upper() for patch in filled} == {"#E69F00"}
+    assert [text.get_text() for text in place.texts] == ["block 0", "block 1", "block 2"]
+    assert place.get_title(loc="left") == "a title"
+    plain = plots.family_blocks(plots.canvas()[1][0, 0], "splitmixer_i", 6, mixed)
+    assert not plain.texts and not plain.get_title(loc="left")
+
+
+def test_weights_of_their_own_alternate_and_what_comes_after_lies_below():
+    pair, several = [(0, 4), (2, 4)], [(0, 2), (2, 2), (4, 2)]
+    assert plots.block_strips("splitmixer_v", 6, [pair]) == [[[(0, 4, 1.0)], [(2, 4, 0.6)]]]
+    assert plots.block_strips("splitmixer_iv", 6, [several]) == [
+        [[(0, 2, 1.0), (2, 2, 0.6), (4, 2, 1.0)]]
+    ]
+    assert plots.block_strips("splitmixer_ii", 6, [[(2, 2)]]) == [[[(2, 2, 1.0)]]]
+    strip, dealt = plots.block_strips("splitmixer_3d", 100, [[(0, 50), (50, 50)]])[0]
+    assert strip == [(1.0, 48.0, 1.0), (51.0, 48.0, 1.0)]  # a gap on both sides of each
+    assert len(dealt) == 12 and {opacity for _, _, opacity in dealt} == {0.45}
+
+
+def test_curves_are_named_when_there_are_several():
+    _, axes = plots.canvas(1, 2)
+    x = np.arange(3)
+    two = plots.curves(axes[0, 0], x, {"a": x, "b": 2 * x}, colors=["#010203", "#D55E00"])
+    assert [line.get_color() for line in two.lines] == ["#010203", "#D55E00"]
+    assert [text.get_text() for text in two.get_legend().get_texts()] == ["a", "b"]
+    assert plots.curves(axes[0, 1], x, {"a": x}).get_legend() is None
+
+
+def test_the_patch_grid_has_a_line_between_patches_and_none_at_the_border():
+    place = plots.patch_grid(plots.canvas()[1][0, 0], height=6, width=9, patch=3)
+    assert [line.get_ydata()[0] for line in place.lines[:1]] == [2.5]
+    assert [line.get_xdata()[0] for line in place.lines[1:]] == [2.5, 5.5]

@@ -82,3 +82,13 @@ def test_every_strategy_has_its_names_and_its_colour():
     assert list(tables.LABELS) == list(tables.SHORT_LABELS)
     assert set(tables.LABELS) == set(FAMILIES) - {"mlp_mixer"}
     assert set(tables.LABELS) <= set(plots.COLORS)
+
+
+def test_printed_counts_stand_beside_ours():
+    prints = {"convmixer_256_8": (".60", "152.6"), "splitmixer_i_256_8": (".28", "71.8")}
+    head, _, *rows = tables.prints_and_counts(prints).splitlines()
+    assert head.count("|") == 7 and "printed FLOPS" in head
+    assert rows == [
+        "| `convmixer_256_8` | .60 | 0.594 | 152.6 | 148.1 | 152.6 |",
+        "| `splitmixer_i_256_8` | .28 | 0.276 | 71.8 | 65.2 | 71.8 |",
+    ]
