@@ -45,7 +45,7 @@ SCRIPT = """
 {
   const all = document.querySelectorAll('.audit'); // a live notebook tells no current script
   const audit = document.currentScript?.closest('.audit') ?? all[all.length - 1];
-  const form = audit.querySelector('form'), told = audit.querySelector('[role=status]');
+  const form = audit.querySelector('form'), status = audit.querySelector('[role=status]');
   const rows = [...audit.querySelectorAll('tbody tr')];
   const filter = () => {
     const words = form.words.value.toLowerCase().split(/\\s+/).filter(Boolean);
@@ -58,7 +58,7 @@ SCRIPT = """
       row.hidden = !fits;
       shown += fits;
     }
-    told.textContent = `${shown} of ${rows.length} numbers shown.`;
+    status.textContent = `${shown} of ${rows.length} numbers shown.`;
   };
   form.addEventListener('input', filter);
   form.addEventListener('submit', event => event.preventDefault());
@@ -111,7 +111,7 @@ def _row(published: Published, entry: Entry, verdict: Verdict) -> str:
     unit = {"share": "", "times": "×"}.get(entry.unit, entry.unit)
     about = "about " if entry.about else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
-    remarks = "".join(f'<span class="remark">{escape(told)}</span>' for told in verdict.remarks)
+    remarks = "".join(f'<span class="remark">{escape(remark)}</span>' for remark in verdict.remarks)
     dot = f'<span class="dot" style="background: {COLORS[verdict.kind]}" aria-hidden="true"></span>'
     return (
         f'<tr data-verdict="{escape(verdict.kind)}" data-source="{escape(entry.document)}">'

@@ -76,9 +76,8 @@ def formulas(family: str) -> Formulas:
 
 TURNS = floor(d / s)  # II: how often the turn comes to the last segment; the others share the rest
 BLOCK_WIDTHS = (d - TURNS) * c + TURNS * r  # II: the widths that the d blocks mix, summed
-SHUFFLES = (
-    2 * d * h * iverson(And(s > 1, c > 1))
-)  # each copies the map, unless nothing changes place
+# each copies the map, unless nothing changes place
+SHUFFLES = 2 * d * h * iverson(And(s > 1, c > 1))
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,21 @@ MIXINGS: dict[str, _Mixing] = {
 }
 
 
-def _convolutional(family: str) -> Formulas:
-    mixing = MIXINGS[family]
+@dataclass(frozen=True)
+class _Spatial:
+    """The spatial mixing of one block, its activation functions and residual sum included.
+
+    `padding` is what an even kernel's padded copies add to the map, over all its convolutions.
+    """
+
+    convolutions: int
+    taps: Expr  # of a channel's kernel, in each convolution
+    padding: Expr
+    moved: Expr
+    moved_fused: Expr
+
+
+def _spatial(family: str) -> _Spatial:
     map_size = h * T
     if family == "convmixer":  # one k×k kernel a channel
         convolutions, taps = 1, k**2
@@ -151,21 +163,26 @@ def _convolutional(family: str) -> Formulas:
     else:  # 1×k, then k×1
         convolutions, taps = 2, k
         padding = h * (H + W) / p
-    norms = (convolutions + 1) * d + 1  # one after each convolution, the stem's too
-
     # A block's convolutions and their activation functions read and write a map each, its residual
     # sum reads two and writes one. An even kernel's input is first copied into a padded one; what
-    # that adds to the map (`padding`, over all convolutions) is written once and read once.
-    spatial_moved = (4 * convolutions + 3 + 2 * convolutions * e) * map_size + 2 * e * padding
+    # that adds to the map (`padding`) is written once and read once.
+    moved = (4 * convolutions + 3 + 2 * convolutions * e) * map_size + 2 * e * padding
     # Fused, a convolution reads a map and writes one. The k×1 convolution, which adds the residual,
     # reads that too; a k×k convolution has it at hand.
-    spatial_fused = (2 if family == "convmixer" else 5) * map_size
+    fused = (2 if family == "convmixer" else 5) * map_size
+    return _Spatial(convolutions, taps, padding, moved, fused)
+
+
+def _convolutional(family: str) -> Formulas:
+    mixing, spatial = MIXINGS[family], _spatial(family)
+    map_size, convolutions = h * T, spatial.convolutions
+    norms = (convolutions + 1) * d + 1  # one after each convolution, the stem's too
     head_moved = (map_size + h) + (h + n)  # the mean, and the linear layer
     return Formulas(
         family=family,
         params={
             "stem": h * (C_in * p**2 + 1),
-            "spatial mixing": d * h * convolutions * (taps + 1),
+            "spatial mixing": d * h * convolutions * (spatial.taps + 1),
             "channel mixing": mixing.params,
             "normalisation": 2 * h * norms,
             "head": h * n + n,
@@ -173,7 +190,7 @@ def _convolutional(family: str) -> Formulas:
         buffers=_only("normalisation", 2 * h * norms),
         macs={
             "stem": C_in * h * H * W,
-            "spatial mixing": d * h * convolutions * taps * T,
+            "spatial mixing": d * h * convolutions * spatial.taps * T,
             "channel mixing": mixing.macs * T,
             "normalisation": ZERO,
             "head": h * n,
@@ -185,48 +202,50 @@ def _convolutional(family: str) -> Formulas:
         # kept already, and two statistics a channel.
         activations={
             "stem": C_in * H * W + map_size,
-            "spatial mixing": d * (2 * convolutions * map_size + e * padding),
+            "spatial mixing": d * (2 * convolutions * map_size + e * spatial.padding),
             "channel mixing": 2 * d * map_size + mixing.kept * T + mixing.joined_weights,
             "normalisation": norms * (gelu * map_size + 2 * h),
             "head": h,
         },
         moved={
             "stem": C_in * H * W + 3 * map_size,
-            "spatial mixing": d * spatial_moved,
+            "spatial mixing": d * spatial.moved,
             "channel mixing": (mixing.moved + 2 * d * h) * T,
             "normalisation": 2 * norms * map_size,
             "head": head_moved,
         },
         moved_fused={
             "stem": C_in * H * W + map_size,
-            "spatial mixing": d * spatial_fused,
+            "spatial mixing": d * spatial.moved_fused,
             "channel mixing": mixing.moved_fused * T,
             "normalisation": ZERO,
             "head": head_moved,
         },
         # beside the mixings: the activation function of the channel mixing, and the block's norms
-        passes_eager=sympy.expand(spatial_moved / map_size)
+        passes_eager=sympy.expand(spatial.moved / map_size)
         + sum(term / (d * h) for term in sympy.Add.make_args(mixing.moved))
         + 2
         + 2 * (convolutions + 1),
-        passes_fused=spatial_fused / map_size + mixing.moved_fused / (d * h),
+        passes_fused=spatial.moved_fused / map_size + mixing.moved_fused / (d * h),
     )
 
 
 # --- MLP-Mixer ------------------------------------------------------------------------------------
 
 
+# The stem's table of tokens lies transposed in memory, and so do the sums made from it. A norm
+# therefore copies its input; the token MLP, which works on the other side, copies the norm's
+# output, and adds the bias of its first layer in an operation of its own. A table of one row or
+# column is its own transpose.
+TRANSPOSED = iverson(And(T > 1, h > 1))
+
+
 def _mlp_mixer() -> Formulas:
     map_size, tokens_hidden, channels_hidden = h * T, h * D_S, D_C * T
     norms = 2 * d + 1
-    # The stem's table of tokens lies transposed in memory, and so do the sums made from it. A norm
-    # therefore copies its input; the token MLP, which works on the other side, copies the norm's
-    # output, and adds the bias of its first layer in an operation of its own. A table of one row or
-    # column is its own transpose.
-    transposed = iverson(And(T > 1, h > 1))
-    norm_moved = (2 + 2 * transposed) * map_size
+    norm_moved = (2 + 2 * TRANSPOSED) * map_size
     # two linear layers, the activation function and the residual sum
-    token_moved = (5 + 2 * transposed) * map_size + (4 + 2 * transposed) * tokens_hidden
+    token_moved = (5 + 2 * TRANSPOSED) * map_size + (4 + 2 * TRANSPOSED) * tokens_hidden
     channel_moved = 5 * map_size + 4 * channels_hidden
     # fused, the second layer reads the residual as well
     token_fused = 3 * map_size + 2 * tokens_hidden

@@ -61,15 +61,13 @@ def in_full(expression: sympy.Expr) -> sympy.Expr:
 
 def definitions(expression: sympy.Basic) -> dict[sympy.Symbol, sympy.Expr]:
     """What the derived symbols of an expression (m, c, r, e, T) are made of, in reading order."""
-    found: dict[sympy.Symbol, sympy.Expr] = {}
+    needed: dict[sympy.Symbol, sympy.Expr] = {}
     symbols = set(expression.free_symbols)
-    for symbol, definition in reversed(
-        DEFINITIONS.items()
-    ):  # r needs c, so c is looked at after it
+    for symbol, definition in reversed(DEFINITIONS.items()):  # r needs c, which comes after it
         if symbol in symbols:
-            found[symbol] = definition
+            needed[symbol] = definition
             symbols |= definition.free_symbols
-    return dict(reversed(found.items()))
+    return dict(reversed(needed.items()))
 
 
 _LAST = sympy.Symbol("zT", positive=True)  # T, under a name that is printed last in a product
