@@ -220,10 +220,10 @@ def ablated_by_hand(options: dict, image_size: tuple[int, int]) -> dict[str, dic
             one_map + h + h + n,
         ),
     }
-    there = (True, space, channels, True, True)
+    present = (True, space, channels, True, True)
     parts = ("stem", "spatial mixing", "channel mixing", "normalisation", "head")
     return {
-        quantity: {part: x for part, x, is_there in zip(parts, row, there, strict=True) if is_there}
+        quantity: {part: x for part, x, kept in zip(parts, row, present, strict=True) if kept}
         for quantity, row in counts.items()
     }
 
