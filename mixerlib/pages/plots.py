@@ -190,7 +190,15 @@ def weights(axes: Axes, matrix: np.ndarray, title: str = "", limit: float | None
 
 
 def patch_grid(axes: Axes, height: int, width: int, patch: int, color: str = "white") -> Axes:
-    """Lines between the patches of an image of that height and width in pixels."""
+    """Lines between the patches of an image.
+
+    Args:
+        axes: with the image drawn; returned.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        patch: the side p of a patch, in pixels.
+        color: of the lines.
+    """
     for y in range(patch, height, patch):
         axes.axhline(y - 0.5, color=color, linewidth=0.8)
     for x in range(patch, width, patch):

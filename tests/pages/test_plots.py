@@ -77,6 +77,14 @@ def test_weights_have_zero_in_the_middle_of_the_scale():
     _, axes = plots.canvas()
     image = plots.weights(axes[0, 0], np.array([[-1.0, 0.5]])).images[0]
     assert image.get_clim() == (-1.0, 1.0)
+    shared = plots.weights(axes[0, 0], np.array([[-1.0, 0.5]]), limit=2.5).images[-1]
+    assert shared.get_clim() == (-2.5, 2.5)
+
+
+def test_a_narrow_figure_takes_its_share_of_the_page():
+    half, wide = (plots.canvas(width=share * plots.PAGE_WIDTH)[0] for share in (0.5, 2))
+    assert 'style="width: 50%; max-width: 380px' in plots.svg(half, "half a page")
+    assert 'style="width: 100%; max-width: 760px' in plots.svg(wide, "two pages")
 
 
 def test_confusion_prints_every_count_and_shades_mistakes_only():
