@@ -195,7 +195,7 @@ def _peers(case: "Case") -> list[str]:
 
 def _table(report: "Benchmark", results: "Sequence[Result]") -> str:
     """The results, fastest first, compared with the first of them."""
-    from mixerlib.speed.bench import ratios
+    from mixerlib.speed.timing import ratios
 
     base, case = results[0], results[0].case
     sizes = {result.case.image_size for result in results}
@@ -414,7 +414,7 @@ def _published(options: argparse.Namespace, device: "torch.device") -> int:
 
 
 def _published_table(report: "Benchmark") -> str:
-    from mixerlib.speed.bench import ratios
+    from mixerlib.speed.timing import ratios
 
     half = len(report.results) // 2
     published, again = report.results[:half], report.results[half:]

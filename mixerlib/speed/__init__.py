@@ -9,11 +9,8 @@ from mixerlib.speed.bench import (
     Benchmark,
     Case,
     Result,
-    Timing,
     benchmark,
     published_table,
-    race,
-    ratios,
     read_benchmark,
 )
 from mixerlib.speed.inference import (
@@ -29,6 +26,15 @@ from mixerlib.speed.inference.choice import Way, relative_difference
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form
 from mixerlib.speed.rooflines import Roofline, by_kind, measure_machine, read_roofline, roofline
+from mixerlib.speed.timing import (
+    Timing,
+    coverage,
+    race,
+    ratios,
+    stopwatch,
+    synchronize,
+    warm_up,
+)
 from mixerlib.speed.training_step import Form, fastest_form, in_form
 from mixerlib.speed.whole_matrix import OneMatrix
 
@@ -47,6 +53,7 @@ __all__ = [
     "by_kind",
     "check",
     "choice",
+    "coverage",
     "export_onnx",
     "fastest_form",
     "fold",
@@ -63,5 +70,8 @@ __all__ = [
     "relative_difference",
     "rewritings",
     "roofline",
+    "stopwatch",
+    "synchronize",
     "timm_form",
+    "warm_up",
 ]

@@ -1,16 +1,9 @@
 """How fast models are, measured so that the numbers can be compared.
 
-timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
-timings["whole"].median                              # seconds
-ratios(timings["whole"], timings["part"]).median     # how many times as fast "part" is
-
 report = benchmark([Case("convmixer_256_8"), Case("splitmixer_i_256_8", form="fast")])
 write_record(report, "records/bench/cifar.json")     # read back by read_benchmark
 
-What a machine does beside changes from minute to minute, often by more than two models differ. So
-candidates run in turn, once each in every round, and are compared round by round. What has to be
-paid once (compilation, the choice of algorithms, first touches of memory) is paid before. On a GPU
-the clock is the GPU's own. Chapter 17 shows what each of these is worth.
+Cases run in turn, as `mixerlib.speed.timing` has them. Chapter 17 shows why.
 """
 
 import os
@@ -20,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
-from math import ceil, inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +25,7 @@ from mixerlib.models import create_model, model_entry
 from mixerlib.models.splitmixer import SplitMixer
 from mixerlib.records import Provenance, parse_record, provenance
 from mixerlib.speed import peers
+from mixerlib.speed.timing import ROUNDS, Clock, Stopwatch, Timing, race, stopwatch, synchronize
 from mixerlib.speed.whole_matrix import OneMatrix
 
 SCHEMA = "mixerlib benchmark 1"  # a record of another shape has another name here
@@ -47,134 +40,6 @@ DEPTHWISE = ("auto", "cudnn", "native")  # torch.backends.cudnn.depthwise_kernel
 
 # Environment variables: of threads, of glibc's memory, and of the libraries below torch
 KNOB = re.compile("(OMP|GOMP|KMP|MKL|MALLOC|DNNL|ONEDNN|CUBLAS|CUDNN|PYTORCH)_|LD_PRELOAD$")
-
-ROUNDS = 15
-FEWEST_ROUNDS = 3  # are run even when the time is up
-SHORTEST_RUN = 0.002  # seconds; quicker functions are called several times in each round
-STEADY = 0.95  # a run that takes less than this of the best so far shows that it still warms up
-STALE = 2  # so many runs in a row that are no longer faster end the warm-up
-LONGEST_WARM_UP = 30  # runs
-
-Name = TypeVar("Name")
-Stopwatch = Callable[[Callable[[], object], int], float]
-
-
-# Times
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One number from every round, such as seconds: their median, the quartiles, and all of them.
-
-    Between the two quartiles lies the middle half.
-    """
-
-    median: float
-    quartiles: list[float]
-    runs: list[float]  # in the order of the rounds
-
-
-def timing(runs: Sequence[float]) -> Timing:
-    """The median and the quartiles of some runs, at least one."""
-    lower, median, upper = np.quantile(runs, (0.25, 0.5, 0.75)).tolist()
-    return Timing(median, [lower, upper], list(runs))
-
-
-def ratios(base: Timing, other: Timing) -> Timing:
-    """How many times as fast as `base` the other was, round by round.
-
-    The two runs of a round lie close together in time and meet the same noise, so their ratio is
-    steadier than the ratio of the medians. Raises `ValueError` unless both ran in the same rounds.
-    """
-    if len(base.runs) != len(other.runs):
-        raise ValueError(
-            f"`other` of {len(other.runs)} rounds must have as many as `base`: {len(base.runs)}"
-        )
-    return timing([mine / its for mine, its in zip(base.runs, other.runs, strict=True)])
-
-
-def stopwatch(device: torch.device | str) -> Stopwatch:
-    """A function that calls another so many times and returns the seconds that it took in all.
-
-    A GPU works through a queue, and Python only fills it. On CUDA the seconds are those between two
-    events in that queue; on other devices the clock stops when the queue is empty.
-    """
-    device = torch.device(device)
-
-    def by_events(run: Callable[[], object], calls: int) -> float:
-        with torch.cuda.device(device):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            for _ in range(calls):
-                run()
-            end.record()
-            end.synchronize()
-        return start.elapsed_time(end) / 1000
-
-    def by_clock(run: Callable[[], object], calls: int) -> float:
-        wait(device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            run()
-        wait(device)
-        return time.perf_counter() - start
-
-    return by_events if device.type == "cuda" else by_clock
-
-
-def wait(device: torch.device) -> None:
-    """Return when the device has done all that it was told to do."""
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
-
-
-def warm_up(run: Callable[[], object], seconds_of: Stopwatch) -> float:
-    """Call a function until it no longer gets faster; return the seconds of its fastest call.
-
-    Never more than `LONGEST_WARM_UP` times: on a busy machine nothing is ever steady.
-    """
-    fastest, stale = inf, 0
-    for _ in range(LONGEST_WARM_UP):
-        seconds = seconds_of(run, 1)
-        stale = 0 if seconds < STEADY * fastest else stale + 1
-        fastest = min(fastest, seconds)
-        if stale == STALE:
-            break
-    return fastest
-
-
-def race(
-    candidates: Mapping[Name, Callable[[], object]],
-    rounds: int = ROUNDS,
-    device: torch.device | str = "cpu",
-    seconds: float | None = None,
-) -> dict[Name, Timing]:
-    """The seconds that each function takes, from rounds in which every one of them runs once.
-
-    First each is called until it is warm. Then, in every round, each runs in turn, and another one
-    is the first. A function that is over in less than `SHORTEST_RUN` is called several times, and
-    the run is the mean of these calls. After `seconds` no further round begins, once
-    `FEWEST_ROUNDS` are done. Raises `ValueError` for no candidates, or `rounds` below 1.
-    """
-    if not candidates:
-        raise ValueError("`candidates` must hold at least one function")
-    if rounds < 1:
-        raise ValueError(f"`rounds`={rounds} must be at least 1")
-    until = inf if seconds is None else time.perf_counter() + seconds
-    seconds_of = stopwatch(device)
-    calls = {}
-    for name, run in candidates.items():
-        fastest = warm_up(run, seconds_of)
-        calls[name] = max(1, ceil(SHORTEST_RUN / fastest)) if fastest > 0 else 1
-    names, runs = list(candidates), {name: [] for name in candidates}
-    for number in range(rounds):
-        if number >= FEWEST_ROUNDS and time.perf_counter() >= until:
-            break
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            runs[name].append(seconds_of(candidates[name], calls[name]) / calls[name])
-    return {name: timing(values) for name, values in runs.items()}
-
 
 # What is timed
 
@@ -283,6 +148,7 @@ def benchmark(
     name: str = "",
     seconds: float | None = None,
     leave_out: bool = False,
+    clock: Clock = time.perf_counter,
 ) -> Benchmark:
     """Race some cases against each other: seconds of a step, images a second, peak memory.
 
@@ -305,7 +171,7 @@ def benchmark(
                     raise
                 left_out.append(f"{case.label} ({case.way}): {error}")
         steps = {number: prepared.step for number, prepared in ready.items()}
-        timings = race(steps, rounds, device, seconds) if steps else {}
+        timings = race(steps, rounds, device, seconds, clock=clock) if steps else {}
         results = [_result(cases[i], ready[i], timings[i], device) for i in ready]
     return Benchmark(name, results, left_out, settings_here(device), provenance(device))
 
@@ -465,7 +331,7 @@ def extra_memory(run: Callable[[], object], device: torch.device | str) -> int |
     """
     device = torch.device(device)
     if device.type == "cuda":
-        wait(device)
+        synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         run()
@@ -522,6 +388,7 @@ def published_table(
     rounds: int = ROUNDS,
     repetitions: int = REPETITIONS,
     seconds: float | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Benchmark:
     """Table 3 of SplitMixer's slides, timed as its authors did, and then as it should be.
 
@@ -536,19 +403,21 @@ def published_table(
         Case(model, own | dict(options or {}), "listing", "as published", batch, image_size)
         for model, own in TABLE_3
     ]
-    published = [_in_a_row(case, repetitions, device) for case in cases]
+    published = [_in_a_row(case, repetitions, stopwatch(device, clock), device) for case in cases]
     again = [replace(case, task="inference") for case in cases]
-    report = benchmark(again, rounds, device, name="SplitMixer's table 3", seconds=seconds)
+    report = benchmark(
+        again, rounds, device, name="SplitMixer's table 3", seconds=seconds, clock=clock
+    )
     return replace(report, results=published + report.results)
 
 
-def _in_a_row(case: Case, repetitions: int, device: torch.device) -> Result:
+def _in_a_row(case: Case, repetitions: int, seconds_of: Stopwatch, device: torch.device) -> Result:
     if repetitions < 1:
         raise ValueError(f"`repetitions`={repetitions} must be at least 1")
     with _reasons(case):
-        prepared, seconds_of = _prepare(case, device), stopwatch(device)
+        prepared = _prepare(case, device)
         runs = [seconds_of(prepared.step, 1) for _ in range(repetitions)]
-        result = _result(case, prepared, timing(runs), device)
+        result = _result(case, prepared, Timing.of(runs), device)
     return replace(result, images_per_second=case.batch * repetitions / sum(runs))
 
 

@@ -28,17 +28,8 @@ from mixerlib import costs
 from mixerlib.costs.measurement import _Where
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Provenance, parse_record, provenance
-from mixerlib.speed.bench import (
-    DTYPES,
-    Case,
-    Timing,
-    race,
-    settings_here,
-    stopwatch,
-    timing,
-    wait,
-    warm_up,
-)
+from mixerlib.speed.bench import DTYPES, Case, settings_here
+from mixerlib.speed.timing import Timing, race, stopwatch, synchronize, warm_up
 
 SCHEMA = "mixerlib roofline 1"  # a record of another shape has another name here
 
@@ -154,7 +145,7 @@ def roofline(
         machine=machine,
         layers=layers,
         parts=_parts(case, layers, machine, images.element_size()),
-        whole=timing(whole),
+        whole=Timing.of(whole),
         between=statistics.median(row[None] for row in rows),
         settings=settings_here(device),
         provenance=provenance(device),
@@ -230,7 +221,7 @@ class _Clocked:
             moment = torch.cuda.Event(enable_timing=True)
             moment.record()
         else:
-            wait(self.device)
+            synchronize(self.device)
             moment = time.perf_counter()
         self.notes.append((layer, moment))
 
@@ -238,7 +229,7 @@ class _Clocked:
         """Seconds of each layer in one run, by the layer's name; None for what is in no part."""
         self.notes.clear()
         self.model(images)
-        wait(self.device)
+        synchronize(self.device)
         found: Counter[str | None] = Counter()
         for (_, start), (layer, end) in pairwise(self.notes):
             on_gpu = self.device.type == "cuda"
@@ -296,7 +287,7 @@ def _layers(
                 by_macs=by_macs,
                 by_bytes=by_bytes,
                 predicted=max(by_macs, by_bytes),
-                seconds=timing([row[name] for row in rows]),
+                seconds=Timing.of([row[name] for row in rows]),
             )
         )
     return layers

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixerlib.models.splitmixer import SplitMixer
-from mixerlib.speed.bench import race
+from mixerlib.speed.timing import race
 from mixerlib.speed.whole_matrix import OneMatrix
 
 ROUNDS = 5  # steps of each form, in turn with the others'; fewer when the time is up

@@ -13,6 +13,7 @@ from mixerlib.speed import bench
 from mixerlib.speed import rooflines as roofline
 from mixerlib.speed.bench import read_benchmark
 from mixerlib.speed.rooflines import read_roofline
+from mixerlib.speed.timing import Timing
 
 MODEL = ("--dim", 8, "--depth", 1, "--patch-size", 4, "--image-size", 8)
 QUICK = (*MODEL, "--batch", 2, "--rounds", 2)
@@ -27,9 +28,9 @@ def raced(monkeypatch) -> list[bench.Case]:
         cases.append(case)
         return bench._Prepared(lambda: None, lambda: 2**20, "a detail" * (case.form == "timm"))
 
-    def race(steps, rounds, device, seconds):
+    def race(steps, rounds, device, seconds, *, clock):
         rounds = rounds if seconds is None else 3
-        return {n: bench.timing([2.0**-n * (1 + r) for r in range(rounds)]) for n in steps}
+        return {n: Timing.of([2.0**-n * (1 + r) for r in range(rounds)]) for n in steps}
 
     monkeypatch.setattr(bench, "_prepare", prepare)
     monkeypatch.setattr(bench, "race", race)
@@ -203,7 +204,6 @@ def test_the_committed_matrix_on_tiny_models(capsys, tmp_path, monkeypatch):
     """All of its races, but for the compiler; what it is for, a GPU, is not here."""
     monkeypatch.setattr(torch, "compile", lambda model, mode, dynamic: model)
     monkeypatch.setattr(bench, "extra_memory", lambda run, device: None)
-    monkeypatch.setattr(bench, "LONGEST_WARM_UP", 1)
     file = ROOT / "book" / "sweeps" / "bench_matrix.yaml"
     tiny = ("--dim", 2, "--depth", 1, "--patch-size", 2, "--image-size", 4, "--batch", 1)
     status, out, err = run(

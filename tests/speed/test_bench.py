@@ -4,8 +4,6 @@ No test judges how fast anything is.
 """
 
 import json
-import statistics
-from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,192 +11,18 @@ import pytest
 import torch
 import torch._dynamo as dynamo
 import yaml
+from clock import Clock
 from helpers import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mixerlib import records
 from mixerlib.speed import bench
-from mixerlib.speed.bench import Case, benchmark, race, ratios, read_benchmark, timing
+from mixerlib.speed.bench import Case, benchmark, read_benchmark
 from mixerlib.speed.matrix import read_matrix
 
 SMALL = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 4}
 TINY = {"batch": 2, "image_size": 8}
 SWEEPS = ROOT / "book" / "sweeps"
 PUBLISHED = ROOT / "book" / "published.yaml"
-
-
-class Clock:
-    """Time that passes only when a function says so; in a race it stands for `time`."""
-
-    def __init__(self):
-        self.now = 100.0
-        self.calls: list[str] = []
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def taking(self, name: str, seconds: Iterable[float]):
-        """A function that takes these seconds, call by call, and the last of them ever after."""
-        waiting, last = iter(seconds), 0.0
-
-        def run() -> None:
-            nonlocal last
-            last = next(waiting, last)
-            self.now += last
-            self.calls.append(name)
-
-        return run
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(bench, "time", clock)
-    return clock
-
-
-# Statistics
-
-
-@given(st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=30))
-def test_median_and_quartiles(runs):
-    found = timing(runs)
-    lower, median, upper = statistics.quantiles(runs, n=4, method="inclusive")
-    assert found.runs == runs
-    assert found.median == pytest.approx(statistics.median(runs)) == pytest.approx(median)
-    assert found.quartiles == pytest.approx([lower, upper])
-
-
-def test_one_run_is_its_own_median():
-    assert timing([2.0]) == bench.Timing(2.0, [2.0, 2.0], [2.0])
-
-
-def test_ratios_are_taken_within_a_round():
-    """A machine that slows down tenfold in the middle moves the medians, but not the ratios."""
-    noise = [1.0, 1.0, 1.0, 10.0, 10.0]
-    slow, fast = (timing([seconds * x for x in noise]) for seconds in (3.0, 1.5))
-    found = ratios(slow, fast)
-    assert found.median == 2 and found.quartiles == [2, 2]
-    assert ratios(fast, slow).runs == [0.5] * 5
-    with pytest.raises(ValueError, match="`other` of 1 rounds must have as many as `base`: 5"):
-        ratios(slow, timing([1.0]))
-
-
-# Races
-
-
-def test_every_round_runs_each_once_and_another_one_first(clock):
-    candidates = {name: clock.taking(name, [1.0]) for name in "abc"}
-    race(candidates, rounds=4)
-    warm = 1 + bench.STALE
-    assert "".join(clock.calls[: 3 * warm]) == "a" * warm + "b" * warm + "c" * warm
-    assert "".join(clock.calls[3 * warm :]) == "abc" + "bca" + "cab" + "abc"
-
-
-def test_a_race_gives_seconds_of_warm_runs(clock):
-    steady = [9.0, 4.0, 1.0, 1.0, 1.0]  # a compilation, a first touch; then two runs as before
-    found = race(
-        {"a": clock.taking("a", [*steady, 2.0, 1.0, 3.0]), "b": clock.taking("b", [5.0])}, rounds=3
-    )
-    assert found["a"].runs == [2.0, 1.0, 3.0] and found["a"].median == 2.0
-    assert found["b"].runs == [5.0] * 3
-    assert list(found) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "calls", "fastest"),
-    [
-        ([1.0], 3, 1.0),  # as quick from the start
-        ([8.0, 1.0], 4, 1.0),
-        ([8.0, 4.0, 2.0, 1.0], 6, 1.0),
-        ([1.0, 0.96, 0.96], 3, 0.96),  # a little faster is no warming up
-        ([1.0, 2.0, 0.9, 2.0, 2.0], 5, 0.9),  # one slow run does not end it
-        ([0.9**n for n in range(99)], bench.LONGEST_WARM_UP, 0.9 ** (bench.LONGEST_WARM_UP - 1)),
-    ],
-)
-def test_warm_up_lasts_until_nothing_gets_faster(clock, seconds, calls, fastest):
-    found = bench.warm_up(clock.taking("a", seconds), bench.stopwatch("cpu"))
-    assert len(clock.calls) == calls
-    assert found == pytest.approx(fastest)
-
-
-def test_a_quick_function_is_called_several_times(clock):
-    seconds = bench.SHORTEST_RUN / 7.5
-    warm = [seconds] * 3
-    found = race({"a": clock.taking("a", [*warm, *[seconds] * 6, seconds * 9])}, rounds=1)
-    assert len(clock.calls) == 3 + 8
-    assert found["a"].median == pytest.approx((6 + 9 + 9) / 8 * seconds)  # the mean of the run
-
-
-def test_a_clock_too_coarse_for_a_function_does_not_stop_the_race(clock):
-    assert race({"a": clock.taking("a", [0.0])}, rounds=2)["a"].median == 0
-
-
-@pytest.mark.parametrize(("seconds", "rounds"), [(None, 9), (1e9, 9), (0.5, 3), (18.0, 6)])
-def test_no_round_begins_when_the_time_is_up(clock, seconds, rounds):
-    """Two candidates of a second each: six seconds to get warm, two for a round."""
-    candidates = {name: clock.taking(name, [1.0]) for name in "ab"}
-    found = race(candidates, rounds=9, seconds=seconds)
-    assert [len(timing.runs) for timing in found.values()] == [rounds, rounds]
-
-
-@pytest.mark.parametrize(
-    ("candidates", "rounds", "message"),
-    [
-        ({}, 3, "`candidates` must hold at least one function"),
-        ({"a": int}, 0, "`rounds`=0 must be at least 1"),
-    ],
-)
-def test_races_that_cannot_be(candidates, rounds, message):
-    with pytest.raises(ValueError, match=message):
-        race(candidates, rounds)
-
-
-def test_on_cuda_the_clock_is_the_gpus(monkeypatch):
-    """A GPU of our own: a call puts 3 ms of work into its queue; events are dated in the queue."""
-    queue, waited = SimpleNamespace(ms=0.0), []
-
-    class Event:
-        def __init__(self, enable_timing):
-            assert enable_timing
-
-        def record(self):
-            self.at = queue.ms
-
-        def synchronize(self):
-            waited.append(self.at)
-
-        def elapsed_time(self, end):
-            assert waited == [end.at]  # an event that has not come yet has no time
-            return end.at - self.at
-
-    class OnDevice:
-        def __init__(self, device):
-            assert device == torch.device("cuda:1")
-
-        __enter__ = __exit__ = lambda *_: None
-
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "device", OnDevice)
-
-    def call():
-        queue.ms += 3.0
-
-    assert bench.stopwatch("cuda:1")(call, 4) == pytest.approx(0.012)
-
-
-def test_on_other_accelerators_the_clock_waits_for_the_queue(monkeypatch, clock):
-    """Calls return at once; the work, 2 s each, is done when one waits for it."""
-    queued = [5.0]  # what was there before, and must not count
-
-    def synchronize():
-        clock.now += sum(queued)
-        queued.clear()
-
-    module = SimpleNamespace(synchronize=synchronize)
-    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
-    assert bench.stopwatch("mps")(lambda: queued.append(2.0), 3) == pytest.approx(6.0)
 
 
 # Cases
@@ -492,7 +316,7 @@ def test_memory_counts_what_is_held_and_what_is_made():
 
 def test_memory_on_a_gpu_is_that_of_its_allocator(monkeypatch):
     state = SimpleNamespace(now=50, peak=80)
-    monkeypatch.setattr(bench, "wait", lambda device: None)
+    monkeypatch.setattr(bench, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: state.now)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: state.peak)
     reset = lambda device: setattr(state, "peak", state.now)  # noqa: E731
@@ -512,9 +336,9 @@ def test_the_configurations_of_table_3_are_the_published_ones():
     assert list(bench.TABLE_3) == wanted
 
 
-def test_table_3_in_both_ways(monkeypatch, clock):
+def test_table_3_in_both_ways(monkeypatch):
     """The first of each model's batches takes long; as it should be, that is not counted."""
-    prepared = []
+    prepared, clock = [], Clock()
 
     def prepare(case, device):
         prepared.append((case.model, case.task, case.form, case.dtype))
@@ -523,7 +347,7 @@ def test_table_3_in_both_ways(monkeypatch, clock):
 
     monkeypatch.setattr(bench, "_prepare", prepare)
     monkeypatch.setattr(bench, "extra_memory", lambda run, device: None)
-    report = bench.published_table(batch=4, rounds=3, repetitions=5)
+    report = bench.published_table(batch=4, rounds=3, repetitions=5, clock=clock)
     models = [model for model, _ in bench.TABLE_3]
     assert prepared == [
         (model, task, "listing", "float32")

@@ -9,8 +9,8 @@ from torch import nn
 
 from mixerlib import costs, create_model, records
 from mixerlib.speed import rooflines as module
-from mixerlib.speed.bench import stopwatch
 from mixerlib.speed.rooflines import Machine, by_kind, measure_machine, read_roofline, roofline
+from mixerlib.speed.timing import Timing, stopwatch
 
 SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
 BATCH, SIDE = 3, 16
@@ -151,7 +151,7 @@ def test_the_clock_of_a_gpu(monkeypatch):
             return end.at - self.at
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(module, "wait", lambda device: None)
+    monkeypatch.setattr(module, "synchronize", lambda device: None)
     model = create_model("convmixer", **SMALL).eval()
     with torch.no_grad():
         clocked = module._Clocked(model, torch.device("cuda"))
@@ -209,7 +209,7 @@ def test_what_a_machine_can_do(monkeypatch):
 
     def race(runs, rounds, device):
         raced.update({name: run() for name, run in runs.items()})
-        return {name: module.timing([seconds[name]]) for name in runs}
+        return {name: Timing.of([seconds[name]]) for name in runs}
 
     monkeypatch.setattr(module, "race", race)
     found = measure_machine(torch.bfloat16, 1000, "cpu")

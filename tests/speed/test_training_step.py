@@ -14,7 +14,7 @@ from torch import nn
 from mixerlib import create_model
 from mixerlib.data.datasets import load_dataset
 from mixerlib.speed import training_step as step
-from mixerlib.speed.bench import timing
+from mixerlib.speed.timing import Timing
 from mixerlib.speed.training_step import Form, fastest_form, in_form
 from mixerlib.speed.whole_matrix import OneMatrix
 from mixerlib.training.distributed import ALONE
@@ -138,7 +138,7 @@ def rigged(monkeypatch, seconds) -> list[list[Form]]:
         for run in steps.values():
             run()  # it can be run, and again
         races.append(list(steps))
-        return {form: timing([seconds(form)]) for form in steps}
+        return {form: Timing.of([seconds(form)]) for form in steps}
 
     monkeypatch.setattr(step, "race", race)
     monkeypatch.setattr(torch, "compile", lambda net, dynamic: copy.copy(net))
