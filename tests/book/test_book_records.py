@@ -28,7 +28,7 @@ import yaml
 from helpers import ROOT
 
 from mixerlib.records import SCHEMA, Epoch, Record, provenance, read_record, write_record
-from mixerlib.speed.bench import Benchmark, Case, Result, read_benchmark
+from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
 from mixerlib.speed.rooflines import SCHEMA as ROOFLINE_SCHEMA
 from mixerlib.speed.rooflines import read_roofline
 from mixerlib.speed.timing import Timing
