@@ -96,6 +96,7 @@ def roofline(
     rounds: int = ROUNDS,
     device: torch.device | str = "cpu",
     machine: Machine | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Roofline:
     """Predict and measure every layer of a registered model, in inference, operation by operation.
 
@@ -113,6 +114,7 @@ def roofline(
         rounds: of the measurement, at least one.
         device: where the model runs.
         machine: what the device can do at best; None: that is measured, too.
+        clock: what is read on devices other than CUDA, whose clock is its own.
 
     Raises `ValueError` as `Case` does, and for `rounds` below 1.
     """
@@ -129,7 +131,7 @@ def roofline(
         if machine is None:
             map_bytes = plain.stem(images).nbytes
             machine = measure_machine(DTYPES[dtype], map_bytes, device)
-        clocked = ClockedModel(plain, device)
+        clocked = ClockedModel(plain, device, clock)
         whole, rows = _run(plain, clocked, images, rounds)
     layers = _layers(clocked, counted, rows, machine, batch, images.element_size())
     return Roofline(
@@ -190,7 +192,7 @@ def _run(
     plain: nn.Module, clocked: ClockedModel, images: torch.Tensor, rounds: int
 ) -> tuple[list[float], list[Counter[str | None]]]:
     """The model as it is and the one with clocks, in turn: seconds, and seconds by layer."""
-    seconds_of = stopwatch(images.device)
+    seconds_of = stopwatch(images.device, clocked.clock)
     warm_up(lambda: plain(images), seconds_of)
     warm_up(lambda: clocked.model(images), seconds_of)
     whole, rows = [], []

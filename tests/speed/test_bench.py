@@ -91,6 +91,7 @@ def test_a_step_of_training(seen):
         assert one.model.training and one.grad
         assert one.model.stem[0].weight.dtype == torch.float32  # autocast: the weights as they were
         assert one.dtype == computed
+        assert all(p.grad is None for p in one.model.parameters())  # nothing adds up over steps
         assert not any(torch.equal(p, one.start[name]) for name, p in one.model.named_parameters())
 
 

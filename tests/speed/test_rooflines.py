@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from clock import Clock
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mixerlib import costs, create_model, records
 from mixerlib.speed.machine import Machine
@@ -124,6 +125,34 @@ def test_no_time_is_lost():
         clocked = ClockedModel(model, torch.device("cpu"), lambda: float(next(ticks)))
         row = clocked.seconds(torch.randn(2, 3, SIDE, SIDE))
     assert sum(row.values()) == len(clocked.notes) - 1 == 2 * len(list(model.modules())) - 1
+
+
+def test_what_is_of_no_layer_lies_between_them():
+    """A clock that moves on by a second whenever it is read: a run has so many of them."""
+    ticks = itertools.count()
+    report = roofline(
+        "splitmixer_i",
+        SMALL,
+        batch=BATCH,
+        image_size=SIDE,
+        rounds=3,
+        machine=MACHINE,
+        clock=lambda: float(next(ticks)),
+    )
+    modules = len(list(create_model("splitmixer_i", **SMALL).modules()))
+    in_layers = sum(layer.seconds.median for layer in report.layers)
+    assert in_layers + report.between == 2 * modules - 1
+    assert report.whole.runs == [1.0] * 3
+
+
+def test_a_roofline_is_of_inference():
+    modes = set()
+    hook = register_module_forward_pre_hook(
+        lambda module, inputs: modes.add((module.training, torch.is_grad_enabled(), len(inputs[0])))
+    )
+    small("splitmixer_i")
+    hook.remove()
+    assert {mode[:2] for mode in modes if mode[2] == BATCH} == {(False, False)}
 
 
 def test_the_clock_of_a_gpu(monkeypatch):

@@ -71,6 +71,8 @@ def test_intervals_of_few_runs():
     """Five are too few for 95 per cent: 1 − 2/32. Six are enough: 1 − 2/64."""
     assert coverage(5, 1) == 15 / 16 and coverage(6, 1) == 31 / 32
     assert Timing.of([3.0, 1.0, 2.0]).interval() == (1.0, 3.0)
+    just = Timing.of([float(i) for i in range(15)]).interval(coverage(15, 4))
+    assert just == (3.0, 11.0)  # at least that probable, not more
     assert Timing.of([3.0]).interval() == (3.0, 3.0)
     for count in (7, 8):  # never beyond the middle
         low, high = Timing.of([float(i) for i in range(count)]).interval(1e-9)

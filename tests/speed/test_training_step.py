@@ -138,6 +138,8 @@ def test_one_matrix_is_for_splitmixer_alone():
     with pytest.raises(ValueError, match=r"is for a SplitMixer.*not for ConvMixer"):
         in_form(model, Form("one matrix"))
     assert in_form(model, Form(channels_last=True)) is model
+    assert model.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not model.stem[0].weight.is_contiguous()
 
 
 # Forms and the fields of a recipe
@@ -205,12 +207,50 @@ def test_a_model_without_segments_has_half_the_forms(monkeypatch):
 def test_some_images_are_enough_on_a_cpu(monkeypatch, count, enough):
     """A batch of any size is measured by its first 64."""
     rigged(monkeypatch, lambda form: 1.0)
-    sizes = set()
+    used = []
     model = create_model("convmixer", dim=2, depth=1, kernel_size=3, patch_size=4)
-    model.register_forward_hook(lambda module, inputs, output: sizes.add(len(inputs[0])))
+    model.register_forward_hook(lambda module, inputs, output: used.append(inputs[0]))
     images, labels = torch.randn(count, 3, 8, 8), torch.zeros(count, dtype=torch.long)
     fastest_form(model, images, labels, compile=False)
-    assert sizes == {enough}
+    assert used and all(torch.equal(batch, images[:enough]) for batch in used)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_step_that_is_measured(channels_last):
+    """In training mode, in the form's layout; and it leaves no gradient behind."""
+    model, (images, labels) = small("splitmixer_i", {}), batch()
+    layouts = []
+    model.register_forward_hook(
+        lambda module, inputs, output: layouts.append(
+            inputs[0].is_contiguous(memory_format=torch.channels_last)
+        )
+    )
+    step.step_of(model, Form(channels_last=channels_last), images, labels, None)()
+    assert layouts == [channels_last]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_steps_of_a_measurement_are_of_training(monkeypatch):
+    rigged(monkeypatch, lambda form: 1.0)
+    model, (images, labels) = small("splitmixer_i", {}).eval(), batch()
+    modes = set()
+    model.register_forward_hook(lambda module, inputs, output: modes.add(module.training))
+    fastest_form(model, images, labels, compile=False)
+    assert modes == {True}
+
+
+def test_a_step_is_compiled_for_one_size(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic: asked.append(dynamic) or net)
+    in_form(small("splitmixer_i", {}), Form(compile=True))
+    assert asked == [False]
+
+
+def test_a_compiled_form_may_like_another_layout(monkeypatch):
+    """Uncompiled, channels first is faster; compiled, channels last is the fastest of all."""
+    rigged(monkeypatch, lambda form: 4.0 - 3 * form.compile + (form.channels_last != form.compile))
+    best = fastest_form(small("splitmixer_i", {}), *batch())
+    assert best.compile and best.channels_last
 
 
 def test_what_was_compiled_for_the_measurement_does_not_count(monkeypatch):
