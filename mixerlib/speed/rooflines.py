@@ -102,8 +102,7 @@ def roofline(
 
     Layers are timed where they are, in a running model, by hooks before and after each: so each
     finds its input where the layer before has left it, in a cache or not. On a GPU the hooks put
-    events into its queue. The layout is contiguous, for which `mixerlib.costs` counts what is
-    moved.
+    events into its queue. The layout is contiguous, as `mixerlib.costs` counts it.
 
     Args:
         model: a name of the registry.
@@ -125,12 +124,11 @@ def roofline(
     blank = model_of(case, torch.device("meta"))  # shapes are enough to count
     counted = costs.measure(blank, case.image_size, blank.in_channels)
     plain = model_of(case, device).eval().to(DTYPES[dtype])
-    shape = (batch, plain.in_channels, case.image_size, case.image_size)
-    images = torch.randn(shape, device=device).to(DTYPES[dtype])
+    images = torch.randn(batch, plain.in_channels, *[case.image_size] * 2, device=device)
+    images = images.to(DTYPES[dtype])
     with torch.no_grad():
         if machine is None:
-            map_bytes = plain.stem(images).nbytes
-            machine = measure_machine(DTYPES[dtype], map_bytes, device)
+            machine = measure_machine(DTYPES[dtype], plain.stem(images).nbytes, device)
         clocked = ClockedModel(plain, device, clock)
         whole, rows = _run(plain, clocked, images, rounds)
     layers = _layers(clocked, counted, rows, machine, batch, images.element_size())
