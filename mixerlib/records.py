@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -156,13 +157,26 @@ def read_records(folder: str | Path) -> list[Record]:
     return found
 
 
-def parse_record(path: str | Path, kind: type[Kind]) -> Kind:
-    """Read a record of another kind: a dataclass whose `schema` has a default. Errors as above."""
+def parse_record(
+    path: str | Path,
+    kind: type[Kind],
+    older: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+) -> Kind:
+    """Read a record of another kind: a dataclass whose `schema` has a default. Errors as above.
+
+    `older` gives for each earlier schema a function from its values to those of today's.
+    """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     found = values.get("schema") if isinstance(values, dict) else None
+    if older and found in older:
+        try:
+            values = older[found](values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no {found!r}: {error!r}") from None
+        found = values["schema"]
     if found != kind.schema:
         raise ValueError(f"{path}: `schema`={found!r} must be {kind.schema!r}")
     try:

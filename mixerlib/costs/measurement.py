@@ -65,7 +65,7 @@ def measure(
     """
     height, width = image_pair(image_size)
     model = copy.deepcopy(model).to(device)
-    where = _Where(model)
+    where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.
     images = torch.zeros(2, in_channels, height, width, device=device)
@@ -114,7 +114,7 @@ def _by_layer(by_tensor: Mapping[str, int]) -> Counter[str]:
     return counts
 
 
-class _Where:
+class LayerTracker:
     """Knows, through hooks on every module, which layer is running, and the part of each layer."""
 
     def __init__(self, model: nn.Module):
@@ -158,7 +158,7 @@ def _state(model: nn.Module) -> dict[int, torch.Tensor]:
     return {_storage(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
 
 
-def _saved(model: nn.Module, image: torch.Tensor, where: _Where) -> Counter[str]:
+def _saved(model: nn.Module, image: torch.Tensor, where: LayerTracker) -> Counter[str]:
     """Elements that autograd saves in one forward pass, by the layer that saves them first."""
     counts: Counter[str] = Counter()
     seen: dict[int, object] = dict(_state(model))
@@ -177,7 +177,7 @@ def _saved(model: nn.Module, image: torch.Tensor, where: _Where) -> Counter[str]
 class _Tally(TorchDispatchMode):
     """Sees every ATen operation of a forward pass, and counts it for the layer that runs it."""
 
-    def __init__(self, model: nn.Module, where: _Where):
+    def __init__(self, model: nn.Module, where: LayerTracker):
         super().__init__()
         self.where = where
         self.weights = _state(model)  # and, as they come, tensors that are made of weights alone

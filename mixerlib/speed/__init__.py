@@ -4,18 +4,10 @@ timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
 fast = optimize_for_inference(model, images)
 """
 
-from mixerlib.speed.bench import (
-    REPETITIONS,
-    Benchmark,
-    Case,
-    Result,
-    Timing,
-    benchmark,
-    published_table,
-    race,
-    ratios,
-    read_benchmark,
-)
+from mixerlib.speed.bench import benchmark, peer_forms
+from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
+from mixerlib.speed.environment import extra_memory, settings_here
+from mixerlib.speed.form import Form
 from mixerlib.speed.inference import (
     FastModel,
     check,
@@ -26,18 +18,29 @@ from mixerlib.speed.inference import (
     rewritings,
 )
 from mixerlib.speed.inference.choice import Way, relative_difference
+from mixerlib.speed.machine import Machine, measure_machine
 from mixerlib.speed.matrix import read_matrix
-from mixerlib.speed.peers import listing_form, timm_form
-from mixerlib.speed.rooflines import Roofline, by_kind, measure_machine, read_roofline, roofline
-from mixerlib.speed.training_step import Form, fastest_form, in_form
+from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
+from mixerlib.speed.published_table3 import REPETITIONS, TABLE_3, published_table
+from mixerlib.speed.rooflines import Roofline, by_kind, read_roofline, roofline
+from mixerlib.speed.timing import Timing, coverage, race, ratios, stopwatch, synchronize, warm_up
+from mixerlib.speed.training_step import (
+    fastest_form,
+    form_of_settings,
+    in_form,
+    settings_of_form,
+)
 from mixerlib.speed.whole_matrix import OneMatrix
 
 __all__ = [
+    "DTYPES",
     "REPETITIONS",
+    "TABLE_3",
     "Benchmark",
     "Case",
     "FastModel",
     "Form",
+    "Machine",
     "OneMatrix",
     "Result",
     "Roofline",
@@ -47,13 +50,18 @@ __all__ = [
     "by_kind",
     "check",
     "choice",
+    "coverage",
     "export_onnx",
+    "extra_memory",
     "fastest_form",
     "fold",
+    "form_of_settings",
+    "has_measured",
     "in_form",
     "listing_form",
     "measure_machine",
     "optimize_for_inference",
+    "peer_forms",
     "published_table",
     "race",
     "ratios",
@@ -63,5 +71,11 @@ __all__ = [
     "relative_difference",
     "rewritings",
     "roofline",
+    "settings_here",
+    "settings_of_form",
+    "stopwatch",
+    "synchronize",
     "timm_form",
+    "timm_is_installed",
+    "warm_up",
 ]

@@ -1,278 +1,42 @@
 """How fast models are, measured so that the numbers can be compared.
 
-timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
-timings["whole"].median                              # seconds
-ratios(timings["whole"], timings["part"]).median     # how many times as fast "part" is
-
-report = benchmark([Case("convmixer_256_8"), Case("splitmixer_i_256_8", form="fast")])
+report = benchmark([Case("convmixer_256_8"), Case("splitmixer_i_256_8", implementation="fast")])
 write_record(report, "records/bench/cifar.json")     # read back by read_benchmark
 
-What a machine does beside changes from minute to minute, often by more than two models differ. So
-candidates run in turn, once each in every round, and are compared round by round. What has to be
-paid once (compilation, the choice of algorithms, first touches of memory) is paid before. On a GPU
-the clock is the GPU's own. Chapter 17 shows what each of these is worth.
+Cases run in turn, as `mixerlib.speed.timing` has them. Chapter 17 shows why.
 """
 
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from math import ceil, inf
-from pathlib import Path
-from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mixerlib.models import create_model, model_entry
-from mixerlib.models.splitmixer import SplitMixer
-from mixerlib.records import Provenance, parse_record, provenance
+from mixerlib.records import provenance
 from mixerlib.speed import peers
-from mixerlib.speed.whole_matrix import OneMatrix
+from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result
+from mixerlib.speed.environment import extra_memory, settings_here
+from mixerlib.speed.timing import ROUNDS, Clock, Timing, race
+from mixerlib.speed.training_step import in_form
 
-SCHEMA = "mixerlib benchmark 1"  # a record of another shape has another name here
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-FORMS = ("plain", "listing", "timm", "one matrix", "fast")
-TASKS = ("inference", "training", "as published")
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 FUSED = ("cpu", "cuda")  # devices where AdamW is one kernel, as in mixerlib's training
-DEPTHWISE = ("auto", "cudnn", "native")  # torch.backends.cudnn.depthwise_kernel
-
-# Environment variables: of threads, of glibc's memory, and of the libraries below torch
-KNOB = re.compile("(OMP|GOMP|KMP|MKL|MALLOC|DNNL|ONEDNN|CUBLAS|CUDNN|PYTORCH)_|LD_PRELOAD$")
-
-ROUNDS = 15
-FEWEST_ROUNDS = 3  # are run even when the time is up
-SHORTEST_RUN = 0.002  # seconds; quicker functions are called several times in each round
-STEADY = 0.95  # a run that takes less than this of the best so far shows that it still warms up
-STALE = 2  # so many runs in a row that are no longer faster end the warm-up
-LONGEST_WARM_UP = 30  # runs
-
-Name = TypeVar("Name")
-Stopwatch = Callable[[Callable[[], object], int], float]
-
-
-# Times
 
 
 @dataclass(frozen=True)
-class Timing:
-    """One number from every round, such as seconds: their median, the quartiles, and all of them.
-
-    Between the two quartiles lies the middle half.
-    """
-
-    median: float
-    quartiles: list[float]
-    runs: list[float]  # in the order of the rounds
-
-
-def timing(runs: Sequence[float]) -> Timing:
-    """The median and the quartiles of some runs, at least one."""
-    lower, median, upper = np.quantile(runs, (0.25, 0.5, 0.75)).tolist()
-    return Timing(median, [lower, upper], list(runs))
-
-
-def ratios(base: Timing, other: Timing) -> Timing:
-    """How many times as fast as `base` the other was, round by round.
-
-    The two runs of a round lie close together in time and meet the same noise, so their ratio is
-    steadier than the ratio of the medians. Raises `ValueError` unless both ran in the same rounds.
-    """
-    if len(base.runs) != len(other.runs):
-        raise ValueError(
-            f"`other` of {len(other.runs)} rounds must have as many as `base`: {len(base.runs)}"
-        )
-    return timing([mine / its for mine, its in zip(base.runs, other.runs, strict=True)])
-
-
-def stopwatch(device: torch.device | str) -> Stopwatch:
-    """A function that calls another so many times and returns the seconds that it took in all.
-
-    A GPU works through a queue, and Python only fills it. On CUDA the seconds are those between two
-    events in that queue; on other devices the clock stops when the queue is empty.
-    """
-    device = torch.device(device)
-
-    def by_events(run: Callable[[], object], calls: int) -> float:
-        with torch.cuda.device(device):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            for _ in range(calls):
-                run()
-            end.record()
-            end.synchronize()
-        return start.elapsed_time(end) / 1000
-
-    def by_clock(run: Callable[[], object], calls: int) -> float:
-        wait(device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            run()
-        wait(device)
-        return time.perf_counter() - start
-
-    return by_events if device.type == "cuda" else by_clock
-
-
-def wait(device: torch.device) -> None:
-    """Return when the device has done all that it was told to do."""
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
-
-
-def warm_up(run: Callable[[], object], seconds_of: Stopwatch) -> float:
-    """Call a function until it no longer gets faster; return the seconds of its fastest call.
-
-    Never more than `LONGEST_WARM_UP` times: on a busy machine nothing is ever steady.
-    """
-    fastest, stale = inf, 0
-    for _ in range(LONGEST_WARM_UP):
-        seconds = seconds_of(run, 1)
-        stale = 0 if seconds < STEADY * fastest else stale + 1
-        fastest = min(fastest, seconds)
-        if stale == STALE:
-            break
-    return fastest
-
-
-def race(
-    candidates: Mapping[Name, Callable[[], object]],
-    rounds: int = ROUNDS,
-    device: torch.device | str = "cpu",
-    seconds: float | None = None,
-) -> dict[Name, Timing]:
-    """The seconds that each function takes, from rounds in which every one of them runs once.
-
-    First each is called until it is warm. Then, in every round, each runs in turn, and another one
-    is the first. A function that is over in less than `SHORTEST_RUN` is called several times, and
-    the run is the mean of these calls. After `seconds` no further round begins, once
-    `FEWEST_ROUNDS` are done. Raises `ValueError` for no candidates, or `rounds` below 1.
-    """
-    if not candidates:
-        raise ValueError("`candidates` must hold at least one function")
-    if rounds < 1:
-        raise ValueError(f"`rounds`={rounds} must be at least 1")
-    until = inf if seconds is None else time.perf_counter() + seconds
-    seconds_of = stopwatch(device)
-    calls = {}
-    for name, run in candidates.items():
-        fastest = warm_up(run, seconds_of)
-        calls[name] = max(1, ceil(SHORTEST_RUN / fastest)) if fastest > 0 else 1
-    names, runs = list(candidates), {name: [] for name in candidates}
-    for number in range(rounds):
-        if number >= FEWEST_ROUNDS and time.perf_counter() >= until:
-            break
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            runs[name].append(seconds_of(candidates[name], calls[name]) / calls[name])
-    return {name: timing(values) for name, values in runs.items()}
-
-
-# What is timed
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model and how it is run. Raises `ValueError` for a value that does not exist.
-
-    `form`: "plain" is mixerlib's own module, "listing" and "timm" are the same model as others
-    write it (`mixerlib.speed.peers`), "one matrix" mixes a SplitMixer's channels by whole matrices
-    (`mixerlib.speed.whole_matrix`), "fast" is what `mixerlib.speed.inference` makes of it, which
-    chooses its
-    own layout and compilation.
-
-    `task`: "inference" is one batch through the model in evaluation mode, without gradients;
-    weights and images have the `dtype`. "training" is forward, cross-entropy, backward and a step
-    of AdamW; weights are float32, and autocast computes in the `dtype`. "as published" is how
-    SplitMixer's table 3 was timed: no gradients, but BatchNorm in training mode.
-    """
-
-    model: str  # a name of the registry
-    options: dict[str, Any] = field(default_factory=dict)  # those of `create_model`
-    form: str = "plain"
-    task: str = "inference"
-    batch: int = 64
-    image_size: int | None = None  # pixels; None: the size that the model is meant for
-    dtype: str = "float32"
-    layout: str = "contiguous"  # of images and weights in memory; or "channels_last"
-    compile: str | None = None  # a mode of `torch.compile`; None: not compiled
-    depthwise: str | None = None  # which depthwise kernels on a GPU; None: as torch is set
-
-    def __post_init__(self):
-        entry = model_entry(self.model)
-        known = {"form": FORMS, "task": TASKS, "dtype": DTYPES, "layout": LAYOUTS}
-        known |= {"compile": (None, *COMPILE_MODES), "depthwise": (None, *DEPTHWISE)}
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                words = ", ".join(map(str, values))
-                raise ValueError(f"`{name}`={getattr(self, name)!r} must be one of {words}")
-        if "image_size" in self.options:
-            raise ValueError("`options` must not hold `image_size`: a case has a field for it")
-        size = entry.image_size if self.image_size is None else self.image_size
-        object.__setattr__(self, "image_size", size)
-        for name in ("batch", "image_size"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"`{name}`={value!r} must be a positive whole number")
-        if self.form == "fast" and (self.task != "inference" or self.compile):
-            raise ValueError("`form`='fast' is for inference, and chooses its own compilation")
-
-    @property
-    def label(self) -> str:
-        """The model's name, and what makes it another than the registry's."""
-        options = (f"{name}={value}" for name, value in self.options.items())
-        return " ".join([self.model, *options])
-
-    @property
-    def way(self) -> str:
-        """How it is run, in a few words."""
-        form = () if self.form == "plain" else (self.form,)
-        compiled = () if self.compile is None else ("compiled",)
-        if self.compile not in (None, "default"):
-            compiled = (f"compiled ({self.compile})",)
-        kernels = () if self.depthwise is None else (f"depthwise {self.depthwise}",)
-        layout = () if self.form == "fast" else (self.layout,)
-        return ", ".join((*form, self.dtype, *layout, *compiled, *kernels))
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one case was measured to take."""
-
-    case: Case
-    detail: str | None  # what the fast form has chosen; timm's version
-    seconds: Timing  # of a step: one batch
-    images_per_second: float
-    peak_memory_bytes: int | None  # of tensors, in a step: weights, images and all that it makes
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """The cases of one race, or of one run in a row, and where they were measured."""
-
-    name: str
-    results: list[Result]
-    left_out: list[str]  # cases that could not be run, and why
-    settings: dict[str, Any]  # what else a speed depends on: `settings_here`
-    provenance: Provenance
-    schema: str = SCHEMA
-
-
-@dataclass
-class _Prepared:
+class Prepared:
     """A case that is ready to run."""
 
     step: Callable[[], object]
-    held: Callable[[], int]  # the bytes that it keeps between two steps
-    detail: str | None = None
+    peak_memory: Callable[[], int | None]  # bytes of tensors in a step; None where nothing tells
+    detail: str | None = None  # what is to be said of it in the result
+
+
+Preparing = Callable[[Case, torch.device], Prepared]
 
 
 def benchmark(
@@ -283,50 +47,61 @@ def benchmark(
     name: str = "",
     seconds: float | None = None,
     leave_out: bool = False,
+    prepare: Preparing | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Benchmark:
     """Race some cases against each other: seconds of a step, images a second, peak memory.
 
-    `rounds` and `seconds` as in `race`. Raises `ValueError` for a case that cannot be run: a bad
-    option, a form that the model does not have, a dtype or a compiler that is not there, too little
-    memory. With `leave_out` such a case is left out instead, and the record says so.
+    Args:
+        cases: what is raced.
+        rounds: as of `race`.
+        device: where all of them run.
+        name: of the benchmark.
+        seconds: as of `race`.
+        leave_out: a case that cannot be run is left out, and the result says so.
+        prepare: what makes a case ready to run; None: `prepare_case`.
+        clock: as of `race`.
+
+    Raises `ValueError` for a case that cannot be run, unless it is left out: a bad option, a form
+    that the model does not have, a dtype or a compiler that is missing, too little memory.
     """
-    device = torch.device(device)
-    ready: dict[int, _Prepared] = {}
+    device, prepare = torch.device(device), prepare or prepare_case
+    ready: dict[int, Prepared] = {}
     left_out: list[str] = []
     with _compiling(cases):
         for number, case in enumerate(cases):
             try:
-                with _reasons(case):
-                    prepared = _prepare(case, device)
+                with reasons(case):
+                    prepared = prepare(case, device)
                     prepared.step()  # what cannot be run shows here
                 ready[number] = prepared
             except ValueError as error:
                 if not leave_out:
                     raise
-                left_out.append(f"{case.label} ({case.way}): {error}")
+                left_out.append(f"{case.label} ({case.description}): {error}")
         steps = {number: prepared.step for number, prepared in ready.items()}
-        timings = race(steps, rounds, device, seconds) if steps else {}
-        results = [_result(cases[i], ready[i], timings[i], device) for i in ready]
+        timings = race(steps, rounds, device, seconds, clock=clock) if steps else {}
+        results = [result_of(cases[i], ready[i], timings[i]) for i in ready]
     return Benchmark(name, results, left_out, settings_here(device), provenance(device))
 
 
-def _result(case: Case, prepared: _Prepared, seconds: Timing, device: torch.device) -> Result:
+def result_of(case: Case, prepared: Prepared, seconds: Timing) -> Result:
+    """The result of a case whose steps took these seconds; its memory is measured now."""
     speed = case.batch / seconds.median
-    memory = extra_memory(prepared.step, device)
-    memory = None if memory is None else memory + prepared.held()
-    return Result(case, prepared.detail, seconds, speed, memory)
+    return Result(case, prepared.detail, seconds, speed, prepared.peak_memory())
 
 
 def peer_forms(case: Case) -> list[str]:
     """Which of "listing" and "timm" there are of a case's model; timm only where installed."""
-    model = _model_of(case, torch.device("meta"))
-    found = [] if peers.listing_form(model) is None else ["listing"]
+    model = model_of(case, torch.device("meta"))
+    names = [] if peers.listing_form(model) is None else ["listing"]
     if peers.timm_is_installed() and peers.timm_form(model) is not None:
-        found.append("timm")
-    return found
+        names.append("timm")
+    return names
 
 
-def _model_of(case: Case, device: torch.device) -> nn.Module:
+def model_of(case: Case, device: torch.device) -> nn.Module:
+    """A case's model as mixerlib has it, with new weights."""
     entry, options = model_entry(case.model), dict(case.options)
     if "image_size" in entry.defaults:  # only models that serve one size alone have this option
         options["image_size"] = case.image_size
@@ -334,56 +109,102 @@ def _model_of(case: Case, device: torch.device) -> nn.Module:
         return create_model(case.model, **options)
 
 
-def _prepare(case: Case, device: torch.device) -> _Prepared:
+def prepare_case(case: Case, device: torch.device) -> Prepared:
     """The model of a case, its images and its step. Raises what torch raises."""
-    model = _model_of(case, device)
+    model = model_of(case, device)
     channels, classes = model.in_channels, model.head.out_features
-    detail = None
-    if case.form == "listing":
-        model = peers.listing_form(model)
-    elif case.form == "timm":
-        if not peers.timm_is_installed():
-            raise ValueError("`form`='timm' needs the package timm: pip install timm")
-        model, detail = peers.timm_form(model), f"timm {metadata.version('timm')}"
-    elif case.form == "one matrix":
-        model = OneMatrix(model) if type(model) is SplitMixer else None
-    if model is None:
-        raise ValueError(f"`form`={case.form!r} does not exist of {case.label}")
-    layout, dtype = LAYOUTS[case.layout], DTYPES[case.dtype]
     images = torch.randn(case.batch, channels, case.image_size, case.image_size, device=device)
-    images = images.to(memory_format=layout)
-    model = model.to(memory_format=layout)
+    images = images.to(memory_format=case.form.memory_format)
+    if case.implementation == "fast":
+        return _fast(model, images, case)
+    detail = None
+    if case.implementation != "mixerlib":
+        model, detail = _peer(model, case)
     if case.task == "training":
         labels = torch.arange(case.batch, device=device) % classes
-        return _training(model, images, labels, dtype, case)
-    model = model.train(case.task == "as published")
-    if case.form == "fast":
-        from mixerlib.speed.inference import optimize_for_inference
+        return _training(model, images, labels, case, detail)
+    dtype = DTYPES[case.dtype]
+    model = model.train(case.task == "as published").to(dtype)
+    return _inference(_run_of(model, case), model, images.to(dtype), case, detail)
 
-        images = images.to(dtype)
-        model = optimize_for_inference(model, images, dtype=dtype)
-        detail = ", ".join(f"{k}={v}" for k, v in asdict(model.choice.way).items())
-        failed = [trial.note for trial in model.choice.trials if trial.note.startswith("failed")]
-        if failed:  # as by a broken compiler or its cache: the choice was made without them
-            detail += f"; {len(failed)} ways {failed[0]}"
+
+def _run_of(model: nn.Module, case: Case) -> nn.Module:
+    """The model as its step calls it: in the case's form, compiled in the case's mode."""
+    net = in_form(model, replace(case.form, compile=False))
+    if not case.form.compile:
+        return net
+    return torch.compile(net, mode=case.compile_mode, dynamic=False)
+
+
+def _peer(model: nn.Module, case: Case) -> tuple[nn.Module, str | None]:
+    """The model as others write it, and timm's version."""
+    if case.implementation == "listing":
+        peer, detail = peers.listing_form(model), None
+    elif not peers.timm_is_installed():
+        raise ValueError("`implementation`='timm' needs the package timm: pip install timm")
     else:
-        model, images = model.to(dtype), images.to(dtype)
-    run = model if case.compile is None else torch.compile(model, mode=case.compile, dynamic=False)
+        peer, detail = peers.timm_form(model), f"timm {metadata.version('timm')}"
+    if peer is None:
+        raise ValueError(f"`implementation`={case.implementation!r} has no {case.label}")
+    return peer, detail
+
+
+def _fast(model: nn.Module, images: torch.Tensor, case: Case) -> Prepared:
+    from mixerlib.speed.inference import optimize_for_inference
+
+    dtype = DTYPES[case.dtype]
+    images = images.to(dtype)
+    fast = optimize_for_inference(model.eval(), images, dtype=dtype)
+    detail = ", ".join(f"{k}={v}" for k, v in asdict(fast.choice.way).items())
+    failed = [trial.note for trial in fast.choice.trials if trial.note.startswith("failed")]
+    if failed:  # as by a broken compiler or its cache: the choice was made without them
+        detail += f"; {len(failed)} ways {failed[0]}"
+    return _inference(fast, fast, images, case, detail)
+
+
+def _inference(
+    run: Callable[[torch.Tensor], torch.Tensor],
+    model: nn.Module,
+    images: torch.Tensor,
+    case: Case,
+    detail: str | None,
+) -> Prepared:
+    """One batch through the model, without gradients.
+
+    Args:
+        run: the model as it is called.
+        model: whose tensors are kept.
+        images: (B, in_channels, H, W) in the case's dtype.
+        case: for its depthwise kernels.
+        detail: of the result.
+    """
 
     @torch.no_grad()
     def step() -> None:
         with _depthwise(case.depthwise):
             run(images)
 
-    return _Prepared(step, lambda: _bytes([images, *_state(model)]), detail)
+    def peak_memory() -> int | None:
+        return _peak(step, [images, *_state(model)], images.device)
+
+    return Prepared(step, peak_memory, detail)
 
 
 def _training(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype, case: Case
-) -> _Prepared:
-    model.train()
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, case: Case, detail: str | None
+) -> Prepared:
+    """Forward, cross-entropy, backward and a step of AdamW.
+
+    Args:
+        model: its weights are float32.
+        images: (B, in_channels, H, W), float32.
+        labels: (B,).
+        case: for its dtype, form and depthwise kernels.
+        detail: of the result.
+    """
+    run = _run_of(model.train(), case)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=images.device.type in FUSED)
-    run = model if case.compile is None else torch.compile(model, mode=case.compile, dynamic=False)
+    dtype = DTYPES[case.dtype]
     mixed = dtype != torch.float32
 
     def step() -> None:
@@ -394,19 +215,24 @@ def _training(
             optimizer.step()
             optimizer.zero_grad()
 
-    def held() -> int:
-        kept = [value for state in optimizer.state.values() for value in state.values()]
-        return _bytes([images, labels, *_state(model), *filter(torch.is_tensor, kept)])
+    def peak_memory() -> int | None:
+        moments = [value for state in optimizer.state.values() for value in state.values()]
+        tensors = [images, labels, *_state(model), *filter(torch.is_tensor, moments)]
+        return _peak(step, tensors, images.device)
 
-    return _Prepared(step, held)
+    return Prepared(step, peak_memory, detail)
 
 
 def _state(model: nn.Module) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _bytes(tensors: Sequence[torch.Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors)
+def _peak(
+    step: Callable[[], object], kept: Iterable[torch.Tensor], device: torch.device
+) -> int | None:
+    """The bytes of what is kept between two steps, and the most that a step has in use beside."""
+    extra = extra_memory(step, device)
+    return None if extra is None else extra + sum(tensor.nbytes for tensor in kept)
 
 
 @contextmanager
@@ -432,7 +258,7 @@ def _compiling(cases: Sequence[Case]) -> Iterator[None]:
     By default torch compiles a function for eight different models, and runs the ninth as it is,
     without an error: it would be timed as if it were compiled.
     """
-    if not any(case.compile for case in cases):
+    if not any(case.form.compile for case in cases):
         yield
         return
     import torch._dynamo
@@ -444,7 +270,7 @@ def _compiling(cases: Sequence[Case]) -> Iterator[None]:
 
 
 @contextmanager
-def _reasons(case: Case) -> Iterator[None]:
+def reasons(case: Case) -> Iterator[None]:
     """What torch says when a case cannot be run, as a `ValueError` in one line."""
     try:
         yield
@@ -453,124 +279,5 @@ def _reasons(case: Case) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, RuntimeError) and not type(error).__module__.startswith("torch."):
             raise
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"it cannot be run here: {told[0]}") from error
-
-
-def extra_memory(run: Callable[[], object], device: torch.device | str) -> int | None:
-    """The most bytes of tensors that a function has in use beside what was there before it.
-
-    On a GPU and on the CPU; None elsewhere. On the CPU torch's profiler follows every allocation
-    of its own; what a library such as oneDNN takes for itself is not seen.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        wait(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    if device.type != "cpu":
-        return None
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints when it starts and stops
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as profile:
-        run()
-    events = profile.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    in_use = np.cumsum([0, *(size for _, size in changes)])
-    return int(in_use.max())
-
-
-def settings_here(device: torch.device | str) -> dict[str, Any]:
-    """What a speed here also depends on: on a GPU CUDA, cuDNN and what torch lets them do, on a CPU
-    the instructions that torch uses; and the environment's variables for threads, memory and the
-    libraries below torch, as far as they are set.
-    """
-    cudnn = torch.backends.cudnn
-    found: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
-    if torch.device(device).type == "cuda":
-        found = {
-            "cuda": torch.version.cuda,
-            "cudnn": cudnn.version(),
-            "convolutions in TF32": cudnn.allow_tf32,
-            "matrix products in TF32": torch.backends.cuda.matmul.allow_tf32,
-            "cudnn.benchmark": cudnn.benchmark,
-        }
-    return found | {name: os.environ[name] for name in sorted(os.environ) if KNOB.match(name)}
-
-
-# SplitMixer's table 3, "model throughput": the configurations of its authors' script, in its order
-
-TABLE_3 = (
-    ("convmixer_256_8_224", {}),
-    *(("splitmixer_i_256_8_224", {"ratio": a}) for a in ("2/3", "3/5", "4/7", "5/9", "6/11")),
-    *(("splitmixer_ii_256_8_224", {"segments": s}) for s in (2, 3, 4, 5, 6)),
-    *(("splitmixer_iii_256_8_224", {"segments": s}) for s in (2, 4, 8)),
-    *(("splitmixer_iv_256_8_224", {"segments": s}) for s in (2, 3, 4, 5)),
-)
-REPETITIONS = 100  # of each
-
-
-def published_table(
-    device: torch.device | str = "cpu",
-    *,
-    batch: int = 64,
-    image_size: int = 224,
-    options: Mapping[str, Any] | None = None,
-    rounds: int = ROUNDS,
-    repetitions: int = REPETITIONS,
-    seconds: float | None = None,
-) -> Benchmark:
-    """Table 3 of SplitMixer's slides, timed as its authors did, and then as it should be.
-
-    As published: one model after the other, BatchNorm in training mode, each batch timed alone from
-    the very first on, and the images of all batches divided by their whole time. As it should be:
-    `benchmark`. The networks are those of the listings in both, in float32, so that only the way
-    of timing differs. `options` replace the table's own; `seconds` is for the second part alone.
-    The results are first all those as published, then the others, in the same order.
-    """
-    device = torch.device(device)
-    cases = [
-        Case(model, own | dict(options or {}), "listing", "as published", batch, image_size)
-        for model, own in TABLE_3
-    ]
-    published = [_in_a_row(case, repetitions, device) for case in cases]
-    again = [replace(case, task="inference") for case in cases]
-    report = benchmark(again, rounds, device, name="SplitMixer's table 3", seconds=seconds)
-    return replace(report, results=published + report.results)
-
-
-def _in_a_row(case: Case, repetitions: int, device: torch.device) -> Result:
-    if repetitions < 1:
-        raise ValueError(f"`repetitions`={repetitions} must be at least 1")
-    with _reasons(case):
-        prepared, seconds_of = _prepare(case, device), stopwatch(device)
-        runs = [seconds_of(prepared.step, 1) for _ in range(repetitions)]
-        result = _result(case, prepared, timing(runs), device)
-    return replace(result, images_per_second=case.batch * repetitions / sum(runs))
-
-
-# Records
-
-
-def read_benchmark(path: str | Path) -> Benchmark:
-    """Read a benchmark that `records.write_record` wrote. Errors as in `records.read_record`."""
-    return parse_record(path, Benchmark)
-
-
-def has_measured(path: Path, cases: Sequence[Case], device: torch.device | str) -> bool:
-    """Whether a record of just these cases lies there, measured on a device of this model.
-
-    Raises `ValueError` when a record of others does, which must not be written over.
-    """
-    if not path.exists():
-        return False
-    record = read_benchmark(path)
-    left_out = {told.partition(": ")[0] for told in record.left_out}
-    wanted = [case for case in cases if f"{case.label} ({case.way})" not in left_out]
-    same_device = record.provenance.device_name == provenance(device).device_name
-    if not same_device or [result.case for result in record.results] != wanted:
-        raise ValueError(f"{path} holds other measurements; name another folder")
-    return True
+        message = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"it cannot be run here: {message[0]}") from error

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mixerlib import checks
+
 MIXINGS = ("own", "convolution", "linear", "one matrix")
 
 
@@ -16,6 +18,8 @@ class Form:
     is for inference, BatchNorm's constants lie in the layers around it. `channels_last` is the
     layout of maps in memory, the channels of a place side by side. `compile` has the compiler write
     the code. `at_once` is how many images go through the network together, None for all of a batch.
+
+    Raises `ValueError` for a mixing that does not exist, or an `at_once` below 1.
     """
 
     mixing: str = "own"
@@ -23,6 +27,11 @@ class Form:
     channels_last: bool = False
     compile: bool = False
     at_once: int | None = None
+
+    def __post_init__(self):
+        checks.one_of("mixing", self.mixing, MIXINGS)
+        if self.at_once is not None:
+            checks.positive_int("at_once", self.at_once)
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -20,13 +20,16 @@ races:
 """
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from mixerlib.speed.bench import Case
+from mixerlib import checks
+from mixerlib.speed.cases import LAYOUTS, Case
+from mixerlib.speed.form import Form
 
 LISTS = {"models": str, "kernel_sizes": int, "dtypes": str, "layouts": str}
 MAY_BE_EMPTY = {"compile": str, "depthwise": str}
@@ -40,16 +43,13 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
     `FileNotFoundError` for one that is not there.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    content = _read_yaml(path)
     if not isinstance(content, dict) or set(content) != {"races"}:
         raise ValueError(f"{path} must hold the key `races` and no other")
     entries = content["races"]
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: `races`={entries!r} must be a list of entries")
-    found: dict[str, list[Case]] = {}
+    all_races: dict[str, list[Case]] = {}
     on_gpu = torch.device(device).type == "cuda"
     for number, entry in enumerate(entries):
         where = f"{path}: `races[{number}]`"
@@ -59,9 +59,16 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         for name, cases in races.items():
-            if found.setdefault(name, cases) != cases:  # their records would lie in the same place
+            if all_races.setdefault(name, cases) != cases:  # their records would be one file
                 raise ValueError(f"{where} lists a second race of the name {name!r}")
-    return found
+    return all_races
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _check(entry: Any, where: str) -> None:
@@ -82,25 +89,25 @@ def _check(entry: Any, where: str) -> None:
 
 
 def _races(entry: dict[str, Any], on_gpu: bool) -> dict[str, list[Case]]:
+    kernels = entry.get("depthwise", []) if on_gpu else []
     races = {}
-    for model in entry["models"]:
-        for kernel_size in entry["kernel_sizes"]:
-            options = entry["options"] | {"kernel_size": kernel_size}
-            for dtype in entry["dtypes"]:
-                cases = []
-                for layout in entry["layouts"]:
-                    plain = Case(
-                        model,
-                        options,
-                        batch=entry["batch"],
-                        image_size=entry["image_size"],
-                        dtype=dtype,
-                        layout=layout,
-                    )
-                    cases.append(plain)
-                    cases += [replace(plain, compile=mode) for mode in entry.get("compile", [])]
-                    if on_gpu:
-                        kernels = entry.get("depthwise", [])
-                        cases += [replace(plain, depthwise=name) for name in kernels]
-                races[f"{model}-k{kernel_size}-{dtype}"] = cases
+    for model, size, dtype in product(entry["models"], entry["kernel_sizes"], entry["dtypes"]):
+        cases = []
+        for layout in entry["layouts"]:
+            plain = Case(
+                model,
+                entry["options"] | {"kernel_size": size},
+                batch=entry["batch"],
+                image_size=entry["image_size"],
+                dtype=dtype,
+                form=Form(channels_last=LAYOUTS[checks.one_of("layout", layout, tuple(LAYOUTS))]),
+            )
+            cases.append(plain)
+            compiled = replace(plain.form, compile=True)
+            cases += [
+                replace(plain, form=compiled, compile_mode=mode)
+                for mode in entry.get("compile", [])
+            ]
+            cases += [replace(plain, depthwise=name) for name in kernels]
+        races[f"{model}-k{size}-{dtype}"] = cases
     return races

@@ -44,8 +44,8 @@ def one_part(conv: nn.Conv2d, start: int, dim: int) -> InParts:
     """Convolve the channels from `start` on, as many as the convolution has; pass the others."""
     widths = [start, conv.in_channels, dim - start - conv.in_channels]
     layers = [nn.Identity(), conv, nn.Identity()]
-    there = [i for i, width in enumerate(widths) if width]
-    return InParts([widths[i] for i in there], [layers[i] for i in there])
+    filled = [i for i, width in enumerate(widths) if width]
+    return InParts([widths[i] for i in filled], [layers[i] for i in filled])
 
 
 def strided_convolution(conv: nn.Conv2d) -> nn.Sequential:

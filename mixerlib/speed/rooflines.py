@@ -15,7 +15,7 @@ import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,38 +25,16 @@ import torch
 from torch import nn
 
 from mixerlib import costs
-from mixerlib.costs.measurement import _Where
-from mixerlib.models import create_model, model_entry
+from mixerlib.costs.measurement import LayerTracker
+from mixerlib.models import model_entry
 from mixerlib.records import Provenance, parse_record, provenance
-from mixerlib.speed.bench import (
-    DTYPES,
-    Case,
-    Timing,
-    race,
-    settings_here,
-    stopwatch,
-    timing,
-    wait,
-    warm_up,
-)
+from mixerlib.speed.bench import model_of
+from mixerlib.speed.cases import DTYPES, Case
+from mixerlib.speed.environment import settings_here
+from mixerlib.speed.machine import ROUNDS, Machine, measure_machine
+from mixerlib.speed.timing import Clock, Timing, stopwatch, synchronize, warm_up
 
 SCHEMA = "mixerlib roofline 1"  # a record of another shape has another name here
-
-ROUNDS = 7
-LARGE_COPY = {"cpu": 128 * 2**20, "other": 2**30}  # bytes, beyond every cache
-SIDES = (256, 512, 1024, 2048, 4096, 8192)  # of the matrices whose product is timed
-LONG_PRODUCT = 0.02  # seconds: the first product that takes so long is large enough
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a device can do at best, as plain operations of torch reach it."""
-
-    macs_per_second: float  # of a product of two square matrices of the dtype
-    matrix_side: int
-    copy_bytes_per_second: float  # read and written, when a map is copied that is as large as ours
-    copied_bytes: int  # of that map
-    memory_bytes_per_second: float  # the same of one that fits into no cache
 
 
 @dataclass(frozen=True)
@@ -103,7 +81,7 @@ class Roofline:
     parts: list[Part]
     whole: Timing  # of the model without clocks inside
     between: float  # seconds that passed inside, in none of the layers: Python, and the clocks
-    settings: dict[str, Any]  # what else a speed depends on: `bench.settings_here`
+    settings: dict[str, Any]  # what else a speed depends on: `settings_here`
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -117,32 +95,41 @@ def roofline(
     dtype: str = "float32",
     rounds: int = ROUNDS,
     device: torch.device | str = "cpu",
+    machine: Machine | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Roofline:
     """Predict and measure every layer of a registered model, in inference, operation by operation.
 
     Layers are timed where they are, in a running model, by hooks before and after each: so each
     finds its input where the layer before has left it, in a cache or not. On a GPU the hooks put
-    events into its queue. Arguments and errors as of `bench.Case`; the layout is contiguous, for
-    which `mixerlib.costs` counts what is moved.
+    events into its queue. The layout is contiguous, as `mixerlib.costs` counts it.
+
+    Args:
+        model: a name of the registry.
+        options: those of `create_model`.
+        batch: images in a step.
+        image_size: pixels; None: the size that the model is meant for.
+        dtype: "float32", "bfloat16" or "float16".
+        rounds: of the measurement, at least one.
+        device: where the model runs.
+        machine: what the device can do at best; None: that is measured, too.
+        clock: what is read on devices other than CUDA, whose clock is its own.
+
+    Raises `ValueError` as `Case` does, and for `rounds` below 1.
     """
     case = Case(model, dict(options or {}), batch=batch, image_size=image_size, dtype=dtype)
     if rounds < 1:
         raise ValueError(f"`rounds`={rounds} must be at least 1")
-    device, entry = torch.device(device), model_entry(model)
-    own = dict(case.options)
-    if "image_size" in entry.defaults:  # only models that serve one size alone have this option
-        own["image_size"] = case.image_size
-    with torch.device("meta"):  # shapes are enough to count
-        blank = create_model(model, **own)
+    device = torch.device(device)
+    blank = model_of(case, torch.device("meta"))  # shapes are enough to count
     counted = costs.measure(blank, case.image_size, blank.in_channels)
-    with device:
-        plain = create_model(model, **own).eval().to(DTYPES[dtype])
-        images = torch.randn(batch, plain.in_channels, case.image_size, case.image_size)
-        images = images.to(DTYPES[dtype])
+    plain = model_of(case, device).eval().to(DTYPES[dtype])
+    images = torch.randn(batch, plain.in_channels, *[case.image_size] * 2, device=device)
+    images = images.to(DTYPES[dtype])
     with torch.no_grad():
-        map_bytes = plain.stem(images).nbytes
-        machine = measure_machine(DTYPES[dtype], map_bytes, device)
-        clocked = _Clocked(plain, device)
+        if machine is None:
+            machine = measure_machine(DTYPES[dtype], plain.stem(images).nbytes, device)
+        clocked = ClockedModel(plain, device, clock)
         whole, rows = _run(plain, clocked, images, rounds)
     layers = _layers(clocked, counted, rows, machine, batch, images.element_size())
     return Roofline(
@@ -154,104 +141,56 @@ def roofline(
         machine=machine,
         layers=layers,
         parts=_parts(case, layers, machine, images.element_size()),
-        whole=timing(whole),
+        whole=Timing.of(whole),
         between=statistics.median(row[None] for row in rows),
         settings=settings_here(device),
         provenance=provenance(device),
     )
 
 
-def measure_machine(dtype: torch.dtype, map_bytes: int, device: torch.device | str) -> Machine:
-    """The rate of a matrix product of this dtype, and the speed of copies, from rounds of all.
-
-    A copy of `map_bytes` may stay in a cache, as the maps of a model of that size may. On CUDA,
-    float32 products are allowed to use TF32 where convolutions are.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-    try:
-        product, side = _large_product(dtype, device)
-        large = LARGE_COPY.get(device.type, LARGE_COPY["other"])
-        runs = {"map": _copy(map_bytes, dtype, device), "memory": _copy(large, dtype, device)}
-        seconds = race(runs | {"product": product}, ROUNDS, device)
-    finally:
-        if device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = before
-    return Machine(
-        macs_per_second=side**3 / seconds["product"].median,
-        matrix_side=side,
-        copy_bytes_per_second=2 * map_bytes / seconds["map"].median,
-        copied_bytes=map_bytes,
-        memory_bytes_per_second=2 * large / seconds["memory"].median,
-    )
-
-
-def _copy(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
-    source = torch.ones(size // dtype.itemsize, dtype=dtype, device=device)
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source)
-
-
-def _large_product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], object], int]:
-    """The smallest of the products of square matrices that takes long enough, and its side."""
-    seconds_of = stopwatch(device)
-    for side in SIDES:
-        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        target = torch.empty_like(left)
-
-        def product(left=left, right=right, target=target) -> object:
-            return torch.mm(left, right, out=target)
-
-        if warm_up(product, seconds_of) > LONG_PRODUCT:
-            break
-    return product, side
-
-
-class _Clocked:
+class ClockedModel:
     """A copy of a model that notes the time whenever one of its modules begins or ends.
 
     What passes between two notes belongs to the layer that was running: the innermost module, or
     where a block adds a residual itself the module whose output it adds, as in `mixerlib.costs`.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device):
-        self.model, self.device = copy.deepcopy(model), device
+    def __init__(self, model: nn.Module, device: torch.device, clock: Clock = time.perf_counter):
+        self.model, self.device, self.clock = copy.deepcopy(model), device, clock
         self.notes: list[tuple[str | None, Any]] = []
         for module in self.model.modules():  # hooks run in this order: note first, then move on
             module.register_forward_pre_hook(self._note)
             module.register_forward_hook(self._note)
-        self.where = _Where(self.model)
+        self.tracker = LayerTracker(self.model)
 
     def _note(self, *_: object) -> None:
-        layer = self.where.layer if self.where.running else None
+        layer = self.tracker.layer if self.tracker.running else None
         if self.device.type == "cuda":
             moment = torch.cuda.Event(enable_timing=True)
             moment.record()
         else:
-            wait(self.device)
-            moment = time.perf_counter()
+            synchronize(self.device)
+            moment = self.clock()
         self.notes.append((layer, moment))
 
     def seconds(self, images: torch.Tensor) -> Counter[str | None]:
         """Seconds of each layer in one run, by the layer's name; None for what is in no part."""
         self.notes.clear()
         self.model(images)
-        wait(self.device)
-        found: Counter[str | None] = Counter()
+        synchronize(self.device)
+        times: Counter[str | None] = Counter()
         for (_, start), (layer, end) in pairwise(self.notes):
             on_gpu = self.device.type == "cuda"
             seconds = start.elapsed_time(end) / 1000 if on_gpu else end - start
-            found[layer if self.where.part_of.get(layer) else None] += seconds
-        return found
+            times[layer if self.tracker.part_of.get(layer) else None] += seconds
+        return times
 
 
 def _run(
-    plain: nn.Module, clocked: _Clocked, images: torch.Tensor, rounds: int
+    plain: nn.Module, clocked: ClockedModel, images: torch.Tensor, rounds: int
 ) -> tuple[list[float], list[Counter[str | None]]]:
     """The model as it is and the one with clocks, in turn: seconds, and seconds by layer."""
-    seconds_of = stopwatch(images.device)
+    seconds_of = stopwatch(images.device, clocked.clock)
     warm_up(lambda: plain(images), seconds_of)
     warm_up(lambda: clocked.model(images), seconds_of)
     whole, rows = [], []
@@ -262,21 +201,30 @@ def _run(
 
 
 def _layers(
-    clocked: _Clocked,
+    clocked: ClockedModel,
     counted: costs.Measured,
     rows: list[Counter[str | None]],
     machine: Machine,
     batch: int,
     width: int,
 ) -> list[Layer]:
-    """Every layer that moves something, with its weights; the rest of the time is of no layer."""
+    """Every layer that moves something, with its weights; the rest of the time is of no layer.
+
+    Args:
+        clocked: the model, for its modules and parts.
+        counted: its costs for one image.
+        rows: the seconds of its layers, round by round; what is of no layer is added under None.
+        machine: what the device can do at best.
+        batch: images in a step.
+        width: bytes of a number.
+    """
     order = [name for name, moved in counted.moved_by_layer.items() if moved]
     for row in rows:
         row[None] += sum(row[name] for name in row if name is not None and name not in order)
     weights: Counter[str] = Counter()
     for tensor, size in counted.params_by_tensor.items():
         name = tensor.rpartition(".")[0]
-        while name not in order:  # what reads them is then a module around their own
+        while name not in order:  # what reads them is then a module around theirs
             name = name.rpartition(".")[0]
         weights[name] += size
     modules = dict(clocked.model.named_modules())
@@ -290,13 +238,13 @@ def _layers(
             Layer(
                 name=name or "mean",  # the model's own, before the head
                 kind=type(modules[name]).__name__,
-                part=clocked.where.part_of[name],
+                part=clocked.tracker.part_of[name],
                 macs=macs,
                 moved_bytes=moved,
                 by_macs=by_macs,
                 by_bytes=by_bytes,
                 predicted=max(by_macs, by_bytes),
-                seconds=timing([row[name] for row in rows]),
+                seconds=Timing.of([row[name] for row in rows]),
             )
         )
     return layers
@@ -310,8 +258,8 @@ def _parts(case: Case, layers: list[Layer], machine: Machine, width: int) -> lis
     options.pop("image_size", None)
     parts = []
     for name in dict.fromkeys(layer.part for layer in layers):
-        own = [layer for layer in layers if layer.part == name]
-        macs, fused = sum(layer.macs for layer in own), None
+        inside = [layer for layer in layers if layer.part == name]
+        macs, fused = sum(layer.macs for layer in inside), None
         if fused_of is not None:
             moved = costs.value_of(fused_of[name], family, options, case.image_size)
             by_bytes = width * case.batch * moved / machine.copy_bytes_per_second
@@ -320,10 +268,10 @@ def _parts(case: Case, layers: list[Layer], machine: Machine, width: int) -> lis
             Part(
                 name=name,
                 macs=macs,
-                moved_bytes=sum(layer.moved_bytes for layer in own),
-                predicted=sum(layer.predicted for layer in own),
+                moved_bytes=sum(layer.moved_bytes for layer in inside),
+                predicted=sum(layer.predicted for layer in inside),
                 fused=fused,
-                seconds=sum(layer.seconds.median for layer in own),
+                seconds=sum(layer.seconds.median for layer in inside),
             )
         )
     return parts
@@ -332,11 +280,11 @@ def _parts(case: Case, layers: list[Layer], machine: Machine, width: int) -> lis
 def by_kind(layers: list[Layer]) -> list[tuple[str, int, list[Layer]]]:
     """Layers at the same place of every block together: a name with * for the block's number, how
     many they are, and the layers."""
-    found: dict[str, list[Layer]] = {}
+    kinds: dict[str, list[Layer]] = {}
     for layer in layers:
         name = re.sub(r"^blocks\.\d+\.", "blocks.*.", layer.name)
-        found.setdefault(name, []).append(layer)
-    return [(name, len(group), group) for name, group in found.items()]
+        kinds.setdefault(name, []).append(layer)
+    return [(name, len(group), group) for name, group in kinds.items()]
 
 
 def read_roofline(path: str | Path) -> Roofline:

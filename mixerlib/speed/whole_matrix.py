@@ -13,7 +13,7 @@ from mixerlib.models.splitmixer import SplitMixer, channel_shuffle
 class OneMatrix(nn.Module):
     """A SplitMixer whose every channel mixing, with the shuffle after it, is one h×h product.
 
-    The matrix is found anew in every step, by mixing the unit vectors, so gradients reach the
+    The matrix is made anew in every step, by mixing the unit vectors, so gradients reach the
     segments' own weights. It costs h² multiplications a place instead of the segments' fewer ones,
     and saves their copies: nothing is cut, joined or shuffled but the small matrix.
 
@@ -25,10 +25,11 @@ class OneMatrix(nn.Module):
         super().__init__()
         if type(model) is not SplitMixer:
             raise ValueError(
-                f"`one_matrix`=True is for a SplitMixer, whose mixing has segments, not for "
-                f"{type(model).__name__}"
+                "`mixing`='one matrix' (in a recipe `one_matrix: true`) is for a SplitMixer, whose "
+                f"mixing has segments, not for {type(model).__name__}"
             )
         self.model = model
+        self.training = model.training
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.model.stem(x)

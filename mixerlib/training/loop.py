@@ -22,7 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mixerlib.records import Epoch, Record, peak_memory, provenance
-from mixerlib.speed.training_step import Form, layout
+from mixerlib.speed.training_step import form_of_settings, settings_of_form
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.evaluation import evaluate_on
@@ -96,7 +96,7 @@ def train(
     path = folder / "checkpoint.pt" if folder else None
     processes.wait_for_all()  # the first may still be writing what all of them go on from
     state = checkpoint.load(path, recipe) if resume and path and path.exists() else {}
-    form = Form(**state["form"]) if "form" in state else None  # not measured again
+    form = form_of_settings(state["form"]) if "form" in state else None  # not measured again
     run = begin(recipe, dataset, device, processes, form)
     if state:
         continue_from(run, state)
@@ -163,7 +163,7 @@ def training_steps(run: Run, dataset: Images) -> Iterator[int]:
         )
         draws = {name: draw[processes.part(len(batch))] for name, draw in draws.items()}
         images, targets = augment(images, labels, draws, dataset.normalise, dataset.num_classes)
-        images = images.contiguous(memory_format=layout(run.form))
+        images = images.contiguous(memory_format=run.form.memory_format)
         run.sums[:, run.step] = train_step(run, images, labels, targets, len(batch))
         run.step += 1
         run.training_seconds += time.perf_counter() - start
@@ -281,7 +281,7 @@ def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
 
 def record_of(run: Run, dataset: Images, device: torch.device) -> Record:
     """The record of a run that has done all its epochs."""
-    settings = asdict(run.recipe) | asdict(run.form) | {"fastest": False}  # as it was
+    settings = asdict(run.recipe) | settings_of_form(run.form) | {"fastest": False}  # as it was
     seconds = sum(row.training_seconds for row in run.curve)
     loss, top1, top5 = run.test
     return Record(

@@ -23,7 +23,13 @@ from mixerlib.data.augment import Augmentation
 from mixerlib.data.datasets import FILE_DATASETS, Dataset, ImageFiles, load_dataset
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Epoch
-from mixerlib.speed.training_step import Form, fastest_form, in_form
+from mixerlib.speed.form import Form
+from mixerlib.speed.training_step import (
+    fastest_form,
+    form_of_settings,
+    in_form,
+    settings_of_form,
+)
 from mixerlib.training import schedule
 from mixerlib.training.distributed import Processes
 from mixerlib.training.recipe import Recipe
@@ -163,7 +169,7 @@ def form_for(recipe: Recipe, model: nn.Module, dataset: Images, processes: Proce
     On a batch of noise, as none of the forms depends on what the images show.
     """
     if not recipe.fastest:
-        return Form(recipe.one_matrix, recipe.channels_last, recipe.compile)
+        return form_of_settings(vars(recipe))
     if processes.count > 1:
         raise ValueError(
             f"`fastest`=True is for one process, not {processes.count}: each would choose for "
@@ -277,7 +283,7 @@ def state_of(run: Run) -> dict[str, Any]:
         "average": run.average.state_dict() if run.average is not None else None,
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
-        "form": asdict(run.form),
+        "form": settings_of_form(run.form),
         "images": run.images,
         "sums": run.sums,
         "epoch": run.epoch,

@@ -28,9 +28,10 @@ import yaml
 from helpers import ROOT
 
 from mixerlib.records import SCHEMA, Epoch, Record, provenance, read_record, write_record
-from mixerlib.speed.bench import Benchmark, Case, Result, read_benchmark, timing
+from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
 from mixerlib.speed.rooflines import SCHEMA as ROOFLINE_SCHEMA
 from mixerlib.speed.rooflines import read_roofline
+from mixerlib.speed.timing import Timing
 from mixerlib.training.recipe import LATER, Recipe, load_recipe
 from mixerlib.training.run import model_for
 from mixerlib.training.statistics import FREE
@@ -206,7 +207,7 @@ def planted(recipe: str = "digits", seed: int = 0, **settings: object) -> Record
 def benched(**stamp: object) -> Benchmark:
     """A benchmark of one case, on a device called GPU."""
     own = {"device_name": "GPU", "commit": "0" * 40, "dirty": False} | stamp
-    result = Result(Case("convmixer", batch=8), None, timing([0.5]), 16.0, None)
+    result = Result(Case("convmixer", batch=8), None, Timing.of([0.5]), 16.0, None)
     return Benchmark("planted", [result], [], {}, replace(provenance("cpu"), **own))
 
 

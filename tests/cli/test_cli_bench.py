@@ -9,31 +9,35 @@ import yaml
 from commands import refusal, run
 from helpers import ROOT
 
-from mixerlib.speed import bench
-from mixerlib.speed import rooflines as roofline
-from mixerlib.speed.bench import read_benchmark
+from mixerlib.speed import bench, peers, published_table3, rooflines
+from mixerlib.speed.bench import Prepared
+from mixerlib.speed.cases import LAYOUTS, Case, read_benchmark
+from mixerlib.speed.machine import Machine
+from mixerlib.speed.published_table3 import TABLE_3
 from mixerlib.speed.rooflines import read_roofline
+from mixerlib.speed.timing import Timing
 
 MODEL = ("--dim", 8, "--depth", 1, "--patch-size", 4, "--image-size", 8)
 QUICK = (*MODEL, "--batch", 2, "--rounds", 2)
 
 
 @pytest.fixture
-def raced(monkeypatch) -> list[bench.Case]:
+def raced(monkeypatch) -> list[Case]:
     """The cases that are raced; instead of a race each takes half as long as the one before."""
-    cases: list[bench.Case] = []
+    cases: list[Case] = []
 
     def prepare(case, device):
         cases.append(case)
-        return bench._Prepared(lambda: None, lambda: 2**20, "a detail" * (case.form == "timm"))
+        detail = "a detail" if case.implementation == "timm" else None
+        return Prepared(lambda: None, lambda: 2 * 2**20, detail)
 
-    def race(steps, rounds, device, seconds):
+    def race(steps, rounds, device, seconds, *, clock):
         rounds = rounds if seconds is None else 3
-        return {n: bench.timing([2.0**-n * (1 + r) for r in range(rounds)]) for n in steps}
+        return {n: Timing.of([2.0**-n * (1 + r) for r in range(rounds)]) for n in steps}
 
-    monkeypatch.setattr(bench, "_prepare", prepare)
+    monkeypatch.setattr(bench, "prepare_case", prepare)
+    monkeypatch.setattr(published_table3, "prepare_case", prepare)
     monkeypatch.setattr(bench, "race", race)
-    monkeypatch.setattr(bench, "extra_memory", lambda run, device: 2**20)
     return cases
 
 
@@ -43,10 +47,25 @@ def rows(out: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", line.strip()) for line in table]
 
 
+def test_bench_alone_prints_its_measurements(capsys):
+    status, out, err = run(capsys, "bench")
+    assert (status, err) == (0, "")
+    assert re.findall(r"^    (\w+) ", out, re.M) == ["race", "roofline", "matrix", "table3"]
+
+
+@pytest.mark.parametrize("name", ["race", "roofline", "matrix", "table3"])
+def test_each_measurement_has_help_of_its_own(capsys, name):
+    status, out, _ = run(capsys, "bench", name, "--help")
+    assert status == 0 and out.startswith(f"usage: mixerlib bench {name} ")
+    assert ("--peers" in out) == (name == "race")
+    assert ("--records" in out) == (name == "matrix")
+    assert ("--json" in out) == (name != "matrix")
+
+
 def test_a_real_race(capsys, tmp_path):
     file = tmp_path / "race.json"
     names = ("splitmixer_i", "convmixer")
-    status, out, err = run(capsys, "bench", *names, *QUICK, "--json", file)
+    status, out, err = run(capsys, "bench", "race", *names, *QUICK, "--json", file)
     assert (status, err) == (0, "")
     assert out.startswith("inference, batches of 2 images of 8×8, 2 rounds, dim 8, depth 1")
     report = read_benchmark(file)
@@ -58,7 +77,9 @@ def test_a_real_race(capsys, tmp_path):
 
 
 def test_the_table_is_sorted_and_compared_with_the_first_name(capsys, raced):
-    status, out, _ = run(capsys, "bench", "convmixer", "splitmixer_i", *MODEL, "--rounds", 3)
+    status, out, _ = run(
+        capsys, "bench", "race", "convmixer", "splitmixer_i", *MODEL, "--rounds", 3
+    )
     assert status == 0
     split = "splitmixer_i|float32, contiguous|1,000|[750 1,250]|64|2.0 MiB|2.00×|[2.00 2.00]"
     conv = "convmixer|float32, contiguous|2,000|[1,500 2,500]|32|2.0 MiB|1.00×|[1.00 1.00]"
@@ -68,7 +89,7 @@ def test_the_table_is_sorted_and_compared_with_the_first_name(capsys, raced):
 
 
 def test_models_for_images_of_other_sizes_say_so(capsys, raced):
-    _, out, _ = run(capsys, "bench", "convmixer_256_8", "convmixer_256_8_224")
+    _, out, _ = run(capsys, "bench", "race", "convmixer_256_8", "convmixer_256_8_224")
     assert [row[0] for row in rows(out)][::-1] == [
         "convmixer_256_8 at 32×32",
         "convmixer_256_8_224 at 224×224",
@@ -78,8 +99,8 @@ def test_models_for_images_of_other_sizes_say_so(capsys, raced):
 def test_every_way_that_is_asked_for(capsys, raced):
     layouts, dtypes = "channels_last,contiguous", "float32,bfloat16"
     flags = ("--layout", layouts, "--dtype", dtypes, "--compile", "--fast", "--peers")
-    assert run(capsys, "bench", "splitmixer_ii", *MODEL, *flags, "--segments", 4)[0] == 0
-    assert [case.way for case in raced[:9]] == [
+    assert run(capsys, "bench", "race", "splitmixer_ii", *MODEL, *flags, "--segments", 4)[0] == 0
+    assert [case.description for case in raced[:9]] == [
         "float32, channels_last",
         "float32, channels_last, compiled",
         "float32, contiguous",
@@ -90,46 +111,46 @@ def test_every_way_that_is_asked_for(capsys, raced):
         "listing, float32, contiguous, compiled",
         "fast, float32",
     ]
-    again = [case.way.replace("float32", "bfloat16") for case in raced[:9]]
-    assert [case.way for case in raced[9:]] == again
+    again = [case.description.replace("float32", "bfloat16") for case in raced[:9]]
+    assert [case.description for case in raced[9:]] == again
     options = {"dim": 8, "depth": 1, "patch_size": 4, "segments": 4}
     assert all(case.options == options and case.image_size == 8 for case in raced)
 
 
 def test_the_task_and_the_mode_of_compilation(capsys, raced):
-    run(capsys, "bench", "convmixer", *QUICK, "--train", "--compile-mode", "max-autotune")
-    assert [(case.task, case.compile) for case in raced] == [
-        ("training", None),
-        ("training", "max-autotune"),
+    run(capsys, "bench", "race", "convmixer", *QUICK, "--train", "--compile-mode", "max-autotune")
+    assert [(case.task, case.form.compile, case.compile_mode) for case in raced] == [
+        ("training", False, "default"),
+        ("training", True, "max-autotune"),
     ]
 
 
 def test_peers_that_are_not_there(capsys, raced, monkeypatch):
-    monkeypatch.setattr(bench.peers, "timm_is_installed", lambda: False)
-    status, _, err = run(capsys, "bench", "splitmixer_i_ablated", *QUICK, "--peers")
-    assert status == 0 and [case.form for case in raced] == ["plain"]
+    monkeypatch.setattr(peers, "timm_is_installed", lambda: False)
+    status, _, err = run(capsys, "bench", "race", "splitmixer_i_ablated", *QUICK, "--peers")
+    assert status == 0 and [case.implementation for case in raced] == ["mixerlib"]
     assert "timm is not installed, so its models are left out" in err
     assert "nobody else's splitmixer_i_ablated" in err
 
 
-@pytest.mark.skipif(not bench.peers.timm_is_installed(), reason="timm is not installed")
+@pytest.mark.skipif(not peers.timm_is_installed(), reason="timm is not installed")
 def test_what_is_to_be_said_of_a_case_stands_below(capsys, raced):
-    _, out, _ = run(capsys, "bench", "convmixer", *QUICK, "--peers")
-    assert [case.form for case in raced] == ["plain", "listing", "timm"]
+    _, out, _ = run(capsys, "bench", "race", "convmixer", *QUICK, "--peers")
+    assert [case.implementation for case in raced] == ["mixerlib", "listing", "timm"]
     assert out.endswith("\nconvmixer (timm, float32, contiguous): a detail\n")
 
 
 def test_the_time_is_passed_on(capsys, raced):
-    _, out, _ = run(capsys, "bench", "convmixer", *QUICK, "--rounds", 9, "--minutes", 0.5)
+    _, out, _ = run(capsys, "bench", "race", "convmixer", *QUICK, "--rounds", 9, "--minutes", 0.5)
     assert ", 3 rounds" in out
 
 
 def test_the_roofline_of_a_model(capsys, tmp_path, monkeypatch):
-    machine = roofline.Machine(1e9, 512, 1e9, 1024, 5e8)
-    monkeypatch.setattr(roofline, "measure_machine", lambda dtype, map_bytes, device: machine)
+    machine = Machine(1e9, 512, 1e9, 1024, 5e8)
+    monkeypatch.setattr(rooflines, "measure_machine", lambda dtype, map_bytes, device: machine)
     file = tmp_path / "roofline.json"
     status, out, err = run(
-        capsys, "bench", "splitmixer_i", "--roofline", *QUICK, "--depth", 3, "--json", file
+        capsys, "bench", "roofline", "splitmixer_i", *QUICK, "--depth", 3, "--json", file
     )
     assert (status, err) == (0, "")
     report = read_roofline(file)
@@ -144,9 +165,9 @@ def test_the_roofline_of_a_model(capsys, tmp_path, monkeypatch):
 
 
 def test_the_roofline_of_a_model_without_formulas(capsys, monkeypatch):
-    machine = roofline.Machine(1e9, 512, 1e9, 1024, 5e8)
-    monkeypatch.setattr(roofline, "measure_machine", lambda dtype, map_bytes, device: machine)
-    status, out, _ = run(capsys, "bench", "splitmixer_i_ablated", "--roofline", *QUICK)
+    machine = Machine(1e9, 512, 1e9, 1024, 5e8)
+    monkeypatch.setattr(rooflines, "measure_machine", lambda dtype, map_bytes, device: machine)
+    status, out, _ = run(capsys, "bench", "roofline", "splitmixer_i_ablated", *QUICK)
     last = next(line for line in out.splitlines() if line.startswith("all "))
     assert status == 0 and len(last.split()) == 4  # no column of fused times
 
@@ -166,34 +187,35 @@ def test_the_matrix(capsys, tmp_path, monkeypatch):
     """Really raced, on tiny models; what has a record is not measured again."""
     file, folder = tmp_path / "matrix.yaml", tmp_path / "records"
     file.write_text(yaml.safe_dump({"races": [MATRIX]}))
-    arguments = ("bench", "--matrix", file, "--records", folder, "--rounds", 1)
+    arguments = ("bench", "matrix", file, "--records", folder, "--rounds", 1)
     status, out, err = run(capsys, *arguments, "--minutes", 1e-9)
     assert (status, err) == (0, "") and "0 of 2 races have a record" in out
     status, out, err = run(capsys, *arguments)
     assert (status, err) == (0, "") and "2 of 2 races have a record" in out
-    found = {path.name: read_benchmark(path) for path in folder.rglob("*.json")}
-    assert set(found) == {"convmixer-k3-float32.json", "convmixer-k5-float32.json"}
-    for name, report in found.items():
+    reports = {path.name: read_benchmark(path) for path in folder.rglob("*.json")}
+    assert set(reports) == {"convmixer-k3-float32.json", "convmixer-k5-float32.json"}
+    for name, report in reports.items():
         assert f"{report.name}.json" == name
-        assert [result.case.layout for result in report.results] == MATRIX["layouts"]
+        layouts = [result.case.form.channels_last for result in report.results]
+        assert layouts == [LAYOUTS[name] for name in MATRIX["layouts"]]
     monkeypatch.setattr(bench, "benchmark", None)  # nothing is left to be measured
     assert run(capsys, *arguments)[1].strip().startswith("2 of 2 races have a record")
-    told = refusal(capsys, *arguments, "--batch", 3)
-    assert "convmixer-k3-float32.json holds other measurements" in told
+    message = refusal(capsys, *arguments, "--batch", 3)
+    assert "convmixer-k3-float32.json holds other measurements" in message
 
 
 def test_a_case_of_the_matrix_that_cannot_be_run_is_left_out(capsys, tmp_path, monkeypatch):
-    prepare = bench._prepare
+    prepare = bench.prepare_case
 
     def fail(case, device):
-        if case.layout == "channels_last":
+        if case.form.channels_last:
             raise RuntimeError("no such kernel")
         return prepare(case, device)
 
-    monkeypatch.setattr(bench, "_prepare", fail)
+    monkeypatch.setattr(bench, "prepare_case", fail)
     file = tmp_path / "matrix.yaml"
     file.write_text(yaml.safe_dump({"races": [MATRIX | {"kernel_sizes": [3]}]}))
-    arguments = ("bench", "--matrix", file, "--records", tmp_path, "--rounds", 1)
+    arguments = ("bench", "matrix", file, "--records", tmp_path, "--rounds", 1)
     _, out, _ = run(capsys, *arguments)
     assert "left out: convmixer" in out and "it cannot be run here: no such kernel" in out
     assert run(capsys, *arguments)[1].startswith("1 of 1 races have a record")
@@ -203,11 +225,10 @@ def test_the_committed_matrix_on_tiny_models(capsys, tmp_path, monkeypatch):
     """All of its races, but for the compiler; what it is for, a GPU, is not here."""
     monkeypatch.setattr(torch, "compile", lambda model, mode, dynamic: model)
     monkeypatch.setattr(bench, "extra_memory", lambda run, device: None)
-    monkeypatch.setattr(bench, "LONGEST_WARM_UP", 1)
     file = ROOT / "book" / "sweeps" / "bench_matrix.yaml"
     tiny = ("--dim", 2, "--depth", 1, "--patch-size", 2, "--image-size", 4, "--batch", 1)
     status, out, err = run(
-        capsys, "bench", "--matrix", file, *tiny, "--rounds", 1, "--records", tmp_path
+        capsys, "bench", "matrix", file, *tiny, "--rounds", 1, "--records", tmp_path
     )
     assert (status, err) == (0, "") and "42 of 42 races have a record" in out
     assert "left out" not in out
@@ -216,7 +237,7 @@ def test_the_committed_matrix_on_tiny_models(capsys, tmp_path, monkeypatch):
 
 def test_table_3(capsys, tmp_path, raced):
     file = tmp_path / "table3.json"
-    status, out, err = run(capsys, "bench", "--published", *QUICK, "--dim", 16, "--json", file)
+    status, out, err = run(capsys, "bench", "table3", *QUICK, "--dim", 16, "--json", file)
     assert (status, err) == (0, "")
     assert out.startswith("SplitMixer's table 3: batches of 2 images of 8×8, float32, dim 16")
     table = rows(out)[1:]
@@ -224,7 +245,7 @@ def test_table_3(capsys, tmp_path, raced):
         "convmixer_256_8_224",
         "splitmixer_i_256_8_224 ratio=2/3",
     ]
-    assert len(table) == len(bench.TABLE_3) == 18
+    assert len(table) == len(TABLE_3) == 18
     assert table[1][4] == "2.00×" and table[17][4] == "131072.00×"  # each twice the one before
     assert len(read_benchmark(file).results) == 36
     assert "mean of 2\n" in out and "median of 2 rounds" in out
@@ -233,29 +254,37 @@ def test_table_3(capsys, tmp_path, raced):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "a NAME of a model must be given; `mixerlib list` prints every one"),
-        (["--roofline"], "a NAME of a model must be given"),
-        (["convmixr"], "did you mean convmixer"),
-        (["convmixer", "--dtype", "int8"], "`dtype`='int8' must be one of float32"),
-        (["convmixer", "--layout", "NHWC"], "`layout`='NHWC' must be one of contiguous"),
-        (["convmixer", "--compile-mode", "best"], "`compile`='best' must be one of None"),
-        (["convmixer", "--batch", "0"], "`batch`=0 must be at least 1"),
-        (["convmixer", "--rounds", "0"], "`rounds`=0 must be at least 1"),
-        (["convmixer", "--minutes", "0"], "`minutes`=0 must be above 0"),
-        (["convmixer", "--device", "abacus"], "`device`='abacus' must be cpu, cuda"),
-        (["convmixer", "--segments", "2"], "`segments`=2 is not an option of 'convmixer'"),
-        (["convmixer", "--image-size", "33"], "`patch_size`=2 must divide"),
-        (["convmixer", "--train", "--fast"], "--fast is for inference"),
-        (["convmixer", "mlp_mixer", "--roofline"], "--roofline is of one model, not of convmixer"),
-        (["convmixer", "--roofline", "--fast"], "--fast is only without --roofline"),
-        (["convmixer", "--roofline", "--compile-mode", "default"], "--compile-mode is only"),
-        (["convmixer", "--matrix"], "NAME is only without --matrix"),
-        (["convmixer", "--published"], "NAME is only without --published"),
-        (["--published", "--train"], "--train is only without --published"),
-        (["--matrix", "--json", "a.json"], "--json is only without --matrix"),
-        (["convmixer", "--records", "here"], "--records is only with --matrix"),
-        (["--matrix", "--published"], "--matrix and --published are two measurements"),
-        (["--matrix", "nowhere.yaml"], "nowhere.yaml: No such file"),
+        (["race"], "the following arguments are required: NAME"),
+        (["roofline"], "the following arguments are required: NAME"),
+        (["convmixer"], "invalid choice: 'convmixer' (choose from"),
+        (["race", "convmixr"], "did you mean convmixer"),
+        (["race", "convmixer", "--dtype", "int8"], "`dtype`='int8' must be one of 'float32'"),
+        (["race", "convmixer", "--layout", "NHWC"], "`layout`='NHWC' must be one of 'contiguous'"),
+        (
+            ["race", "convmixer", "--compile-mode", "best"],
+            "`compile_mode`='best' must be one of 'default'",
+        ),
+        (["race", "convmixer", "--batch", "0"], "`batch`=0 must be at least 1"),
+        (["race", "convmixer", "--batch", "two"], "argument --batch: invalid int value: 'two'"),
+        (["race", "convmixer", "--rounds", "0"], "`rounds`=0 must be at least 1"),
+        (["race", "convmixer", "--minutes", "0"], "`minutes`=0 must be above 0"),
+        (["race", "convmixer", "--minutes", "nan"], "`minutes`=nan must be above 0"),
+        (["race", "convmixer", "--device", "abacus"], "`device`='abacus' must be cpu, cuda"),
+        (["race", "convmixer", "--segments", "2"], "`segments`=2 is not an option of 'convmixer'"),
+        (["race", "convmixer", "--image-size", "33"], "`patch_size`=2 must divide"),
+        (["race", "convmixer", "--train", "--fast"], "--fast is for inference"),
+        (["race", "convmixer", "--one-matrix"], "is for a SplitMixer"),
+        (["race", "convmixer", "--record", "a.json"], "did you mean --rounds or --"),
+        (["roofline", "convmixer", "mlp_mixer"], "`mlp_mixer` is not an argument of"),
+        (["roofline", "convmixer", "--fast"], "`--fast` is not an argument of"),
+        (["roofline", "convmixer", "--dtype", "int8"], "`dtype`='int8' must be one of"),
+        (["roofline", "convmixer", "--rounds", "0"], "`rounds`=0 must be at least 1"),
+        (["matrix", "--json", "a.json"], "`--json` is not an argument of `mixerlib bench matrix`"),
+        (["matrix", "--minutes", "0"], "`minutes`=0 must be above 0"),
+        (["matrix", "nowhere.yaml"], "nowhere.yaml: No such file"),
+        (["table3", "--train"], "`--train` is not an argument of `mixerlib bench table3`"),
+        (["table3", "convmixer"], "`convmixer` is not an argument of `mixerlib bench table3`"),
+        (["table3", "--batch", "0"], "`batch`=0 must be at least 1"),
     ],
 )
 def test_refusals(capsys, arguments, words):
@@ -265,14 +294,14 @@ def test_refusals(capsys, arguments, words):
 def test_a_record_that_cannot_be_written(capsys, raced, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = run(
-        capsys, "bench", "convmixer", *QUICK, "--json", tmp_path / "file" / "race.json"
+        capsys, "bench", "race", "convmixer", *QUICK, "--json", tmp_path / "file" / "race.json"
     )
     assert status == 2 and err.startswith("mixerlib: ") and err.count("\n") == 1
 
 
 def test_the_record_is_plain_json(capsys, raced, tmp_path):
     file = tmp_path / "race.json"
-    run(capsys, "bench", "splitmixer_i", *QUICK, "--ratio", "3/5", "--json", file)
+    run(capsys, "bench", "race", "splitmixer_i", *QUICK, "--ratio", "3/5", "--json", file)
     content = json.loads(file.read_text(encoding="utf-8"))
-    assert content["schema"] == "mixerlib benchmark 1" and content["name"] == "splitmixer_i"
+    assert content["schema"] == "mixerlib benchmark 2" and content["name"] == "splitmixer_i"
     assert content["results"][0]["case"]["options"]["ratio"] == "3/5"

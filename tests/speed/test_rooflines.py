@@ -1,29 +1,27 @@
 """The roofline: what is predicted, by hand and by the closed forms; whose time is whose."""
 
-import time
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from clock import Clock
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mixerlib import costs, create_model, records
-from mixerlib.speed import rooflines as module
-from mixerlib.speed.bench import stopwatch
-from mixerlib.speed.rooflines import Machine, by_kind, measure_machine, read_roofline, roofline
+from mixerlib.speed.machine import Machine
+from mixerlib.speed.rooflines import ClockedModel, Roofline, by_kind, read_roofline, roofline
 
 SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
 BATCH, SIDE = 3, 16
 MACHINE = Machine(2e6, 64, 5e5, 1000, 4e5)  # of round numbers, and slow
 
 
-@pytest.fixture(autouse=True)
-def known_machine(monkeypatch):
-    monkeypatch.setattr(module, "measure_machine", lambda dtype, map_bytes, device: MACHINE)
-
-
-def small(name: str, **options) -> module.Roofline:
-    return roofline(name, SMALL | options, batch=BATCH, image_size=SIDE, rounds=2)
+def small(name: str, dtype: str = "float32", **options) -> Roofline:
+    options = SMALL | options
+    return roofline(
+        name, options, batch=BATCH, image_size=SIDE, dtype=dtype, rounds=2, machine=MACHINE
+    )
 
 
 def test_a_prediction_by_hand():
@@ -62,13 +60,13 @@ FAMILIES = [
 ]
 
 
-@pytest.mark.parametrize("family, own", FAMILIES)
+@pytest.mark.parametrize("family, special", FAMILIES)
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-def test_parts_are_those_of_the_closed_forms(family, own):
-    options = SMALL | own
+def test_parts_are_those_of_the_closed_forms(family, special):
+    options = SMALL | special
     if family == "mlp_mixer":
         del options["kernel_size"]
-    report = roofline(family, options, batch=BATCH, image_size=SIDE, rounds=1)
+    report = roofline(family, options, batch=BATCH, image_size=SIDE, rounds=1, machine=MACHINE)
     defaults = {"num_classes": 10, "in_channels": 3, "activation": "gelu"}
     split = {"segments": 2} if family in ("splitmixer_3d",) else {}
     split = {"ratio": "2/3"} if family == "splitmixer_v" else split
@@ -78,11 +76,11 @@ def test_parts_are_those_of_the_closed_forms(family, own):
     assert {part.name for part in report.parts} == set(counts.macs)
     for part in report.parts:
         assert part.macs == BATCH * counts.macs[part.name]
-        own_bytes = 4 * (BATCH * counts.moved[part.name] + counts.params[part.name])
-        assert part.moved_bytes == own_bytes
-        own_layers = [layer for layer in report.layers if layer.part == part.name]
-        assert part.predicted == pytest.approx(sum(layer.predicted for layer in own_layers))
-        assert part.seconds == pytest.approx(sum(x.seconds.median for x in own_layers))
+        moved = 4 * (BATCH * counts.moved[part.name] + counts.params[part.name])
+        assert part.moved_bytes == moved
+        layers = [layer for layer in report.layers if layer.part == part.name]
+        assert part.predicted == pytest.approx(sum(layer.predicted for layer in layers))
+        assert part.seconds == pytest.approx(sum(layer.seconds.median for layer in layers))
         fused = costs.value_of(forms.moved_fused[part.name], family, settings, SIDE)
         assert part.fused == pytest.approx(max(part.macs / 2e6, 4 * BATCH * fused / 5e5))
 
@@ -97,43 +95,64 @@ def test_a_model_without_closed_forms_is_measured():
 
 def test_another_dtype_moves_half_the_bytes():
     whole = small("splitmixer_i")
-    half = roofline("splitmixer_i", SMALL, batch=BATCH, image_size=SIDE, rounds=1, dtype="bfloat16")
+    half = small("splitmixer_i", dtype="bfloat16")
     pairs = zip(whole.layers, half.layers, strict=True)
     assert all(a.moved_bytes == 2 * b.moved_bytes and a.macs == b.macs for a, b in pairs)
 
 
-def test_each_layer_is_given_its_own_time(monkeypatch):
-    """A GELU sleeps, and so does the last norm; nothing else is slow."""
-    forward = nn.GELU.forward
-
-    def slow_gelu(self, x):
-        time.sleep(0.03 * getattr(self, "slow", False))
-        return forward(self, x)
-
-    monkeypatch.setattr(nn.GELU, "forward", slow_gelu)
+def test_each_layer_is_given_its_time():
+    """On a clock of our own a GELU takes 3 s and the last norm 5 s; nothing else takes any."""
+    clock = Clock()
     model = create_model("splitmixer_i", **SMALL).eval()
-    model.blocks[0].spatial[1].slow = True
-    model.blocks[1].norm.register_forward_hook(lambda *_: time.sleep(0.05))
+    slow = {"blocks.0.spatial.1": 3.0, "blocks.1.norm": 5.0}
+    for name, seconds in slow.items():
+        run = clock.taking(name, [seconds])
+        model.get_submodule(name).register_forward_hook(lambda *_, run=run: run())
     images = torch.randn(2, 3, SIDE, SIDE)
     with torch.no_grad():
-        clocked = module._Clocked(model, torch.device("cpu"))
-        rows = [clocked.seconds(images) for _ in range(3)]
+        clocked = ClockedModel(model, torch.device("cpu"), clock)
+        row = clocked.seconds(images)
+        assert clocked.seconds(images) == row  # and again the same, from zero
         assert torch.equal(clocked.model(images), model(images))
-    least = {name: min(row[name] for row in rows) for name in rows[0]}
-    slow = {name for name, seconds in least.items() if seconds > 0.025}
-    assert slow == {"blocks.0.spatial.1", "blocks.1.norm"}
-    assert least["blocks.0.spatial.1"] >= 0.03 and least["blocks.1.norm"] >= 0.05
+    assert {name: seconds for name, seconds in row.items() if seconds} == slow
 
 
-def test_no_time_is_lost(monkeypatch):
+def test_no_time_is_lost():
     """The layers and what is between them are the run of the clocked model, from end to end."""
-    ticks = iter(range(10**6))
-    monkeypatch.setattr(module, "time", type("", (), {"perf_counter": lambda: next(ticks)}))
+    ticks = itertools.count()
     model = create_model("splitmixer_i", **SMALL).eval()
     with torch.no_grad():
-        clocked = module._Clocked(model, torch.device("cpu"))
+        clocked = ClockedModel(model, torch.device("cpu"), lambda: float(next(ticks)))
         row = clocked.seconds(torch.randn(2, 3, SIDE, SIDE))
     assert sum(row.values()) == len(clocked.notes) - 1 == 2 * len(list(model.modules())) - 1
+
+
+def test_what_is_of_no_layer_lies_between_them():
+    """A clock that moves on by a second whenever it is read: a run has so many of them."""
+    ticks = itertools.count()
+    report = roofline(
+        "splitmixer_i",
+        SMALL,
+        batch=BATCH,
+        image_size=SIDE,
+        rounds=3,
+        machine=MACHINE,
+        clock=lambda: float(next(ticks)),
+    )
+    modules = len(list(create_model("splitmixer_i", **SMALL).modules()))
+    in_layers = sum(layer.seconds.median for layer in report.layers)
+    assert in_layers + report.between == 2 * modules - 1
+    assert report.whole.runs == [1.0] * 3
+
+
+def test_a_roofline_is_of_inference():
+    modes = set()
+    hook = register_module_forward_pre_hook(
+        lambda module, inputs: modes.add((module.training, torch.is_grad_enabled(), len(inputs[0])))
+    )
+    small("splitmixer_i")
+    hook.remove()
+    assert {mode[:2] for mode in modes if mode[2] == BATCH} == {(False, False)}
 
 
 def test_the_clock_of_a_gpu(monkeypatch):
@@ -151,10 +170,10 @@ def test_the_clock_of_a_gpu(monkeypatch):
             return end.at - self.at
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(module, "wait", lambda device: None)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
     model = create_model("convmixer", **SMALL).eval()
     with torch.no_grad():
-        clocked = module._Clocked(model, torch.device("cuda"))
+        clocked = ClockedModel(model, torch.device("cuda"))
         row = clocked.seconds(torch.randn(2, 3, SIDE, SIDE))
     assert row["stem.1"] == pytest.approx(0.002)
     assert sum(row.values()) == pytest.approx(0.002 * (len(clocked.notes) - 1))
@@ -198,32 +217,3 @@ def test_the_record_is_read_back(tmp_path):
 def test_errors(values, message):
     with pytest.raises(ValueError, match=message):
         roofline(**({"model": "convmixer"} | values))
-
-
-def test_what_a_machine_can_do(monkeypatch):
-    """Rates are what was done over the seconds that it took, on sizes that are quick here."""
-    monkeypatch.setattr(module, "SIDES", (8, 16))
-    monkeypatch.setattr(module, "LARGE_COPY", {"cpu": 4096, "other": 8192})
-    seconds = {"map": 0.5, "memory": 2.0, "product": 0.25}
-    raced = {}
-
-    def race(runs, rounds, device):
-        raced.update({name: run() for name, run in runs.items()})
-        return {name: module.timing([seconds[name]]) for name in runs}
-
-    monkeypatch.setattr(module, "race", race)
-    found = measure_machine(torch.bfloat16, 1000, "cpu")
-    assert found == Machine(16**3 / 0.25, 16, 2 * 1000 / 0.5, 1000, 2 * 4096 / 2.0)
-    assert raced["map"].nbytes == 1000 and raced["memory"].nbytes == 4096
-    assert raced["product"].shape == (16, 16)
-    assert {value.dtype for value in raced.values()} == {torch.bfloat16}
-
-
-def test_the_smallest_product_that_takes_long_enough(monkeypatch):
-    monkeypatch.setattr(module, "SIDES", (2, 4, 8, 16))
-    monkeypatch.setattr(module, "LONG_PRODUCT", 0.05)
-    taken = iter((0.001, 0.06, 9.0))
-    monkeypatch.setattr(module, "warm_up", lambda run, seconds_of: next(taken))
-    product, side = module._large_product(torch.float32, torch.device("cpu"))
-    assert side == 4 and product().shape == (4, 4)
-    assert stopwatch("cpu")(product, 1) > 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch._dynamo as dynamo
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,14 @@ from torch import nn
 from mixerlib import create_model
 from mixerlib.data.datasets import load_dataset
 from mixerlib.speed import training_step as step
-from mixerlib.speed.bench import timing
-from mixerlib.speed.training_step import Form, fastest_form, in_form
+from mixerlib.speed.form import Form
+from mixerlib.speed.timing import Timing
+from mixerlib.speed.training_step import (
+    fastest_form,
+    form_of_settings,
+    in_form,
+    settings_of_form,
+)
 from mixerlib.speed.whole_matrix import OneMatrix
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.loop import Stopped, train
@@ -27,6 +34,7 @@ MIXINGS = [
     ("splitmixer_i", {"ratio": "2/3"}),
     ("splitmixer_i", {"ratio": "1"}),
     ("splitmixer_ii", {"segments": 2}),
+    ("splitmixer_ii", {"segments": 2, "shuffle": True}),
     ("splitmixer_ii", {"segments": 3, "shuffle": True}),
     ("splitmixer_iii", {"segments": 3}),
     ("splitmixer_iii", {"segments": 4, "shuffle": True}),
@@ -35,6 +43,12 @@ MIXINGS = [
     ("splitmixer_iv", {"segments": 4, "shuffle": True}),
     ("splitmixer_v", {"ratio": "3/5"}),
     ("splitmixer_3d", {"segments": 3}),
+]
+
+SWITCHES = ("one_matrix", "channels_last", "compile")
+ALL_SETTINGS = [
+    dict(zip(SWITCHES, values, strict=True))
+    for values in itertools.product((False, True), repeat=3)
 ]
 
 
@@ -53,9 +67,9 @@ def gradients(net: nn.Module, model: nn.Module, images: torch.Tensor, labels: to
     """Logits, gradients by the parameters' names, and BatchNorm's running statistics."""
     logits = net(images)
     F.cross_entropy(logits.float(), labels).backward()
-    found = {name: parameter.grad for name, parameter in model.named_parameters()}
-    assert None not in found.values()
-    return logits.detach(), found, dict(model.named_buffers())
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert None not in grads.values()
+    return logits.detach(), grads, dict(model.named_buffers())
 
 
 # Equal forms
@@ -68,10 +82,10 @@ def test_the_forms_have_the_same_logits_gradients_and_statistics(name, options, 
     other = copy.deepcopy(model)
     images, labels = batch(torch.float64)
     right = gradients(model, model, images, labels)
-    form = Form(one_matrix=True, channels_last=channels_last)
-    images = images.contiguous(memory_format=step.layout(form))
-    found = gradients(in_form(other, form), other, images, labels)
-    torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-11)
+    form = Form("one matrix", channels_last=channels_last)
+    images = images.contiguous(memory_format=form.memory_format)
+    result = gradients(in_form(other, form), other, images, labels)
+    torch.testing.assert_close(result, right, rtol=1e-9, atol=1e-11)
     assert other.state_dict().keys() == model.state_dict().keys()
 
 
@@ -94,11 +108,11 @@ def test_the_matrix_does_what_the_mixing_does(mixing, dim, seed):
         if block.shuffle > 1:
             right = right.unflatten(1, (block.shuffle, -1)).transpose(1, 2).flatten(1, 2)
         weight, bias = OneMatrix.matrix(block, dim)
-        found = torch.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x) + bias[:, None, None]
-        torch.testing.assert_close(found, right)
+        mixed = torch.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x) + bias[:, None, None]
+        torch.testing.assert_close(mixed, right)
 
 
-@pytest.mark.parametrize(("name", "options"), [MIXINGS[0], MIXINGS[5], MIXINGS[10]])
+@pytest.mark.parametrize(("name", "options"), [MIXINGS[0], MIXINGS[6], MIXINGS[11]])
 def test_autocast_rounds_the_matrix_once(name, options):
     """Rounded before the bias is taken off again, small weights beside it would be lost."""
     model = small(name, options)
@@ -117,14 +131,38 @@ def test_evaluation_is_equal_too():
     model = small("splitmixer_v", {}).eval()
     images, _ = batch()
     with torch.no_grad():
-        torch.testing.assert_close(in_form(model, Form(one_matrix=True))(images), model(images))
+        torch.testing.assert_close(in_form(model, Form("one matrix"))(images), model(images))
 
 
 def test_one_matrix_is_for_splitmixer_alone():
     model = create_model("convmixer", dim=8, depth=1)
-    with pytest.raises(ValueError, match=r"`one_matrix`=True is for a SplitMixer.*not for ConvM"):
-        in_form(model, Form(one_matrix=True))
+    with pytest.raises(ValueError, match=r"is for a SplitMixer.*not for ConvMixer"):
+        in_form(model, Form("one matrix"))
     assert in_form(model, Form(channels_last=True)) is model
+    assert model.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not model.stem[0].weight.is_contiguous()
+
+
+# Forms and the fields of a recipe
+
+
+@pytest.mark.parametrize("given", ALL_SETTINGS, ids=str)
+def test_a_form_has_three_fields_in_a_recipe(given):
+    form = form_of_settings(given | {"epochs": 3})  # other fields are none of its business
+    assert settings_of_form(form) == given
+    assert (form.mixing == "one matrix") == given["one_matrix"]
+    assert (form.channels_last, form.compile) == (given["channels_last"], given["compile"])
+    assert not form.folded and form.at_once is None
+    layout = torch.channels_last if given["channels_last"] else torch.contiguous_format
+    assert form.memory_format is layout
+
+
+@pytest.mark.parametrize("form", [Form("linear"), Form(folded=True), Form(at_once=4)], ids=str)
+def test_forms_of_inference_are_refused(form):
+    model = create_model("convmixer", dim=8, depth=1)
+    for refuse in (lambda: in_form(model, form), lambda: settings_of_form(form)):
+        with pytest.raises(ValueError, match="must be one of a training step"):
+            refuse()
 
 
 # The choice
@@ -138,23 +176,20 @@ def rigged(monkeypatch, seconds) -> list[list[Form]]:
         for run in steps.values():
             run()  # it can be run, and again
         races.append(list(steps))
-        return {form: timing([seconds(form)]) for form in steps}
+        return {form: Timing.of([seconds(form)]) for form in steps}
 
     monkeypatch.setattr(step, "race", race)
     monkeypatch.setattr(torch, "compile", lambda net, dynamic: copy.copy(net))
     return races
 
 
-ALL = [Form(*switches) for switches in itertools.product((False, True), repeat=3)]
-
-
-@pytest.mark.parametrize("best", ALL)
+@pytest.mark.parametrize("best", [form_of_settings(given) for given in ALL_SETTINGS], ids=str)
 def test_the_fastest_form_is_chosen(monkeypatch, best):
     model, (images, labels) = small("splitmixer_ii", {"shuffle": True}), batch()
 
     def distance(form: Form) -> float:
-        apart = (form.one_matrix != best.one_matrix, form.channels_last != best.channels_last)
-        return 1.0 + sum(apart) + 4 * (form.compile != best.compile)
+        differences = form.mixing != best.mixing, form.channels_last != best.channels_last
+        return 1.0 + sum(differences) + 4 * (form.compile != best.compile)
 
     rigged(monkeypatch, distance)
     assert fastest_form(model, images, labels) == best
@@ -166,7 +201,76 @@ def test_a_model_without_segments_has_half_the_forms(monkeypatch):
     races = rigged(monkeypatch, lambda form: 2.0 - form.compile)
     model = create_model("convmixer", dim=8, depth=1, kernel_size=3)
     assert fastest_form(model, *batch()).compile
-    assert not any(form.one_matrix for race in races for form in race)
+    assert not any(form.mixing == "one matrix" for race in races for form in race)
+
+
+@pytest.mark.parametrize(("count", "enough"), [(70, 64), (5, 5)])
+def test_some_images_are_enough_on_a_cpu(monkeypatch, count, enough):
+    """A batch of any size is measured by its first 64."""
+    rigged(monkeypatch, lambda form: 1.0)
+    used = []
+    model = create_model("convmixer", dim=2, depth=1, kernel_size=3, patch_size=4)
+    model.register_forward_hook(lambda module, inputs, output: used.append(inputs[0]))
+    images, labels = torch.randn(count, 3, 8, 8), torch.zeros(count, dtype=torch.long)
+    fastest_form(model, images, labels, compile=False)
+    assert used and all(torch.equal(batch, images[:enough]) for batch in used)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_step_that_is_measured(channels_last):
+    """In training mode, in the form's layout; and it leaves no gradient behind."""
+    model, (images, labels) = small("splitmixer_i", {}), batch()
+    layouts = []
+    model.register_forward_hook(
+        lambda module, inputs, output: layouts.append(
+            inputs[0].is_contiguous(memory_format=torch.channels_last)
+        )
+    )
+    step.step_of(model, Form(channels_last=channels_last), images, labels, None)()
+    assert layouts == [channels_last]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_steps_of_a_measurement_are_of_training(monkeypatch):
+    rigged(monkeypatch, lambda form: 1.0)
+    model, (images, labels) = small("splitmixer_i", {}).eval(), batch()
+    modes = set()
+    model.register_forward_hook(lambda module, inputs, output: modes.add(module.training))
+    fastest_form(model, images, labels, compile=False)
+    assert modes == {True}
+
+
+def test_a_step_is_compiled_for_one_size(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic: asked.append(dynamic) or net)
+    in_form(small("splitmixer_i", {}), Form(compile=True))
+    assert asked == [False]
+
+
+def test_a_compiled_form_may_like_another_layout(monkeypatch):
+    """Uncompiled, channels first is faster; compiled, channels last is the fastest of all."""
+    rigged(monkeypatch, lambda form: 4.0 - 3 * form.compile + (form.channels_last != form.compile))
+    best = fastest_form(small("splitmixer_i", {}), *batch())
+    assert best.compile and best.channels_last
+
+
+def test_what_was_compiled_for_the_measurement_does_not_count(monkeypatch):
+    """Afterwards the model is compiled, though torch may compile its code only so many times."""
+    compile, graphs = torch.compile, []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(step, "race", lambda steps, *_: dict.fromkeys(steps, Timing.of([1.0])))
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic: compile(net, backend=backend))
+    model, (images, labels) = small("splitmixer_iii", {}), batch()
+    torch.compiler.reset()
+    with dynamo.config.patch(recompile_limit=1):
+        fastest_form(model, images, labels)
+        measured = len(graphs)
+        in_form(model, Form(compile=True))(images)
+    assert measured > 0 and len(graphs) == measured + 1
 
 
 def test_a_measurement_leaves_no_trace():
@@ -187,9 +291,9 @@ def test_without_a_compiler_uncompiled_forms_are_left(monkeypatch):
 
     races = rigged(monkeypatch, lambda form: 1.0)
     monkeypatch.setattr(torch, "compile", compile)
-    with pytest.warns(UserWarning, match="compile=True.* cannot be run: no compiler") as told:
+    with pytest.warns(UserWarning, match="compile=True.* cannot be run: no compiler") as warned:
         assert not fastest_form(small("splitmixer_i", {}), *batch()).compile
-    assert len(told) == 2 and len(races) == 1
+    assert len(warned) == 2 and len(races) == 1
 
 
 def test_an_uncompiled_form_that_fails_is_not_hidden(monkeypatch):
@@ -218,12 +322,12 @@ def recipe(**settings):
 def test_one_matrix_gives_the_same_curve(digits):
     plain, matrix = (train(recipe(one_matrix=one), digits, "cpu")[1] for one in (False, True))
     assert matrix.settings["one_matrix"] and not plain.settings["one_matrix"]
-    for found, right in zip(matrix.curve, plain.curve, strict=True):
-        assert found.train_loss == pytest.approx(right.train_loss, rel=1e-3)
+    for epoch, right in zip(matrix.curve, plain.curve, strict=True):
+        assert epoch.train_loss == pytest.approx(right.train_loss, rel=1e-3)
 
 
-def test_the_fastest_form_is_run_kept_and_told(digits, tmp_path, monkeypatch):
-    chosen, asked = Form(one_matrix=True, channels_last=True), []
+def test_the_fastest_form_is_run_kept_and_recorded(digits, tmp_path, monkeypatch):
+    chosen, asked = Form("one matrix", channels_last=True), []
 
     def choose(model, images, labels, dtype):
         asked.append((tuple(images.shape), tuple(labels.shape), dtype))
@@ -237,10 +341,10 @@ def test_the_fastest_form_is_run_kept_and_told(digits, tmp_path, monkeypatch):
     assert asked == [((11, 1, 8, 8), (11,), torch.bfloat16)]  # a third of a batch
     model, record = train(wanted, digits, "cpu", folder=tmp_path, resume=True)
     assert len(asked) == 1  # a run goes on as it began
-    told = {name: record.settings[name] for name in ("one_matrix", "channels_last", "compile")}
-    assert told == {"one_matrix": True, "channels_last": True, "compile": False}
+    settings = {name: record.settings[name] for name in SWITCHES}
+    assert settings == {"one_matrix": True, "channels_last": True, "compile": False}
     assert record.settings["fastest"] is False
-    again, _ = train(recipe(**told, precision="bfloat16", accumulate=3), digits, "cpu")
+    again, _ = train(recipe(**settings, precision="bfloat16", accumulate=3), digits, "cpu")
     assert all(map(torch.equal, model.parameters(), again.parameters()))
 
 
@@ -259,5 +363,5 @@ def test_a_recipe_does_not_both_choose_and_measure():
 def test_the_model_of_a_recipe_that_has_no_segments(digits):
     wanted = recipe(model="convmixer", one_matrix=True)
     model_for(wanted, digits)
-    with pytest.raises(ValueError, match="`one_matrix`=True is for a SplitMixer"):
+    with pytest.raises(ValueError, match=r"`one_matrix: true`\) is for a SplitMixer"):
         begin(wanted, digits, CPU, ALONE)

@@ -1,0 +1,69 @@
+"""The flags that the measurements share, and their values."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixerlib.cli.options import (
+    DATA_OPTIONS,
+    MODEL_OPTIONS,
+    add_model_options,
+    model_options_given,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+WORDS = {  # flag → its type, what stands for its value in the help, and what the help says
+    "batch": (int, "N", "images in a step (default: 64)"),
+    "rounds": (int, "N", "of the race (default: 15)"),
+    "minutes": (float, "N", "begin nothing more after this time"),
+    "device": (str, "NAME", "cpu, cuda, cuda:1, mps (default: the GPU if there is one)"),
+    "json": (Path, "FILE", "also write a record"),
+    "dtype": (str, "TEXT", "float32, bfloat16 or float16 (default: float32)"),
+}
+
+
+def add_flags(parser: argparse.ArgumentParser, *names: str, **words: str) -> None:
+    """Add these flags and those of models. `words` say of a flag what the table does not."""
+    for name in names:
+        kind, metavar, usual = WORDS[name]
+        parser.add_argument(f"--{name}", metavar=metavar, type=kind, help=words.get(name, usual))
+    add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
+
+
+def check_flags(options: argparse.Namespace) -> None:
+    """Raises `ValueError` for a number below the least that makes sense."""
+    for name in ("rounds", "batch"):
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}`={value} must be at least 1")
+    minutes = getattr(options, "minutes", None)
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"`minutes`={minutes:g} must be above 0")
+
+
+def device_of(options: argparse.Namespace) -> "torch.device":
+    """The device that is asked for; without a word the GPU, if there is one."""
+    from mixerlib.training.run import choose_device
+
+    return choose_device(options.device)
+
+
+def seconds_of(options: argparse.Namespace) -> float | None:
+    return None if options.minutes is None else 60 * options.minutes
+
+
+def model_options_of(options: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
+    """The model's options that are given, and the size of the images, or None."""
+    given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
+    return given, given.pop("image_size", None)
+
+
+def write_report(report: Any, path: Path | None) -> None:
+    """Write the record if a file is named, and say so."""
+    from mixerlib.records import write_record
+
+    if path is not None:
+        write_record(report, path)
+        print(f"\nrecord: {path}")

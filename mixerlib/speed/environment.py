@@ -1,0 +1,62 @@
+"""What a speed depends on beside model, machine and versions; and the memory that a step takes."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mixerlib.speed.timing import synchronize
+
+# Environment variables: of threads, of glibc's memory, and of the libraries below torch
+KNOB = re.compile(
+    "(OMP|GOMP|KMP|MKL|MALLOC|DNNL|ONEDNN|CUBLAS|CUDNN|PYTORCH)_|(LD_PRELOAD|GLIBC_TUNABLES)$"
+)
+
+
+def settings_here(
+    device: torch.device | str, environ: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """What a speed here also depends on: on a GPU CUDA, cuDNN and what torch lets them do, on a CPU
+    the instructions that torch uses; and the environment's variables for threads, memory and the
+    libraries below torch, as far as they are set.
+    """
+    cudnn = torch.backends.cudnn
+    settings: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
+    if torch.device(device).type == "cuda":
+        settings = {
+            "cuda": torch.version.cuda,
+            "cudnn": cudnn.version(),
+            "convolutions in TF32": cudnn.allow_tf32,
+            "matrix products in TF32": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn.benchmark": cudnn.benchmark,
+        }
+    return settings | {name: environ[name] for name in sorted(environ) if KNOB.match(name)}
+
+
+def extra_memory(run: Callable[[], object], device: torch.device | str) -> int | None:
+    """The most bytes of tensors that a function has in use beside what was in use before it.
+
+    On a GPU and on the CPU; None elsewhere. On the CPU torch's profiler follows every allocation
+    of its own; what a library such as oneDNN takes for itself is not seen.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    if device.type != "cpu":
+        return None
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints when it starts and stops
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profile:
+        run()
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    in_use = np.cumsum([0, *(size for _, size in changes)])
+    return int(in_use.max())

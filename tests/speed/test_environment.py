@@ -1,0 +1,66 @@
+"""Settings that a speed depends on, and the memory of a step."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mixerlib.speed.environment import extra_memory, settings_here
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OMP_NUM_THREADS",
+        "GOMP_CPU_AFFINITY",
+        "KMP_BLOCKTIME",
+        "MKL_NUM_THREADS",
+        "MALLOC_TOP_PAD_",
+        "MALLOC_MMAP_THRESHOLD_",
+        "GLIBC_TUNABLES",
+        "DNNL_VERBOSE",
+        "ONEDNN_MAX_CPU_ISA",
+        "CUBLAS_WORKSPACE_CONFIG",
+        "CUDNN_LOGINFO_DBG",
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "LD_PRELOAD",
+    ],
+)
+def test_a_variable_that_a_speed_depends_on(name):
+    assert settings_here("cpu", {name: "1"})[name] == "1"
+
+
+def test_other_variables_are_nobodys_business():
+    others = {"HOME": "/", "LD_PRELOADED": "1", "MY_OMP_NUM_THREADS": "1", "TOKEN": "secret"}
+    assert set(settings_here("cpu", others)) == {"instructions"}
+
+
+def test_the_settings_of_a_gpu_are_those_of_its_libraries():
+    settings = settings_here("cuda", {"OMP_NUM_THREADS": "1"})  # torch knows them without a GPU
+    assert settings["convolutions in TF32"] is torch.backends.cudnn.allow_tf32
+    assert {"cuda", "cudnn", "cudnn.benchmark", "OMP_NUM_THREADS"} <= set(settings)
+    assert "instructions" not in settings
+
+
+def test_peak_memory_is_the_most_at_one_time():
+    mebibyte = 2**20
+
+    def run():
+        first = torch.empty(mebibyte, dtype=torch.uint8)
+        second = torch.empty(2 * mebibyte, dtype=torch.uint8)
+        del first, second
+        torch.empty(mebibyte, dtype=torch.uint8)
+
+    assert extra_memory(run, "cpu") == 3 * mebibyte
+    assert extra_memory(run, "meta") is None
+
+
+def test_memory_on_a_gpu_is_that_of_its_allocator(monkeypatch):
+    state = SimpleNamespace(now=50, peak=80)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: state.now)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: state.peak)
+    reset = lambda device: setattr(state, "peak", state.now)  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    run = lambda: setattr(state, "peak", max(state.peak, 62))  # noqa: E731
+    assert extra_memory(run, "cuda") == 12

@@ -1,0 +1,65 @@
+"""What a device can do at best: what is multiplied and copied, and how rates come of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixerlib.speed import machine as module
+from mixerlib.speed.machine import LARGE_COPY, Machine, measure_machine
+from mixerlib.speed.timing import Timing, stopwatch
+
+
+def test_what_a_machine_can_do(monkeypatch):
+    """Rates are what was done over the seconds that it took, on sizes that are quick here."""
+    monkeypatch.setattr(module, "SIDES", (8, 16))
+    monkeypatch.setattr(module, "LARGE_COPY", {"cpu": 4096, "other": 8192})
+    seconds = {"map": 0.5, "memory": 2.0, "product": 0.25}
+    raced = {}
+
+    def race(runs, rounds, device):
+        raced.update({name: run() for name, run in runs.items()})
+        return {name: Timing.of([seconds[name]]) for name in runs}
+
+    monkeypatch.setattr(module, "race", race)
+    result = measure_machine(torch.bfloat16, 1000, "cpu")
+    assert result == Machine(16**3 / 0.25, 16, 2 * 1000 / 0.5, 1000, 2 * 4096 / 2.0)
+    assert raced["map"].nbytes == 1000 and raced["memory"].nbytes == 4096
+    assert raced["product"].shape == (16, 16)
+    assert {value.dtype for value in raced.values()} == {torch.bfloat16}
+
+
+def test_the_smallest_product_that_takes_long_enough(monkeypatch):
+    monkeypatch.setattr(module, "SIDES", (2, 4, 8, 16))
+    monkeypatch.setattr(module, "LONG_PRODUCT", 0.05)
+    taken = iter((0.001, 0.06, 9.0))
+    monkeypatch.setattr(module, "warm_up", lambda run, seconds_of: next(taken))
+    product, side = module.large_product(torch.float32, torch.device("cpu"))
+    assert side == 4 and product().shape == (4, 4)
+    assert stopwatch("cpu")(product, 1) > 0
+
+
+def test_a_large_copy_fits_into_no_cache():
+    """Source and target of a copy together: more than the caches that a core can reach have."""
+    assert 2 * min(LARGE_COPY.values()) >= 2 * 96 * 2**20  # twice the largest one that we know of
+    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):  # on Linux alone
+        kibibytes = int(cache.read_text().strip().removesuffix("K"))
+        assert 2 * LARGE_COPY["cpu"] > kibibytes * 2**10
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_products_on_a_gpu_are_as_exact_as_its_convolutions(monkeypatch, allowed):
+    """float32 products may use TF32 where convolutions may, while they are timed and no longer."""
+    matmul, during = torch.backends.cuda.matmul, []
+    before = matmul.allow_tf32
+
+    def race(runs, rounds, device):
+        during.append(matmul.allow_tf32)
+        return {name: Timing.of([1.0]) for name in runs}
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    monkeypatch.setattr(module, "race", race)
+    monkeypatch.setattr(module, "copy_of", lambda size, dtype, device: None)
+    monkeypatch.setattr(module, "large_product", lambda dtype, device: (None, 2))
+    measure_machine(torch.float32, 1000, "cuda")
+    assert during == [allowed] and matmul.allow_tf32 == before
