@@ -1,6 +1,62 @@
-"""What several test modules share."""
+"""What several test modules share: where things lie, small data, a model after some training."""
 
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from mixerlib.data import Dataset, load_dataset
 
 ROOT = Path(__file__).parents[1]  # the checkout
 SHARED = ROOT.parent / "shared"  # data and fixtures that do not travel with the book
+
+
+def few_digits(train: int = 70, test: int = 30) -> Dataset:
+    """The first so many training and test images of scikit-learn's digits."""
+    whole = load_dataset("digits")
+    return replace(
+        whole,
+        train_images=whole.train_images[:train],
+        train_labels=whole.train_labels[:train],
+        test_images=whole.test_images[:test],
+        test_labels=whole.test_labels[:test],
+    )
+
+
+def trained_look(model: nn.Module) -> nn.Module:
+    """The model itself, its norms far from their initial values: as after some training.
+
+    Weights and shifts of both signs, means and, from 0.5 to 2, variances that differ by channel.
+    """
+    generator = torch.Generator().manual_seed(1)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d | nn.LayerNorm):
+            for name in ("weight", "bias", "running_mean"):
+                if (tensor := getattr(norm, name, None)) is not None:
+                    tensor.data.normal_(generator=generator)
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_var.uniform_(0.5, 2, generator=generator)
+    return model
+
+
+def load_file(path: Path) -> ModuleType:
+    """The module in a file that no installed package holds, such as `book/assets/draw.py`."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def git(folder: Path, *words: str) -> str:
+    """What `git` answers in this folder, where it commits as somebody."""
+    somebody = ("-c", "user.name=A. Writer", "-c", "user.email=a@example.org")
+    done = subprocess.run(
+        ["git", *somebody, *words], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import git
 
 from mixerlib import records
 from mixerlib.records import (
@@ -177,25 +177,17 @@ def test_provenance_says_what_is_here():
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_commit_and_changes_are_those_of_mixerlib(tmp_path, monkeypatch):
     """In a repository of its own: under git's control, changed, and beside it but not under it."""
-
-    def git(*arguments: str) -> str:
-        me = ("-c", "user.name=me", "-c", "user.email=me@here")
-        answer = subprocess.run(
-            ("git", *me, *arguments), cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        return answer.stdout.strip()
-
     package = tmp_path / "mixerlib"
     package.mkdir()
     for name in ("records.py", "train.py"):
         (package / name).write_text("")
     monkeypatch.setattr(records, "__file__", str(package / "records.py"))
     assert records._git_state() == (None, None)  # no repository
-    git("init", "-q")
+    git(tmp_path, "init", "-q")
     assert records._git_state() == (None, None)  # a repository that does not hold mixerlib
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    commit = git("rev-parse", "HEAD")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
     assert records._git_state() == (commit, False)
     (tmp_path / "notes.txt").write_text("not mixerlib's")
     assert records._git_state() == (commit, False)

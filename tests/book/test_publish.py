@@ -2,12 +2,11 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, git
 
 
 def load_publish():
@@ -34,14 +33,6 @@ def notebook(*sources: str) -> dict:
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": cells}
-
-
-def git(folder: Path, *words: str) -> str:
-    who = ("-c", "user.name=A. Writer", "-c", "user.email=a@example.org")
-    done = subprocess.run(
-        ["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 @pytest.fixture

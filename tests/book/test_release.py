@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import setuptools
 import yaml
-from helpers import ROOT
+from helpers import ROOT, git
 
 import mixerlib
 
@@ -28,11 +28,6 @@ def load_release():
 
 
 release = load_release()
-
-
-def git(folder: Path, *words: str) -> None:
-    who = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, git
 
 pytest.importorskip("sphinx", reason="needs the extra `book`")
 
@@ -22,10 +22,6 @@ def load_mixerbook():
 
 
 mixerbook = load_mixerbook()
-
-
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture

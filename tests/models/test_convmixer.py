@@ -3,19 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import trained_look
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from mixerlib.models import create_model
-
-
-def trained_look(model: nn.Module) -> nn.Module:
-    """Give every BatchNorm weights and statistics unlike the initial ones and zeros."""
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            tensor.data = torch.rand_like(tensor) + 0.5
-    return model.eval()
 
 
 def same_padding(x: torch.Tensor, k: int) -> torch.Tensor:
@@ -51,7 +44,7 @@ def by_the_equations(weights: dict, x: torch.Tensor, depth: int, p: int, act) ->
 def test_equals_the_equations_for_odd_and_even_kernels(k: int, activation: str):
     torch.manual_seed(k)
     options = {"dim": 10, "depth": 3, "kernel_size": k, "patch_size": 3, "activation": activation}
-    model = trained_look(create_model("convmixer", **options)).double()
+    model = trained_look(create_model("convmixer", **options)).eval().double()
     x = torch.randn(2, 3, 15, 21, dtype=torch.float64)
     act = {"gelu": F.gelu, "relu": F.relu}[activation]
     torch.testing.assert_close(model(x), by_the_equations(model.state_dict(), x, 3, 3, act))
@@ -84,7 +77,7 @@ def test_one_model_takes_every_image_size_that_the_patch_divides():
 
 
 def test_the_residual_goes_round_the_spatial_mixing_only():
-    block = trained_look(create_model("convmixer", dim=6, depth=1)).blocks[0]
+    block = trained_look(create_model("convmixer", dim=6, depth=1)).eval().blocks[0]
     x = torch.randn(2, 6, 5, 5)
     nn.init.zeros_(block[0].fn[2].weight)  # the last BatchNorm of the branch now gives nothing
     nn.init.zeros_(block[0].fn[2].bias)
@@ -95,7 +88,7 @@ def test_the_residual_goes_round_the_spatial_mixing_only():
 
 
 def test_a_depthwise_kernel_sees_its_own_channel_and_the_1x1_its_own_place():
-    block = trained_look(create_model("convmixer", dim=6, depth=1, kernel_size=3)).blocks[0]
+    block = trained_look(create_model("convmixer", dim=6, depth=1, kernel_size=3)).eval().blocks[0]
     x = torch.randn(1, 6, 7, 7, requires_grad=True)
     (seen,) = torch.autograd.grad(block[0](x)[0, 2, 3, 3], x)
     assert seen[0, 2, 2:5, 2:5].all()
@@ -107,7 +100,7 @@ def test_a_depthwise_kernel_sees_its_own_channel_and_the_1x1_its_own_place():
 
 def test_relu_weights_load_silently_into_a_gelu_model_with_wrong_results():
     small = {"dim": 8, "depth": 4}
-    relu = trained_look(create_model("convmixer_768_32", **small))
+    relu = trained_look(create_model("convmixer_768_32", **small)).eval()
     gelu = create_model("convmixer_768_32", **small, activation="gelu").eval()
     gelu.load_state_dict(relu.state_dict(), strict=True)
     x = torch.randn(2, 3, 14, 14)

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import trained_look
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -71,21 +72,9 @@ LEFT_ALONE = [
 ]
 
 
-def unlike_initial(model: nn.Module) -> nn.Module:
-    """Every norm with scales of both signs, shifts, means and variances of its own."""
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d | nn.LayerNorm):
-            for tensor in (norm.weight, norm.bias, getattr(norm, "running_mean", None)):
-                if tensor is not None:
-                    tensor.data = torch.randn_like(tensor)
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.running_var = torch.rand_like(norm.running_var) + 0.1
-    return model
-
-
 def model_and_images(name: str, options: dict) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
-    model = unlike_initial(create_model(name, **options)).double().eval()
+    model = trained_look(create_model(name, **options)).double().eval()
     return model, torch.randn(3, 3, 16, 24, dtype=torch.float64)
 
 
@@ -259,7 +248,7 @@ def test_a_block_with_an_unknown_part_is_kept(name, part):
     if part == "block":
         model.blocks[1] = nn.Sequential(nn.Conv2d(12, 12, 1), nn.Tanh()).double()
     elif part == "inner norm":
-        spatial[2] = unlike_initial(Renamed(12)).double().eval()
+        spatial[2] = trained_look(Renamed(12)).double().eval()
     elif part == "statistics":  # BatchNorm that normalises by each batch, in evaluation too
         spatial[2] = nn.BatchNorm2d(12, track_running_stats=False).double().eval()
     elif split:
@@ -286,7 +275,7 @@ def test_an_unknown_head_and_an_unknown_stem():
 )
 def test_published_sizes_in_float32_are_within_a_ten_thousandth(name):
     torch.manual_seed(1)
-    model, images = unlike_initial(create_model(name)), torch.randn(1, 3, 32, 32)
+    model, images = trained_look(create_model(name)), torch.randn(1, 3, 32, 32)
     fast = fold(model, images)
     assert isinstance(fast, Folded) and fast.head.weight.dtype == torch.float32
     assert check(model, fast, images) < choosing.TOLERANCE / 10
@@ -298,7 +287,7 @@ def test_published_sizes_in_float32_are_within_a_ten_thousandth(name):
 def trained(name: str = "splitmixer_i", **options) -> nn.Module:
     """A small float32 model as it is after training: in training mode, with gradients."""
     torch.manual_seed(0)
-    model = unlike_initial(create_model(name, **(SMALL | options)))
+    model = trained_look(create_model(name, **(SMALL | options)))
     model(torch.randn(2, 3, 8, 8)).sum().backward()
     return model
 

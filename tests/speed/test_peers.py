@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
+from helpers import trained_look
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,17 +17,6 @@ from mixerlib.speed.peers import listing_form, timm_form
 
 STRATEGIES = ("i", "ii", "iii", "iv", "v", "3d")
 has_timm = pytest.mark.skipif(not peers.timm_is_installed(), reason="timm is not installed")
-
-
-def trained_look(model: nn.Module) -> nn.Module:
-    """The model with norms as training would leave them."""
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean):
-                tensor.data.normal_(generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-    return model
 
 
 def assert_same(form: nn.Module, model: nn.Module, images: torch.Tensor) -> None:

@@ -8,12 +8,13 @@ import pytest
 import torch
 import torch._dynamo as dynamo
 import torch.nn.functional as F
+from helpers import few_digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from mixerlib import create_model
-from mixerlib.data.datasets import load_dataset
+from mixerlib.data.datasets import Dataset
 from mixerlib.speed import training_step as step
 from mixerlib.speed.form import Form
 from mixerlib.speed.timing import Timing
@@ -306,11 +307,8 @@ def test_an_uncompiled_form_that_fails_is_not_hidden(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    whole = load_dataset("digits")
-    few = {"train_images": whole.train_images[:96], "train_labels": whole.train_labels[:96]}
-    few |= {"test_images": whole.test_images[:20], "test_labels": whole.test_labels[:20]}
-    return replace(whole, **few)
+def digits() -> Dataset:
+    return few_digits(train=96, test=20)
 
 
 def recipe(**settings):

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import mixerlib.training.loop
-from mixerlib.data.datasets import Dataset, load_dataset
 from mixerlib.records import Record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
@@ -27,18 +26,6 @@ from mixerlib.training.run import begin, collect, state_of
 
 CPU = torch.device("cpu")
 STEPS = 6  # of the whole run: two epochs of three batches, the last of them smaller
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    whole = load_dataset("digits")
-    return replace(
-        whole,
-        train_images=whole.train_images[:70],
-        train_labels=whole.train_labels[:70],
-        test_images=whole.test_images[:30],
-        test_labels=whole.test_labels[:30],
-    )
 
 
 def recipe(**fields) -> Recipe:

@@ -11,19 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import few_digits
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed as dist
 from torch import nn
 
 import mixerlib.training.loop
-from mixerlib.data.datasets import Dataset, load_dataset
+from mixerlib.data.datasets import Dataset
 from mixerlib.records import Epoch, read_record
 from mixerlib.training.distributed import ALONE, Processes, joined, local_device
 from mixerlib.training.evaluation import evaluate_on
@@ -38,16 +38,9 @@ CPU = torch.device("cpu")
 CALM = {"adam_epsilon": 1e-3, "max_learning_rate": 0.02}
 
 
-def few_digits() -> Dataset:
+def odd_digits() -> Dataset:
     """70 training images, so batches of 33, 33 and 4; and 31 test images: shares of 15 and 16."""
-    whole = load_dataset("digits")
-    return replace(
-        whole,
-        train_images=whole.train_images[:70],
-        train_labels=whole.train_labels[:70],
-        test_images=whole.test_images[::11][:31],
-        test_labels=whole.test_labels[::11][:31],
-    )
+    return few_digits(test=31)
 
 
 def mixer(**settings: Any) -> Recipe:
@@ -86,7 +79,7 @@ def weights_of(model: nn.Module) -> torch.Tensor:
 def main(out: Path) -> None:
     """Do what the tests below look at, and write what this process saw to rank0.pt or rank1.pt."""
     torch.set_num_threads(1)
-    digits, seen = few_digits(), {}
+    digits, seen = odd_digits(), {}
     with joined(CPU) as processes:
         seen["place"] = (processes.rank, processes.count, processes.is_first)
         seen["sum"] = processes.sum(torch.tensor([1.0, processes.rank]))
@@ -165,7 +158,9 @@ def torchrun(*arguments: object) -> list[str]:
 def environment() -> dict[str, str]:
     """Without what would make a process think that somebody's torchrun has started it."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    return {k: v for k, v in os.environ.items() if k not in names} | {"OMP_NUM_THREADS": "1"}
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    modules = os.pathsep.join(path for path in sys.path if path)  # this file imports helpers
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": modules}
 
 
 def finished(process: subprocess.Popen) -> tuple[int, str, str]:
@@ -205,7 +200,7 @@ def two(folder) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return few_digits()
+    return odd_digits()
 
 
 def test_each_knows_its_place(two):

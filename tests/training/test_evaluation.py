@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import few_digits
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mixerlib.data.datasets import Dataset, load_dataset
+from mixerlib.data.datasets import Dataset
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 
 
@@ -126,8 +127,7 @@ def test_against_a_loop_over_images(count, classes, batch_size, seed):
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    whole = load_dataset("digits")
-    return replace(whole, test_images=whole.test_images[:53], test_labels=whole.test_labels[:53])
+    return few_digits(test=53)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mixerlib.training.loop
 from mixerlib import create_model, save_weights
 from mixerlib.data.augment import Augmentation
-from mixerlib.data.datasets import Dataset, load_dataset
+from mixerlib.data.datasets import Dataset
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.evaluation import evaluate, evaluate_on
 from mixerlib.training.loop import Diverged, train, train_step, training_steps
@@ -27,19 +27,6 @@ from mixerlib.training.run import begin, learning_rate, model_for, stream
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
 NO_NORM = {"dim": 8, "depth": 1, "patch_size": 2, "tokens_dim": 8, "channels_dim": 8}
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    """70 training and 30 test images: three batches of 32, the last of them of 6."""
-    whole = load_dataset("digits")
-    return replace(
-        whole,
-        train_images=whole.train_images[:70],
-        train_labels=whole.train_labels[:70],
-        test_images=whole.test_images[:30],
-        test_labels=whole.test_labels[:30],
-    )
 
 
 def recipe(**settings) -> Recipe:

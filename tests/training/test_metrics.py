@@ -6,12 +6,11 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from mixerlib.data.datasets import Dataset, load_dataset
 from mixerlib.records import Epoch
 from mixerlib.training.loop import Stopped, train
 from mixerlib.training.metrics import MetricsLog, read_metrics
@@ -104,18 +103,6 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
 
 
 # Of a real run
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    whole = load_dataset("digits")
-    return replace(
-        whole,
-        train_images=whole.train_images[:70],
-        train_labels=whole.train_labels[:70],
-        test_images=whole.test_images[:30],
-        test_labels=whole.test_labels[:30],
-    )
 
 
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}

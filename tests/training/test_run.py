@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mixerlib.training.run
 from mixerlib.data.augment import Augmentation
-from mixerlib.data.datasets import Dataset, load_dataset
 from mixerlib.models import create_model
 from mixerlib.training import schedule
 from mixerlib.training.distributed import ALONE, Processes
@@ -41,18 +40,6 @@ from mixerlib.training.run import (
 
 CPU = torch.device("cpu")
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    whole = load_dataset("digits")
-    return replace(
-        whole,
-        train_images=whole.train_images[:70],
-        train_labels=whole.train_labels[:70],
-        test_images=whole.test_images[:30],
-        test_labels=whole.test_labels[:30],
-    )
 
 
 def recipe(model: str = "convmixer", **settings) -> Recipe:
