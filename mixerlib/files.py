@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["append", "write_atomic"]
+__all__ = ["append", "one_line", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -15,7 +15,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     `OSError` with the file's name and the reason, such as a full disk or a folder that forbids it.
     """
     unfinished = path.with_name(f".{path.name}.part")
-    with _errors_name(path):
+    with _name_the_file(path):
         try:
             with unfinished.open("wb") as file:
                 file.write(content)
@@ -30,14 +30,25 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def append(path: Path, content: bytes) -> None:
     """Add to the end of a file, of which a killed process may leave a part. Raises as above."""
-    with _errors_name(path), path.open("ab") as file:
+    with _name_the_file(path), path.open("ab") as file:
         file.write(content)
 
 
 @contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
-    """Errors with this name: a full disk is told without one, a folder's refusal with another."""
+def _name_the_file(path: Path) -> Iterator[None]:
+    """Re-raise any `OSError` with `path` as its file name.
+
+    The system names no file when a disk is full, and the temporary file when a folder cannot be
+    written.
+    """
     try:
         yield
     except OSError as error:
         raise OSError(error.errno, f"could not be written ({error.strerror})", str(path)) from None
+
+
+def one_line(error: Exception) -> str:
+    """An error's message; the system's own errors as "file: reason"."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())

@@ -1,21 +1,30 @@
 """The command `mixerlib`: a subcommand each for what the library does.
 
 A subcommand is two functions: `add_…` describes its arguments, `run_…` does it. What a user can put
-right ends in one line on stderr and exit status 2. torch is imported by the `run_…` that needs it,
-so that help and errors of spelling come at once.
+right ends in one line on stderr and exit status 2. Only the subcommand that is called is imported,
+so that `mixerlib --help` and a misspelt command need not wait for torch.
 """
 
 import argparse
 import difflib
+import importlib
 import os
 import sys
 
 import mixerlib
-from mixerlib.cli.bench import add_bench
-from mixerlib.cli.models import add_cost, add_import, add_list
-from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, Parser, one_line
-from mixerlib.cli.training import add_evaluate, add_sweep, add_train
+from mixerlib.cli.options import DATA_OPTIONS, MODEL_OPTIONS, Parser
+from mixerlib.files import one_line
 
+# A command → what it does, and the file of this folder that holds its add_… and run_…
+COMMANDS = {
+    "list": ("print the models", "models"),
+    "cost": ("count what a model costs, by formula and by measurement", "models"),
+    "bench": ("measure how fast models are", "bench"),
+    "train": ("train a model by a recipe", "training"),
+    "evaluate": ("validate a trained model on its test set", "training"),
+    "sweep": ("train a list of recipes with several seeds, as far as the time goes", "training"),
+    "import": ("convert a published checkpoint", "models"),
+}
 __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]
 
 
@@ -27,9 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"mixerlib {mixerlib.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    adders = add_list, add_cost, add_bench, add_train, add_evaluate, add_sweep, add_import
-    for add_command in adders:
-        add_command(commands)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for name, (purpose, file) in COMMANDS.items():
+        if name in arguments[:1]:
+            module = importlib.import_module(f"mixerlib.cli.{file}")
+            getattr(module, f"add_{name}")(commands)
+        else:
+            commands.add_parser(name, help=purpose)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         options.parser.error(_unrecognized(options.parser, unknown[0]))

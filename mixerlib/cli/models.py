@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_list(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "list", help="print the models", description="Print every model with its parameters."
-    )
+    parser = commands.add_parser("list", description="Print every model with its parameters.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run_list, parser=parser)
 
@@ -52,7 +50,6 @@ def run_list(options: argparse.Namespace) -> int:
 def add_cost(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "cost",
-        help="count what a model costs, by formula and by measurement",
         description="Count parameters, MACs and activations, by closed forms and on the module.",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", help="a model's name")
@@ -164,7 +161,6 @@ def _cost_comparison(models: list[tuple[str, "Counts | None", "Measured"]]) -> s
 def add_import(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "import",
-        help="convert a published checkpoint",
         description="Check a checkpoint against a model, and write it as mixerlib's safetensors.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file to read")

@@ -79,12 +79,5 @@ def warnings_told() -> Iterator[None]:
         print(f"mixerlib: warning: {warning.message}", file=sys.stderr)
 
 
-def one_line(error: Exception) -> str:
-    """An error's message; the system's own errors as "file: reason"."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
-
-
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")

@@ -1,19 +1,11 @@
-"""The subcommands that train and judge: train, evaluate, sweep."""
+"""The subcommands that train and validate: train, evaluate, sweep."""
 
 import argparse
 import json
 import os
-import signal
 import sys
-import tempfile
 import textwrap
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mixerlib.cli.options import (
@@ -21,33 +13,47 @@ from mixerlib.cli.options import (
     add_model_options,
     flag,
     model_options_given,
-    one_line,
     warnings_told,
 )
-from mixerlib.training.recipe import (
-    CHOICES,
-    FORM,
-    LATER,
-    SETTINGS,
+from mixerlib.training import (
+    Evaluation,
+    Processes,
     Recipe,
+    Stopped,
+    Sweep,
+    choose_device,
+    dataset_for,
+    evaluate_on,
+    finished_record,
+    full_memory_explained,
+    joined,
     list_recipes,
     load_recipe,
-    parse_setting,
+    load_trained,
+    local_device,
+    loop,
+    model_for,
+    new_folder,
+    read_sweep,
+    recipe_of,
+    result_line,
+    run_folder,
+    save_results,
+    stop_on_signals,
+    weights_in,
 )
+from mixerlib.training.recipe import CHOICES, SETTINGS, parse_setting
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
     from mixerlib.records import Record
-    from mixerlib.training.evaluation import Evaluation
-
-RESULTS = ("record.json", "model.safetensors")  # what a finished run leaves, the record last
+    from mixerlib.training import Images
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
-        help="train a model by a recipe",
         usage="mixerlib train RECIPE [--out DIR] [--resume] [any setting] …",
         description=(
             "Train a model by a recipe; write the weights and the record of the run.\n"
@@ -85,87 +91,87 @@ def run_train(options: argparse.Namespace) -> int:
         raise ValueError("`resume`=True needs `out`: the folder of the run to go on with")
     if options.checkpoint_every is not None and options.checkpoint_every < 1:
         raise ValueError(f"`checkpoint_every`={options.checkpoint_every} must be at least 1")
-    if options.resume and (options.out / "record.json").exists():
-        return _finished_already(recipe, options.out)
-
-    from mixerlib.training.distributed import joined, local_device
-    from mixerlib.training.loop import Stopped, train
-    from mixerlib.training.run import choose_device, dataset_for, model_for
-
+    if options.resume and (record := finished_record(recipe, options.out)):
+        print(f"{result_line(recipe, record)}: finished already")
+        print(f"record:   {options.out / 'record.json'}")
+        return 0
     device = choose_device(local_device(options.device))
     with joined(device) as processes:
-        if options.download and not processes.is_first:
-            processes.wait_for_all()  # for the first one, which alone downloads
-        dataset = dataset_for(recipe, options.data, options.download and processes.is_first)
-        if options.download and processes.is_first:
-            processes.wait_for_all()
-        model_for(recipe, dataset)  # a mistake in the options shows here, before a folder is made
-        out = options.out or _new_folder(recipe)
-        with _run_folder(out, options.resume, processes.is_first), _stoppable() as stop:
-            if processes.is_first and not options.quiet:
-                shared = f" × {processes.count}" if processes.count > 1 else ""
-                begun = (out / "checkpoint.pt").exists()
-                print(
-                    f"{recipe.name}: {recipe.model} on {len(dataset.train_labels):,} images, "
-                    f"epochs: {recipe.epochs}, seed: {recipe.seed}, {device}{shared}; "
-                    f"{'going on in' if begun else 'writing to'} {out}",
-                    flush=True,
+        return _train(recipe, options, device, processes)
+
+
+def _train(
+    recipe: Recipe, options: argparse.Namespace, device: "torch.device", processes: Processes
+) -> int:
+    """Train in one of several processes, of which the first writes and prints."""
+    dataset = _dataset(recipe, options, processes)
+    model_for(recipe, dataset)  # a mistake in the options shows here, before a folder is made
+    out = options.out or new_folder(recipe)
+    with run_folder(out, options.resume, processes.is_first), stop_on_signals() as stop:
+        if processes.is_first and not options.quiet:
+            print(_opening_line(recipe, dataset, device, processes, out), flush=True)
+        try:
+            with full_memory_explained(recipe):
+                model, record = loop.train(
+                    recipe,
+                    dataset,
+                    str(device),
+                    not options.quiet,
+                    folder=out,
+                    resume=options.resume,
+                    checkpoint_every=options.checkpoint_every,
+                    tensorboard=options.tensorboard,
+                    stop=stop,
+                    processes=processes,
                 )
-            try:
-                with _full_memory_explained(recipe):
-                    model, record = train(
-                        recipe,
-                        dataset,
-                        str(device),
-                        not options.quiet,
-                        folder=out,
-                        resume=options.resume,
-                        checkpoint_every=options.checkpoint_every,
-                        tensorboard=options.tensorboard,
-                        stop=stop,
-                        processes=processes,
-                    )
-            except Stopped as stopped:
-                if processes.is_first:
-                    print(
-                        f"mixerlib: {stopped}; to go on, give the same command again with "
-                        f"--resume --out {out}",
-                        file=sys.stderr,
-                    )
-                return 128 + stop.number
+        except Stopped as stopped:
             if processes.is_first:
-                keep_results(model, record, out)
+                advice = f"give the same command again with --resume --out {out}"
+                print(f"mixerlib: {stopped}; to go on, {advice}", file=sys.stderr)
+            return 128 + stop.number
         if processes.is_first:
-            print(
-                f"{result_line(recipe, record)}\n"
-                f"time:     {record.training_seconds:.1f} s of training, "
-                f"{record.total_seconds:.1f} s with evaluation; "
-                f"{record.images_per_second:,.0f} images/s on {record.provenance.device_name}\n"
-                f"record:   {out / 'record.json'}\n"
-                f"weights:  {out / 'model.safetensors'}"
-            )
+            save_results(model, record, out)
+            print(_closing_lines(recipe, record, out))
     return 0
 
 
-def _finished_already(recipe: Recipe, out: Path) -> int:
-    """Say that there is nothing left to resume, unless what is there was another run."""
-    from mixerlib.records import read_record
+def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) -> "Images":
+    """The recipe's data, which the first process alone downloads while the others wait."""
+    if options.download and not processes.is_first:
+        processes.barrier()
+    dataset = dataset_for(recipe, options.data, options.download and processes.is_first)
+    if options.download and processes.is_first:
+        processes.barrier()
+    return dataset
 
-    record = read_record(out / "record.json")
-    if apart := _differences(record, recipe):
-        raise ValueError(
-            f"`out`='{out}' holds a finished run with other settings: {apart}; name another folder"
-        )
-    (out / "checkpoint.pt").unlink(missing_ok=True)  # of a run that was killed at the very end
-    print(f"{result_line(recipe, record)}: finished already\nrecord:   {out / 'record.json'}")
-    return 0
+
+def _opening_line(
+    recipe: Recipe, dataset: "Images", device: "torch.device", processes: Processes, out: Path
+) -> str:
+    shared = f" × {processes.count}" if processes.count > 1 else ""
+    begun = (out / "checkpoint.pt").exists()
+    return (
+        f"{recipe.name}: {recipe.model} on {len(dataset.train_labels):,} images, "
+        f"epochs: {recipe.epochs}, seed: {recipe.seed}, {device}{shared}; "
+        f"{'going on in' if begun else 'writing to'} {out}"
+    )
+
+
+def _closing_lines(recipe: Recipe, record: "Record", out: Path) -> str:
+    return (
+        f"{result_line(recipe, record)}\n"
+        f"time:     {record.training_seconds:.1f} s of training, "
+        f"{record.total_seconds:.1f} s with evaluation; "
+        f"{record.images_per_second:,.0f} images/s on {record.provenance.device_name}\n"
+        f"record:   {out / 'record.json'}\n"
+        f"weights:  {out / 'model.safetensors'}"
+    )
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "evaluate",
-        help="judge a trained model on its test set",
-        description="Judge a trained model on the test set: accuracy, loss, each class, confusion.",
+        description="Validate a trained model: accuracy, loss, each class, confusion.",
     )
     parser.add_argument(
         "checkpoint",
@@ -180,7 +186,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--flip-average",
         action="store_true",
-        help="also judge the mean of each image's logits and its mirror image's",
+        help="also validate the mean of each image's logits and its mirror image's",
     )
     parser.add_argument("--confusion", action="store_true", help="also print the confusion matrix")
     parser.add_argument("--json", action="store_true", help="print JSON, with all of it")
@@ -188,10 +194,6 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    from mixerlib.training.evaluation import evaluate_on
-    from mixerlib.training.finished import load_trained, recipe_of, weights_in
-    from mixerlib.training.run import choose_device, dataset_for
-
     device = choose_device(options.device)
     file = weights_in(options.checkpoint)
     recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
@@ -228,7 +230,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
 def add_sweep(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "sweep",
-        help="train a list of recipes with several seeds, as far as the time goes",
         description=(
             "Train a list of recipes × seeds. Runs that have a record are skipped, runs that were\n"
             "cut off go on from their checkpoint, so the same command can be given again and again."
@@ -263,185 +264,40 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
 
 
 def run_sweep(options: argparse.Namespace) -> int:
-    from mixerlib.records import read_record
-    from mixerlib.training.sweep import read_sweep
-
     if options.minutes is not None and not options.minutes > 0:
         raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError("a sweep runs in one process: call it without torchrun")
-    runs = {options.records / r.name / f"seed{r.seed}.json": r for r in read_sweep(options.file)}
-    for place in filter(Path.exists, runs):
-        read_record(place)  # one that cannot be read is better told now than after hours
-    ways: dict[Path, str] = {}  # how a run that has no record ended
+    sweep = Sweep(
+        read_sweep(options.file),
+        options.records,
+        options.out,
+        options.data,
+        options.download,
+        options.device,
+    )
     status = 0
     if not options.list:
-        with _stoppable(options.minutes) as stop:
-            for place, recipe in runs.items():
-                if not place.exists() and not stop():
-                    ways[place] = _sweep_run(recipe, options, place, stop)
-            status = 128 + stop.number if stop.number else 0
+        with stop_on_signals(options.minutes) as stop:
+            sweep.train(stop)
+        status = 128 + stop.number if stop.number else 0
         print()
-
-    left = 0
-    for place, recipe in runs.items():
-        if place.exists():
-            record = read_record(place)
-            told, apart = f"{record.test_accuracy:.2%}", _differences(record, recipe)
-            told += f", with settings that are no more the recipe's: {apart}" if apart else ""
-        else:
-            left += 1
-            begun = (_sweep_folder(recipe, options) / "checkpoint.pt").exists()
-            told = ways.get(place, "begun, left" if begun else "left")
-        print(f"{recipe.name}, seed {recipe.seed}: {told}")
-    print(f"{len(runs) - left} of {len(runs)} runs have a record in {options.records}")
-    return status or int(any(told.startswith("failed") for told in ways.values()))
+    for recipe, state in sweep.states():
+        print(f"{recipe.name}, seed {recipe.seed}: {state}")
+    count = len(sweep.recipes)
+    print(f"{count - len(sweep.left())} of {count} runs have a record in {options.records}")
+    return status or int(sweep.failed)
 
 
-def _sweep_folder(recipe: Recipe, options: argparse.Namespace) -> Path:
-    return options.out / recipe.name / f"seed{recipe.seed}"
-
-
-def _sweep_run(
-    recipe: Recipe, options: argparse.Namespace, place: Path, stop: "StopRequest"
-) -> str:
-    """Do one run of a sweep, or as much of it as the time allows; say how it ended.
-
-    What goes wrong with one run, such as data that are missing or a loss that is no number, is told
-    and does not keep the others from being done.
-    """
-    from mixerlib.records import write_record
-    from mixerlib.training.loop import Stopped
-
-    try:
-        record = _sweep_record(recipe, _sweep_folder(recipe, options), options, stop)
-        write_record(record, place)
-    except Stopped as stopped:
-        return str(stopped)
-    except (ValueError, OSError, ArithmeticError) as error:
-        told = f"failed: {one_line(error)}"
-        print(f"{recipe.name}, seed {recipe.seed}: {told}", file=sys.stderr, flush=True)
-        return told
-    print(result_line(recipe, record), flush=True)
-    return "done"
-
-
-def _sweep_record(
-    recipe: Recipe, out: Path, options: argparse.Namespace, stop: "StopRequest"
-) -> "Record":
-    """The record of a run of a sweep: trained now, or found in its folder, when it was done there
-    before, and cut off between its two records or started by `mixerlib train`.
-    """
-    from mixerlib.records import read_record
-    from mixerlib.training.loop import train
-    from mixerlib.training.run import choose_device, dataset_for
-
-    if (out / "record.json").exists():
-        record = read_record(out / "record.json")
-        if apart := _differences(record, recipe):
-            raise ValueError(f"{out} holds a finished run with other settings: {apart}")
-        return record
-    dataset = dataset_for(recipe, options.data, options.download)
-    print(f"{recipe.name}, seed {recipe.seed}: writing to {out}", flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    device = str(choose_device(options.device))
-    with _full_memory_explained(recipe):
-        model, record = train(recipe, dataset, device, folder=out, resume=True, stop=stop)
-    keep_results(model, record, out)
-    return record
-
-
-def keep_results(model: "nn.Module", record: "Record", out: Path) -> None:
-    """Write a finished run's weights and then its record; its checkpoint is not needed any more."""
-    from mixerlib.records import write_record
-    from mixerlib.weights import save_weights
-
-    save_weights(model, out / "model.safetensors")
-    write_record(record, out / "record.json")
-    (out / "checkpoint.pt").unlink(missing_ok=True)
-
-
-def result_line(recipe: Recipe, record: "Record") -> str:
-    return (
-        f"{recipe.name}: {record.test_accuracy:.2%} of {record.test_images:,} test images right "
-        f"after epoch {recipe.epochs}"
-    )
-
-
-@contextmanager
-def _full_memory_explained(recipe: Recipe) -> Iterator[None]:
-    """A GPU whose memory is full as an error that says what to try."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ValueError(
-            f"{str(error).partition('. ')[0]}; work through each batch in parts, with `accumulate` "
-            f"above {recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
-        ) from None
-
-
-def _differences(record: "Record", recipe: Recipe) -> str:
-    """Where a record's settings are not the recipe's, in words; nothing where they are the same."""
-    here = json.loads(json.dumps(asdict(recipe), default=str))  # in the form that records have
-    there = LATER | record.settings | {"name": record.recipe}
-    measured = FORM if recipe.fastest else ()  # the record has what the measurement chose
-    apart = [k for k in here | there if k not in measured and here.get(k) != there.get(k)]
-    return "; ".join(f"`{k}`={here.get(k)!r} here, {there.get(k)!r} there" for k in apart)
-
-
-def _evaluation_report(found: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
-    shares = zip(classes, found.per_class.tolist(), strict=True)
+def _evaluation_report(result: Evaluation, classes: tuple[str, ...]) -> dict[str, Any]:
+    shares = zip(classes, result.per_class.tolist(), strict=True)
     return {
-        "top1": found.top1,
-        "top5": found.top5,
-        "loss": found.loss,
+        "top1": result.top1,
+        "top5": result.top5,
+        "loss": result.loss,
         "per_class": dict(shares),
-        "confusion": found.confusion.tolist(),
+        "confusion": result.confusion.tolist(),
     }
-
-
-class StopRequest:
-    """Asked between two steps whether to stop: because of a signal, or because the time is up."""
-
-    def __init__(self, minutes: float | None = None):
-        self.number = 0  # of the signal that came
-        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
-
-    def __call__(self) -> str | None:
-        if self.number:
-            name = "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
-            return f"stopped by {name}"
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            return "stopped at the deadline"
-        return None
-
-
-@contextmanager
-def _stoppable(minutes: float | None = None) -> Iterator[StopRequest]:
-    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once.
-
-    So does the SIGHUP of a terminal that closes, unless it is ignored, as under nohup.
-    """
-    request = StopRequest(minutes)
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signals.append(signal.SIGHUP)  # not on Windows
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        request.number = number
-        for other, handler in before.items():
-            signal.signal(other, handler)
-
-    for number in signals:
-        signal.signal(number, note)
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -480,36 +336,3 @@ def _settings_given(options: argparse.Namespace) -> dict[str, Any]:
     if model_options := model_options_given(options, MODEL_OPTIONS):
         overrides["model_options"] = model_options
     return overrides
-
-
-def _new_folder(recipe: Recipe) -> Path:
-    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / recipe.name / f"{now}-seed{recipe.seed}"
-
-
-@contextmanager
-def _run_folder(folder: Path, resume: bool, writes: bool) -> Iterator[None]:
-    """A folder for a run, its own or a new one; a new one is taken away if nothing comes into it.
-
-    Raises `ValueError` when an earlier run has written to it that is not to be resumed. Of several
-    processes only the one that `writes` does any of this.
-    """
-    if not writes:
-        yield
-        return
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in () if resume else ("checkpoint.pt", *RESULTS):
-        if (folder / name).exists():
-            hint = "go on with it by --resume, or " if name == "checkpoint.pt" else ""
-            raise ValueError(
-                f"`out`='{folder}' holds the {name} of an earlier run; {hint}name another folder"
-            )
-    try:
-        tempfile.TemporaryFile(dir=folder).close()  # can it be written to? better asked now
-        yield
-    except BaseException:
-        with suppress(OSError):  # what is not empty stays
-            for path in new:
-                path.rmdir()
-        raise

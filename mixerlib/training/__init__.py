@@ -5,7 +5,7 @@ model, record = train(load_recipe("digits"))
 Chapter 13 derives it, chapter 14 compares its runs.
 """
 
-from mixerlib.training import checkpoint, schedule, statistics
+from mixerlib.training import checkpoint, loop, schedule, statistics
 from mixerlib.training.comparison import (
     SHUFFLED,
     STRATEGIES,
@@ -19,20 +19,23 @@ from mixerlib.training.comparison import (
     slowest_to_fastest,
     yardstick,
 )
-from mixerlib.training.distributed import ALONE, Processes
+from mixerlib.training.distributed import ALONE, Processes, joined, local_device
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
-from mixerlib.training.finished import load_trained, recipe_of
-from mixerlib.training.loop import (
-    Diverged,
-    Stopped,
-    finish_epoch,
-    train,
-    train_step,
-    training_steps,
+from mixerlib.training.finished import load_trained, recipe_of, weights_in
+from mixerlib.training.folders import (
+    finished_record,
+    new_folder,
+    result_line,
+    run_folder,
+    save_results,
+    settings_differences,
+    train_in_folder,
 )
+from mixerlib.training.loop import Diverged, finish_epoch, fit, train, train_step, training_steps
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.run import (
+    Images,
     Run,
     augmentation_for,
     begin,
@@ -44,6 +47,13 @@ from mixerlib.training.run import (
     stream,
 )
 from mixerlib.training.schedule import cosine, one_cycle, piecewise_linear
+from mixerlib.training.session import (
+    Session,
+    Stopped,
+    StopRequest,
+    full_memory_explained,
+    stop_on_signals,
+)
 from mixerlib.training.statistics import (
     Spread,
     power,
@@ -53,7 +63,7 @@ from mixerlib.training.statistics import (
     spread,
     spread_beside_seeds,
 )
-from mixerlib.training.sweep import read_sweep
+from mixerlib.training.sweep import Sweep, read_sweep
 
 __all__ = [
     "ALONE",
@@ -62,13 +72,17 @@ __all__ = [
     "Difference",
     "Diverged",
     "Evaluation",
+    "Images",
     "MetricsLog",
     "Processes",
     "Recipe",
     "Run",
     "Scale",
+    "Session",
     "Spread",
+    "StopRequest",
     "Stopped",
+    "Sweep",
     "accuracies",
     "augmentation_for",
     "begin",
@@ -79,13 +93,20 @@ __all__ = [
     "evaluate",
     "evaluate_on",
     "finish_epoch",
+    "finished_record",
+    "fit",
+    "full_memory_explained",
+    "joined",
     "learning_rate",
     "list_recipes",
     "load_recipe",
     "load_trained",
+    "local_device",
+    "loop",
     "machines",
     "mean_of",
     "model_for",
+    "new_folder",
     "on_one_machine",
     "one_cycle",
     "optimizer_for",
@@ -95,17 +116,24 @@ __all__ = [
     "read_metrics",
     "read_sweep",
     "recipe_of",
+    "result_line",
+    "run_folder",
     "runs_of",
+    "save_results",
     "schedule",
     "seeds_needed",
+    "settings_differences",
     "slowest_to_fastest",
     "smallest_difference",
     "spread",
     "spread_beside_seeds",
     "statistics",
+    "stop_on_signals",
     "stream",
     "train",
+    "train_in_folder",
     "train_step",
     "training_steps",
+    "weights_in",
     "yardstick",
 ]

@@ -41,13 +41,16 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     """
     settings, state = read(path)
     if recipe is not None:
-        settings, wanted = LATER | settings, json.loads(_settings(recipe))
-        names = settings.keys() | wanted.keys()
-        apart = [k for k in sorted(names) if settings.get(k) != wanted.get(k)]
-        if apart:
-            told = (f"`{k}`={wanted.get(k)!r} here, {settings.get(k)!r} there" for k in apart[:4])
+        saved, expected = LATER | settings, json.loads(_settings(recipe))
+        names = sorted(saved.keys() | expected.keys())
+        differing = [name for name in names if saved.get(name) != expected.get(name)]
+        if differing:
+            differences = "; ".join(
+                f"`{name}`={expected.get(name)!r} here, {saved.get(name)!r} there"
+                for name in differing[:4]
+            )
             raise ValueError(
-                f"{path} is the checkpoint of another run: {'; '.join(told)}. Resume with its own "
+                f"{path} is the checkpoint of another run: {differences}. Resume with its own "
                 f"settings, or begin in another folder"
             )
     return state
@@ -67,9 +70,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{path} is cut short, damaged or no checkpoint of mixerlib; nothing was loaded. "
                 f"Delete it to begin anew"
             ) from None
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA:
-        raise ValueError(f"{path}: `schema`={found!r} must be {SCHEMA!r}")
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: `schema`={schema!r} must be {SCHEMA!r}")
     return json.loads(content["settings"]), content["state"]
 
 

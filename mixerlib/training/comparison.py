@@ -108,7 +108,9 @@ class Scale:
         known = self.spread.freedom > 0
         return Difference(
             accuracies(second).mean() - accuracies(first).mean(),
-            self.spread.of_difference(len(first), len(second), confidence) if known else None,
+            self.spread.half_width_of_difference(len(first), len(second), confidence)
+            if known
+            else None,
         )
 
     def below(self, base: str) -> dict[str, Difference]:
@@ -132,7 +134,9 @@ class Scale:
                 a, b = accuracies(runs[above]), accuracies(runs[below])
                 half_width = None
                 if self.spread.freedom:
-                    half_width = self.spread.of_any_difference(len(a), len(b), groups=len(runs))
+                    half_width = self.spread.half_width_of_any_difference(
+                        len(a), len(b), groups=len(runs)
+                    )
                 yield above, below, Difference(a.mean() - b.mean(), half_width)
 
     def shuffle_gains(self, confidence: float = CONFIDENCE) -> dict[str, Difference]:

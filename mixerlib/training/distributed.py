@@ -1,8 +1,8 @@
-"""One training run in several processes: who am I, how many are we, and sums over all of us.
+"""One training run in several processes: ranks, shards, sums, and waiting for one another.
 
 torchrun --nproc_per_node 2 -m mixerlib train cifar10/convmixer_256_8
 
-torchrun starts the processes and tells each its number in environment variables. Without it there
+torchrun starts the processes and gives each its rank in environment variables. Without it there
 is one process, and everything here does nothing.
 """
 
@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that share a run; this one has number `rank`, from 0."""
+    """The processes that share a run; this one has the number `rank`, from 0."""
 
     rank: int = 0
     count: int = 1
@@ -27,8 +27,8 @@ class Processes:
         """Whether this process writes and prints; the others only compute."""
         return self.rank == 0
 
-    def part(self, length: int) -> slice:
-        """This process's share of a batch of `length` images; shares differ by one at most."""
+    def shard(self, length: int) -> slice:
+        """This process's shard of a batch of `length` images; shards differ by one at most."""
         return slice(self.rank * length // self.count, (self.rank + 1) * length // self.count)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -38,13 +38,13 @@ class Processes:
             dist.all_reduce(tensor)
         return tensor
 
-    def wait_for_all(self) -> None:
-        """Go on when every process has come here, and so what the first one wrote is there."""
+    def barrier(self) -> None:
+        """Wait until every process has come here; then what the first one wrote is there."""
         if self.count > 1:
             dist.barrier()
 
-    def make_equal(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give these tensors the values that they have in the first process, in all of them."""
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Copy the first process's values of these tensors to all processes."""
         if self.count > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)

@@ -83,25 +83,25 @@ def _evaluate(
     model.eval()
     try:
         with torch.inference_mode():
-            found, known = [], []
+            all_logits, all_labels = [], []
             for images, labels in batches:
                 inputs = normalise(images)
                 logits = model(inputs).float()
                 if flip_average:
                     logits = (logits + model(inputs.flip(-1)).float()) / 2
-                found.append(logits)
-                known.append(labels)
-            logits, labels = torch.cat(found), torch.cat(known)  # (N, K), (N,)
+                all_logits.append(logits)
+                all_labels.append(labels)
+            logits, labels = torch.cat(all_logits), torch.cat(all_labels)  # (N, K), (N,)
             loss = F.cross_entropy(logits, labels)
             classes = logits.shape[1]
             ranked = logits.topk(min(5, classes)).indices  # (N, 5), the highest first
-            hits = ranked == labels.unsqueeze(1)
+            correct = ranked == labels.unsqueeze(1)
             predictions = ranked[:, 0]
             confusion = torch.bincount(labels * classes + predictions, minlength=classes**2)
             return Evaluation(
                 loss=loss.item(),
-                top1=hits[:, 0].sum().item() / len(labels),
-                top5=hits.any(dim=1).sum().item() / len(labels),
+                top1=correct[:, 0].sum().item() / len(labels),
+                top5=correct.any(dim=1).sum().item() / len(labels),
                 predictions=predictions.cpu(),
                 confusion=confusion.view(classes, classes).cpu(),
             )

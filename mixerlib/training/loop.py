@@ -44,16 +44,13 @@ from mixerlib.training.run import (
     stream,
     update_average,
 )
+from mixerlib.training.session import Session, Stopped, never
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
 
 class Diverged(ArithmeticError):
     """The loss of a run is not a finite number any more; the message says since when."""
-
-
-class Stopped(Exception):
-    """A run was told to stop, and did so between two steps; the message says where."""
 
 
 def train(
@@ -66,21 +63,25 @@ def train(
     resume: bool = False,
     checkpoint_every: int | None = None,
     tensorboard: bool = False,
-    stop: Callable[[], str | None] = lambda: None,
+    stop: Callable[[], str | None] = never,
     processes: Processes = ALONE,
 ) -> tuple[nn.Module, Record]:
     """A model trained by the recipe, in evaluation mode, and the record of the run.
 
-    `dataset` is the recipe's, already loaded, or a part of it. `device` is one that
-    `choose_device` knows. With `progress` a bar is drawn on stderr where that is a terminal.
-
-    With a `folder`, which must exist, the run writes `metrics.jsonl` there (with `tensorboard` also
-    its files) and, after every epoch and every `checkpoint_every` steps, `checkpoint.pt`. With
-    `resume` it goes on from that file where there is one. `stop` is asked between steps; when it
-    returns a reason, a checkpoint is written and `Stopped` raised.
-
-    Each of `processes` works on its share of every batch, and the gradients are averaged: the batch
-    is the recipe's whatever their number. BatchNorm sees a process's own share.
+    Args:
+        recipe: what is trained, and how.
+        dataset: the recipe's, already loaded, or a part of it. None: it is loaded.
+        device: one that `choose_device` knows. None: the GPU if there is one.
+        progress: whether a bar is drawn on stderr where that is a terminal.
+        folder: a folder that exists, for `metrics.jsonl` and, after every epoch, `checkpoint.pt`.
+        resume: whether to go on from the checkpoint in `folder`, where there is one.
+        checkpoint_every: steps after which a checkpoint is written, too.
+        tensorboard: whether the metrics are also written for TensorBoard.
+        stop: asked between steps. When it returns a reason, a checkpoint is written and `Stopped`
+            raised.
+        processes: those that share the run. Each works on its share of every batch, and the
+            gradients are averaged: the batch is the recipe's whatever their number. BatchNorm sees
+            a process's own share.
 
     The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data, number
     of threads and of processes give the same weights to the last bit, however often the run was
@@ -89,26 +90,38 @@ def train(
     Raises `ValueError` for a recipe that does not fit its data or its model, or a checkpoint of
     another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`.
     """
-    device = choose_device(device)
-    dataset = (dataset_for(recipe) if dataset is None else dataset).to(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)  # of runs before this one in the process
-    path = folder / "checkpoint.pt" if folder else None
-    processes.wait_for_all()  # the first may still be writing what all of them go on from
-    state = checkpoint.load(path, recipe) if resume and path and path.exists() else {}
+    session = Session(folder, resume, checkpoint_every, tensorboard, progress, stop, processes)
+    computes = choose_device(device)
+    images = (dataset_for(recipe) if dataset is None else dataset).to(computes)
+    if computes.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(computes)  # of runs before this one in the process
+    run = begin_or_resume(recipe, images, computes, session)
+    fit(run, images, session)
+    return run.evaluated_model.eval(), record_of(run, images, computes)
+
+
+def begin_or_resume(recipe: Recipe, dataset: Images, device: torch.device, session: Session) -> Run:
+    """A run before its first step, or where the session's checkpoint left it."""
+    path = session.checkpoint
+    session.processes.barrier()  # the first may still be writing what all of them go on from
+    state = checkpoint.load(path, recipe) if session.resume and path and path.exists() else {}
     form = form_of_settings(state["form"]) if "form" in state else None  # not measured again
-    run = begin(recipe, dataset, device, processes, form)
+    run = begin(recipe, dataset, device, session.processes, form)
     if state:
         continue_from(run, state)
-    log = MetricsLog(folder, len(run.curve), tensorboard) if folder and processes.is_first else None
-    before, start = run.total_seconds, time.perf_counter()
+    return run
 
-    def save() -> None:
-        checked(run)  # a checkpoint of a run that has diverged would be of no use
-        run.total_seconds = before + time.perf_counter() - start
-        if path and processes.is_first:
-            checkpoint.save(path, recipe, state_of(run))
 
+def fit(run: Run, dataset: Images, session: Session) -> None:
+    """Do the epochs that a run has left, with checkpoints and metrics as the session asks.
+
+    Raises `Stopped` and `Diverged`.
+    """
+    recipe = run.recipe
+    log = None
+    if session.folder and session.writes:
+        log = MetricsLog(session.folder, len(run.curve), session.tensorboard)
+    run.resume_clock()
     with (
         closing(log) if log else nullcontext(),
         torch.backends.cudnn.flags(enabled=True, benchmark=True),  # cuDNN, and the best it finds
@@ -118,38 +131,50 @@ def train(
             unit=" images",
             unit_scale=True,
             mininterval=0.5,
-            disable=None if progress and processes.is_first else True,
+            disable=None if session.progress and session.writes else True,
         ) as bar,
     ):
         while run.epoch <= recipe.epochs:
-            bar.set_description(f"epoch {run.epoch}/{recipe.epochs}", refresh=False)
-            for count in training_steps(run, dataset):
-                if bar.update(count):  # true when the bar was redrawn, twice a second
-                    sums = read_back(run, run.sums[:, run.step - 1]) * processes.count
-                    loss, accuracy = (sums / count).tolist()
-                    bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.1%}", refresh=False)
-                if reason := agreed(stop, run):
-                    save()
-                    raise Stopped(f"{reason} after step {run.steps_done} of {run.all_steps}")
-                if checkpoint_every and run.steps_done % checkpoint_every == 0:
-                    save()
+            fit_epoch(run, dataset, session, bar)
             losses, rates = finish_epoch(run, dataset)
             if log:
                 log.add(run.curve[-1], losses, rates)
-            save()
-    return run.judged.eval(), record_of(run, dataset, device)
+            save(run, session)
+
+
+def fit_epoch(run: Run, dataset: Images, session: Session, bar: tqdm) -> None:
+    """Do the steps that the run's epoch has left. Raises `Stopped` when the session says so."""
+    bar.set_description(f"epoch {run.epoch}/{run.recipe.epochs}", refresh=False)
+    for count in training_steps(run, dataset):
+        if bar.update(count):  # true when the bar was redrawn, twice a second
+            latest = read_back(run, run.loss_and_correct[:, run.step - 1]) * run.processes.count
+            loss, accuracy = (latest / count).tolist()
+            bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.1%}", refresh=False)
+        if reason := agreed(session.stop, run):
+            save(run, session)
+            raise Stopped(f"{reason} after step {run.steps_done} of {run.all_steps}")
+        if session.checkpoint_every and run.steps_done % session.checkpoint_every == 0:
+            save(run, session)
+
+
+def save(run: Run, session: Session) -> None:
+    """Write a checkpoint where the session has a folder. `Diverged` if it would be of no use."""
+    checked(run)
+    run.stop_clock()
+    if session.checkpoint and session.writes:
+        checkpoint.save(session.checkpoint, run.recipe, state_of(run))
 
 
 def training_steps(run: Run, dataset: Images) -> Iterator[int]:
-    """Do the steps of the epoch that are still to do; after each, tell its number of images."""
+    """Do the steps that the epoch has left; after each, yield its number of images."""
     recipe, processes = run.recipe, run.processes
     augment = augmentation_for(recipe, dataset)
     run.model.train(not recipe.frozen)
     run.model.head.train()
     order = torch.randperm(run.images, generator=stream(recipe.seed, "order", run.epoch))
     batches = order.split(recipe.batch_size)[run.step :]  # of all processes together
-    own = [batch[processes.part(len(batch))] for batch in batches]
-    loaded = dataset.training_batches(own, seed=recipe.seed, epoch=run.epoch)
+    shards = [batch[processes.shard(len(batch))] for batch in batches]
+    loaded = dataset.training_batches(shards, seed=recipe.seed, epoch=run.epoch)
 
     start = time.perf_counter()
     for batch, (images, labels) in zip(batches, loaded, strict=True):
@@ -161,10 +186,10 @@ def training_steps(run: Run, dataset: Images) -> Iterator[int]:
             epoch=run.epoch,
             seed=recipe.seed,
         )
-        draws = {name: draw[processes.part(len(batch))] for name, draw in draws.items()}
+        draws = {name: draw[processes.shard(len(batch))] for name, draw in draws.items()}
         images, targets = augment(images, labels, draws, dataset.normalise, dataset.num_classes)
         images = images.contiguous(memory_format=run.form.memory_format)
-        run.sums[:, run.step] = train_step(run, images, labels, targets, len(batch))
+        run.loss_and_correct[:, run.step] = train_step(run, images, labels, targets, len(batch))
         run.step += 1
         run.training_seconds += time.perf_counter() - start
         yield len(batch)
@@ -174,17 +199,17 @@ def training_steps(run: Run, dataset: Images) -> Iterator[int]:
 def train_step(
     run: Run, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, batch_size: int
 ) -> torch.Tensor:
-    """One step of AdamW: the sum of its images' losses, and the number of its hits, as (2,).
+    """One step of AdamW: the sum of its images' losses, and how many are correct, as (2,).
 
     `images` (B, C, H, W) are normalised, `labels` (B,) their classes, and `targets` what the loss
-    asks for: the labels again, or shares (B, K). `batch_size` counts the images of all processes. A
-    hit is an image whose highest logit is its label, as the model stood before the step.
+    asks for: the labels again, or shares (B, K). `batch_size` counts the images of all processes.
+    Correct is an image whose highest logit is its label, as the model stood before the step.
     """
     recipe = run.recipe
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, (run.steps_done + 1) / run.all_steps)
     run.optimizer.zero_grad()
-    sums = torch.zeros(2, device=images.device)
+    loss_and_correct = torch.zeros(2, device=images.device)
     parts = list(zip(*(t.chunk(recipe.accumulate) for t in (images, labels, targets)), strict=True))
     for i, (x, y, target) in enumerate(parts):
         # several processes exchange their gradients once, in the backward pass of the last part
@@ -197,7 +222,8 @@ def train_step(
             )
             # the mean over the whole batch; DDP divides the summed gradients by the processes
             run.scaler.scale(loss * (run.processes.count / batch_size)).backward()
-        sums += torch.stack((loss.detach(), (logits.detach().argmax(dim=1) == y).sum()))
+        correct = (logits.detach().argmax(dim=1) == y).sum()
+        loss_and_correct += torch.stack((loss.detach(), correct))
     if recipe.clip_norm is not None:
         run.scaler.unscale_(run.optimizer)
         nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
@@ -205,19 +231,19 @@ def train_step(
     run.scaler.update()
     if run.average is not None:
         update_average(run)
-    return sums
+    return loss_and_correct
 
 
 def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
-    """Judge the model if it is time, add the epoch to the curve, and turn to the next one.
+    """Validate the model if it is time, add the epoch to the curve, and turn to the next one.
 
     Returns the mean loss and the learning rate of each of the epoch's steps.
     """
-    recipe, steps = run.recipe, run.sums.shape[1]
+    recipe, steps = run.recipe, run.steps
     sums = checked(run)
     tested = run.epoch == recipe.epochs or run.epoch % recipe.evaluate_every == 0
     if tested:
-        run.test = judge(run, dataset)
+        run.test = validate(run, dataset)
         if not math.isfinite(run.test[0]):
             where = f"the loss is not finite on the test set after epoch {run.epoch}"
             raise diverged(run, where, run.steps_done)
@@ -237,19 +263,19 @@ def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
         )
     )
     run.epoch, run.step, run.training_seconds = run.epoch + 1, 0, 0.0
-    run.sums.zero_()
+    run.loss_and_correct.zero_()
     return (sums[0] / sizes).tolist(), rates
 
 
-def judge(run: Run, dataset: Images) -> tuple[float, float, float]:
+def validate(run: Run, dataset: Images) -> tuple[float, float, float]:
     """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it."""
-    processes = run.processes
-    processes.make_equal(run.judged.buffers())  # BatchNorm's statistics are each process's own
-    found = evaluate_on(run.judged, dataset, part=(processes.rank, processes.count))
+    processes, model = run.processes, run.evaluated_model
+    processes.broadcast(model.buffers())  # BatchNorm's statistics are each process's own
+    result = evaluate_on(model, dataset, part=(processes.rank, processes.count))
     if processes.count == 1:
-        return found.loss, found.top1, found.top5
-    sums = torch.tensor((found.loss, found.top1, found.top5), dtype=torch.float64)
-    sums = processes.sum(sums.to(run.sums.device) * len(found.predictions))
+        return result.loss, result.top1, result.top5
+    means = torch.tensor((result.loss, result.top1, result.top5), dtype=torch.float64)
+    sums = processes.sum(means.to(run.loss_and_correct.device) * len(result.predictions))
     loss, top1, top5 = (sums / len(dataset.test_labels)).tolist()
     return loss, top1, top5
 
@@ -269,14 +295,18 @@ def checked(run: Run) -> torch.Tensor:
 
 
 def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
-    """Why the run shall stop now, if it shall. Several processes ask each other now and then."""
+    """The reason to stop now, if any process has one.
+
+    Several processes compare their answers every `ASK_EVERY` steps and at the end of an epoch, so
+    that all of them stop after the same step.
+    """
     if run.processes.count == 1:
         return stop()
-    if run.step % ASK_EVERY and run.step < run.sums.shape[1]:
+    if run.step % ASK_EVERY and run.step < run.steps:
         return None
     reason = stop()
-    asked = torch.tensor(float(reason is not None), device=run.sums.device)
-    return (reason or "stopped by another process") if run.processes.sum(asked) else None
+    reasons = torch.tensor(float(reason is not None), device=run.loss_and_correct.device)
+    return (reason or "stopped by another process") if run.processes.sum(reasons) else None
 
 
 def record_of(run: Run, dataset: Images, device: torch.device) -> Record:

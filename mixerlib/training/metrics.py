@@ -29,9 +29,7 @@ class MetricsLog:
         self.steps = 0
         kept = []
         for line in self.path.read_text().splitlines() if self.path.exists() else ():
-            with suppress(
-                ValueError
-            ):  # a killed process may have left half a line, of such an epoch
+            with suppress(ValueError):  # half a line of such an epoch, from a killed process
                 row = json.loads(line)
                 if row["epoch"] <= epochs:
                     kept.append(line)
@@ -45,9 +43,9 @@ class MetricsLog:
         lines: list[dict[str, Any]] = []
         for loss, rate in zip(losses, rates, strict=True):
             self.steps += 1
-            told = {"learning_rate": rate, "loss": loss}
-            lines.append({"step": self.steps, "epoch": row.epoch} | told)
-            for name, value in told.items() if self.board else ():
+            values = {"learning_rate": rate, "loss": loss}
+            lines.append({"step": self.steps, "epoch": row.epoch} | values)
+            for name, value in values.items() if self.board else ():
                 self.board.add_scalar(f"step/{name}", value, self.steps)
         lines.append(asdict(row))
         append(self.path, "".join(f"{json.dumps(line)}\n" for line in lines).encode())

@@ -52,7 +52,7 @@ class Run:
     average: nn.Module | None  # of the weights so far, where the recipe has an `ema`
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # keeps float16's small gradients from vanishing; else idle
-    sums: torch.Tensor  # (2, steps) of the epoch: a step's losses, summed, and its hits
+    loss_and_correct: torch.Tensor  # (2, steps) of the epoch: summed losses, images correct
     epoch: int = 1  # the one that is under way
     step: int = 0  # how many of its steps are done
     test: tuple[float, float, float] | None = None  # loss, top-1 and top-5 when last looked at
@@ -60,24 +60,41 @@ class Run:
     training_seconds: float = 0.0  # of the epoch that is under way
     total_seconds: float = 0.0
     continued: int = 0  # how often the run was taken up from a checkpoint
+    clock_start: float = field(default_factory=time.perf_counter)  # when `total_seconds` was 0
 
     @property
-    def judged(self) -> nn.Module:
+    def evaluated_model(self) -> nn.Module:
         """The model whose accuracy counts: the moving average where there is one."""
         return self.model if self.average is None else self.average
 
     @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return self.loss_and_correct.shape[1]
+
+    @property
     def steps_done(self) -> int:
-        return (self.epoch - 1) * self.sums.shape[1] + self.step
+        """Steps of the whole run that are done."""
+        return (self.epoch - 1) * self.steps + self.step
 
     @property
     def all_steps(self) -> int:
-        return self.recipe.epochs * self.sums.shape[1]
+        """Steps of the whole run."""
+        return self.recipe.epochs * self.steps
 
     @property
     def images_seen(self) -> int:
+        """Images of all steps that are done, counted each time they were seen."""
         of_this_epoch = min(self.step * self.recipe.batch_size, self.images)
         return (self.epoch - 1) * self.images + of_this_epoch
+
+    def resume_clock(self) -> None:
+        """Let `total_seconds` go on from where it stands; the time until now does not count."""
+        self.clock_start = time.perf_counter() - self.total_seconds
+
+    def stop_clock(self) -> None:
+        """Set `total_seconds` to what has passed, the parts before an interruption included."""
+        self.total_seconds = time.perf_counter() - self.clock_start
 
 
 def begin(
@@ -127,7 +144,7 @@ def begin(
         average=deepcopy(model) if recipe.ema else None,
         optimizer=optimizer_for(recipe, model),
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
-        sums=torch.zeros(2, math.ceil(images / recipe.batch_size), device=device),
+        loss_and_correct=torch.zeros(2, math.ceil(images / recipe.batch_size), device=device),
     )
 
 
@@ -259,7 +276,7 @@ def update_average(run: Run) -> None:
 
 
 def read_back(run: Run, values: torch.Tensor) -> torch.Tensor:
-    """Values from the device, whose queued steps are waited for: that time is training."""
+    """The values on the CPU. It waits for the device's queued steps, so the time is training's."""
     start = time.perf_counter()
     values = values.cpu()
     run.training_seconds += time.perf_counter() - start
@@ -267,12 +284,12 @@ def read_back(run: Run, values: torch.Tensor) -> torch.Tensor:
 
 
 def collect(run: Run) -> torch.Tensor:
-    """The sums of the epoch's steps so far over all processes, (2, steps), on the CPU.
+    """`loss_and_correct` of the epoch so far, summed over all processes: (2, steps), on the CPU.
 
     From then on the first process holds them, and the others count from 0 again.
     """
-    together = run.processes.sum(run.sums)
-    run.sums = together if run.processes.is_first else torch.zeros_like(together)
+    together = run.processes.sum(run.loss_and_correct)
+    run.loss_and_correct = together if run.processes.is_first else torch.zeros_like(together)
     return read_back(run, together).double()
 
 
@@ -285,7 +302,7 @@ def state_of(run: Run) -> dict[str, Any]:
         "scaler": run.scaler.state_dict(),
         "form": settings_of_form(run.form),
         "images": run.images,
-        "sums": run.sums,
+        "sums": run.loss_and_correct,
         "epoch": run.epoch,
         "step": run.step,
         "test": run.test,
@@ -311,7 +328,7 @@ def continue_from(run: Run, state: dict[str, Any]) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     run.scaler.load_state_dict(state["scaler"])
     if run.processes.is_first:
-        run.sums.copy_(state["sums"])
+        run.loss_and_correct.copy_(state["sums"])
     run.epoch, run.step, run.test = state["epoch"], state["step"], state["test"]
     run.curve = [Epoch(**row) for row in state["curve"]]
     run.training_seconds, run.total_seconds = state["training_seconds"], state["total_seconds"]
@@ -328,9 +345,9 @@ def choose_device(name: str | None = None) -> torch.device:
     except RuntimeError:
         raise ValueError(f"`device`={name!r} must be cpu, cuda, cuda:1, mps or the like") from None
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.mps.device_count()}
-    here = counts.get(device.type, 0)
-    if (device.index or 0) >= here:
+    count = counts.get(device.type, 0)
+    if (device.index or 0) >= count:
         raise ValueError(
-            f"`device`={name!r} is not here: torch {torch.__version__} sees {here} of it"
+            f"`device`={name!r} is not here: torch {torch.__version__} sees {count} of it"
         )
     return device

@@ -2,7 +2,7 @@
 
 runs = runs_of(load_recipe("cpu/splitmixer_i_64_4"), read_records("book/records"))
 accuracies = [run.test_accuracy for run in runs]
-spread([accuracies]).of_mean(len(accuracies))   # half the width of the mean's confidence interval
+spread([accuracies]).half_width_of_mean(len(accuracies))  # of the mean's confidence interval
 
 Runs are taken as draws from a normal distribution. Chapter 14 derives the formulas and checks them
 by simulation.
@@ -20,8 +20,8 @@ from scipy import stats
 from mixerlib.records import Record
 from mixerlib.training.recipe import FORM, LATER, Recipe
 
-CONFIDENCE = 0.95  # how often an interval shall hold what it is for
-POWER = 0.8  # how often a difference that is there shall be found
+CONFIDENCE = 0.95  # the share of experiments in which an interval covers what it is for
+POWER = 0.8  # the share of experiments in which a true difference is shown
 # settings that differ from run to run, or decide how fast it goes and how often it is looked at
 FREE = ("seed", "evaluate_every", *FORM)
 
@@ -33,15 +33,15 @@ def runs_of(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
     """
     settings = json.loads(json.dumps(asdict(recipe), default=str))  # in the form of a record's
     del settings["name"]
-    found: dict[int, Record] = {}
+    by_seed: dict[int, Record] = {}
     for record in records:
-        there = LATER | record.settings
-        free = {name: there.get(name) for name in FREE}
-        if record.recipe == recipe.name and there == settings | free:
-            if record.seed in found:
+        recorded = LATER | record.settings
+        free = {name: recorded.get(name) for name in FREE}
+        if record.recipe == recipe.name and recorded == settings | free:
+            if record.seed in by_seed:
                 raise ValueError(f"`records` must hold seed {record.seed} of {recipe.name} once")
-            found[record.seed] = record
-    return [found[seed] for seed in sorted(found)]
+            by_seed[record.seed] = record
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,22 @@ class Spread:
     deviation: float
     freedom: int
 
-    def of_mean(self, n: int, confidence: float = CONFIDENCE) -> float:
-        """Round the mean of n runs: holds the mean of infinitely many."""
+    def half_width_of_mean(self, n: int, confidence: float = CONFIDENCE) -> float:
+        """Half the width of the confidence interval around a mean of n runs.
+
+        The interval covers the expected accuracy, the mean of infinitely many runs, with
+        probability `confidence`.
+        """
         return self._quantile(confidence) * self.deviation / math.sqrt(n)
 
-    def of_difference(self, n: int, m: int, confidence: float = CONFIDENCE) -> float:
-        """Round the difference of the means of n and of m runs: holds the true difference.
+    def half_width_of_difference(self, n: int, m: int, confidence: float = CONFIDENCE) -> float:
+        """The same around the difference of the means of n and of m runs.
 
-        With m = 1 it tells where one more run will lie, seen from the mean of n.
+        With m = 1 it says where one more run will lie, seen from the mean of n.
         """
         return self._quantile(confidence) * self.deviation * math.sqrt(1 / n + 1 / m)
 
-    def of_any_difference(
+    def half_width_of_any_difference(
         self, n: int, m: int, groups: int, confidence: float = CONFIDENCE
     ) -> float:
         """The same when every pair among so many means is compared: holds for all pairs at once.

@@ -1,6 +1,10 @@
 """A list of recipes and seeds to train, one run after the other.
 
-read_sweep("sweeps/cpu.yaml")  # [Recipe(seed=0), Recipe(seed=0), …, Recipe(seed=1), …]
+recipes = read_sweep("sweeps/cpu.yaml")  # [Recipe(seed=0), Recipe(seed=0), …, Recipe(seed=1), …]
+sweep = Sweep(recipes, records=Path("records"), runs=Path("runs"))
+with stop_on_signals(minutes=25) as stop:
+    sweep.train(stop)  # those without a record; what was cut off goes on
+print(sweep.states())
 
 The file says what to run, in the order in which it is wanted:
 
@@ -12,12 +16,20 @@ runs:
   settings: {compile: true}   # if wanted: fields that replace the recipes' own
 """
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mixerlib.files import one_line
+from mixerlib.records import Record, read_record, write_record
+from mixerlib.training import loop
+from mixerlib.training.folders import RECORD, result_line, save_results, settings_differences
 from mixerlib.training.recipe import Recipe, load_recipe
+from mixerlib.training.run import choose_device, dataset_for
+from mixerlib.training.session import Stopped, StopRequest, full_memory_explained
 
 
 def read_sweep(path: str | Path) -> list[Recipe]:
@@ -38,14 +50,14 @@ def read_sweep(path: str | Path) -> list[Recipe]:
     entries = content["runs"]
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: `runs`={entries!r} must be a list of entries")
-    found: dict[tuple[str, int], Recipe] = {}
+    runs: dict[tuple[str, int], Recipe] = {}
     for number, entry in enumerate(entries):
         where = f"{path}: `runs[{number}]`"
         for recipe in _runs(entry, where, path.parent):
-            known = found.setdefault((recipe.name, recipe.seed), recipe)
+            known = runs.setdefault((recipe.name, recipe.seed), recipe)
             if known != recipe:  # their records would lie in the same place
                 raise ValueError(f"{where} lists a second recipe of the name {recipe.name!r}")
-    return list(found.values())
+    return list(runs.values())
 
 
 def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
@@ -64,3 +76,104 @@ def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
         raise ValueError(f"{where}: `settings`={settings!r} must be a table of fields, no seed")
     names = [folder / n if n.endswith((".yaml", ".yml")) else n for n in entry["recipes"]]
     return [load_recipe(n, settings | {"seed": seed}) for seed in entry["seeds"] for n in names]
+
+
+@dataclass
+class Sweep:
+    """Recipes with their seeds, and where their records and their runs are kept.
+
+    Args:
+        recipes: the runs, in the order in which they are wanted.
+        records: the folder of records, each at RECIPE/seedN.json.
+        runs: the folder of checkpoints and weights, each in RECIPE/seedN.
+        data: where data sets lie; None: as `load_dataset` knows.
+        download: whether data that are missing are fetched.
+        device: one that `choose_device` knows.
+
+    Raises `ValueError` for a record that cannot be read: better now than after hours.
+    """
+
+    recipes: list[Recipe]
+    records: Path
+    runs: Path
+    data: str | None = None
+    download: bool = False
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        self.endings: dict[int, str] = {}  # a recipe's id → how its run, which has no record, ended
+        for place in filter(Path.exists, map(self.record_file, self.recipes)):
+            read_record(place)
+
+    def record_file(self, recipe: Recipe) -> Path:
+        return self.records / recipe.name / f"seed{recipe.seed}.json"
+
+    def folder(self, recipe: Recipe) -> Path:
+        return self.runs / recipe.name / f"seed{recipe.seed}"
+
+    def left(self) -> list[Recipe]:
+        """The runs without a record."""
+        return [recipe for recipe in self.recipes if not self.record_file(recipe).exists()]
+
+    def train(self, stop: StopRequest) -> None:
+        """Train the runs that are left, until `stop` gives a reason.
+
+        What goes wrong with one run, such as data that are missing or a loss that is no number, is
+        reported and does not keep the others from being done.
+        """
+        for recipe in self.left():
+            if stop():
+                return
+            try:
+                record = self._train(recipe, stop)
+                write_record(record, self.record_file(recipe))
+                print(result_line(recipe, record), flush=True)
+            except Stopped as stopped:
+                self.endings[id(recipe)] = str(stopped)
+            except (ValueError, OSError, ArithmeticError) as error:
+                reason = f"failed: {one_line(error)}"
+                print(f"{recipe.name}, seed {recipe.seed}: {reason}", file=sys.stderr, flush=True)
+                self.endings[id(recipe)] = reason
+
+    def _train(self, recipe: Recipe, stop: StopRequest) -> Record:
+        """The record of a run: trained now, or read from its folder, when it was done there before,
+        and cut off between its two records or started by `mixerlib train`.
+        """
+        folder = self.folder(recipe)
+        if (folder / RECORD).exists():
+            record = read_record(folder / RECORD)
+            if differences := settings_differences(record, recipe):
+                raise ValueError(
+                    f"{folder} holds a finished run with other settings: {differences}"
+                )
+            return record
+        dataset = dataset_for(recipe, self.data, self.download)
+        print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        device = str(choose_device(self.device))
+        with full_memory_explained(recipe):
+            model, record = loop.train(
+                recipe, dataset, device, folder=folder, resume=True, stop=stop
+            )
+        save_results(model, record, folder)
+        return record
+
+    def states(self) -> list[tuple[Recipe, str]]:
+        """Each run with its accuracy, or with what keeps it from having one, in words."""
+        return [(recipe, self._state(recipe)) for recipe in self.recipes]
+
+    def _state(self, recipe: Recipe) -> str:
+        if not self.record_file(recipe).exists():
+            begun = (self.folder(recipe) / "checkpoint.pt").exists()
+            return self.endings.get(id(recipe), "begun, left" if begun else "left")
+        record = read_record(self.record_file(recipe))
+        differences = settings_differences(record, recipe)
+        note = (
+            f", with settings that are no more the recipe's: {differences}" if differences else ""
+        )
+        return f"{record.test_accuracy:.2%}{note}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether a run has failed; one that was stopped has not."""
+        return any(ending.startswith("failed") for ending in self.endings.values())

@@ -32,7 +32,7 @@ def test_help_and_errors_of_spelling_do_not_wait_for_torch():
     code = """
 import contextlib, sys
 from mixerlib.cli import main
-for words in (["train", "--help"], ["sweep", "--help"], ["trian"], ["train", "x", "--epoch"]):
+for words in (["--help"], ["--version"], [], ["trian"], ["--hlep"]):
     with contextlib.suppress(SystemExit):
         main(words)
 sys.exit("torch" in sys.modules)

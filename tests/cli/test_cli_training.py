@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 import mixerlib.files
 import mixerlib.training.loop
-from mixerlib.cli import main, training
+from mixerlib.cli import main
 from mixerlib.data.datasets import DATASETS, load_dataset
 from mixerlib.models import create_model
 from mixerlib.models.tweet import ConvMixer as tweet
@@ -30,8 +30,10 @@ from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import Processes
 from mixerlib.training.evaluation import evaluate
+from mixerlib.training.folders import save_results
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.session import stop_on_signals
 from mixerlib.weights import load_weights
 
 STEPS = math.ceil(1437 / 64)  # in an epoch of the digits, with the recipe's batch of 64
@@ -273,7 +275,7 @@ def heeds_ctrl_c():
 
 def test_the_second_ctrl_c_acts_at_once(heeds_ctrl_c):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), training._stoppable() as stop:
+    with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
         assert stop() is None
         signal.raise_signal(signal.SIGINT)
         assert stop() == "stopped by Ctrl-C"
@@ -285,7 +287,7 @@ def test_ctrl_c_while_the_data_are_read(capsys, tmp_path, monkeypatch):
     def slow(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mixerlib.training.run.dataset_for", slow)
+    monkeypatch.setattr("mixerlib.cli.training.dataset_for", slow)
     answer = run(capsys, "train", "digits", "--out", tmp_path / "run")
     assert answer == (130, "", "mixerlib: stopped by Ctrl-C\n")
     assert names(tmp_path) == []
@@ -568,7 +570,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     for out in (done, cut):
         out.mkdir()
     model, record = mixerlib.training.loop.train(recipe, progress=False, folder=done)
-    training.keep_results(model, record, done)
+    save_results(model, record, done)
     asked = iter(range(1, 61))
     with pytest.raises(mixerlib.training.loop.Stopped):
         stop = lambda: "enough" if next(asked) == 60 else None  # noqa: E731
@@ -757,7 +759,7 @@ def test_of_several_processes_the_first_alone_downloads(monkeypatch, tmp_path, r
     seen = []
 
     class Two(Processes):
-        def wait_for_all(self) -> None:
+        def barrier(self) -> None:
             seen.append("wait")
 
     def read(recipe, root, download):
@@ -766,11 +768,9 @@ def test_of_several_processes_the_first_alone_downloads(monkeypatch, tmp_path, r
     def enough(recipe, dataset):
         raise ValueError("enough")
 
-    monkeypatch.setattr(
-        "mixerlib.training.distributed.joined", lambda device: nullcontext(Two(rank, 2))
-    )
-    monkeypatch.setattr("mixerlib.training.run.dataset_for", read)
-    monkeypatch.setattr("mixerlib.training.run.model_for", enough)
+    monkeypatch.setattr("mixerlib.cli.training.joined", lambda device: nullcontext(Two(rank, 2)))
+    monkeypatch.setattr("mixerlib.cli.training.dataset_for", read)
+    monkeypatch.setattr("mixerlib.cli.training.model_for", enough)
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--download"]) == 2
     assert seen == events

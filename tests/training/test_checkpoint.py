@@ -261,7 +261,9 @@ def test_a_ruined_run_that_is_told_to_stop_says_so(digits, tmp_path, monkeypatch
 
 
 def test_what_is_ruined_on_the_test_set_is_not_saved(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(mixerlib.training.loop, "judge", lambda run, dataset: (math.inf, 0.1, 0.5))
+    monkeypatch.setattr(
+        mixerlib.training.loop, "validate", lambda run, dataset: (math.inf, 0.1, 0.5)
+    )
     with pytest.raises(Diverged, match="not finite on the test set after epoch 1"):
         train(recipe(), digits, "cpu", folder=tmp_path)
     assert not (tmp_path / "checkpoint.pt").exists()

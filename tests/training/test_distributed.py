@@ -84,7 +84,7 @@ def main(out: Path) -> None:
         seen["place"] = (processes.rank, processes.count, processes.is_first)
         seen["sum"] = processes.sum(torch.tensor([1.0, processes.rank]))
         equal = [torch.full((2,), float(processes.rank)), torch.tensor(processes.rank)]
-        processes.make_equal(equal)
+        processes.broadcast(equal)
         seen["equal"] = equal
         for name, recipe in RECIPES.items():
             folder = out / name
@@ -336,7 +336,7 @@ def test_the_command_stopped_and_resumed_gives_the_single_process_s_curve(recipe
 @given(st.integers(0, 1000), st.integers(1, 16))
 def test_shares_are_all_of_a_batch_and_nearly_equal(length, count):
     images = list(range(length))
-    shares = [images[Processes(rank, count).part(length)] for rank in range(count)]
+    shares = [images[Processes(rank, count).shard(length)] for rank in range(count)]
     assert [image for share in shares for image in share] == images
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
@@ -351,8 +351,8 @@ def test_a_process_alone_does_nothing_of_it(monkeypatch):
         assert processes == ALONE and not dist.is_initialized()
     tensor = torch.ones(3)
     assert ALONE.sum(tensor) is tensor
-    assert ALONE.part(70) == slice(0, 70) and ALONE.is_first
-    ALONE.make_equal([tensor])
+    assert ALONE.shard(70) == slice(0, 70) and ALONE.is_first
+    ALONE.broadcast([tensor])
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_the_average_is_what_is_judged_returned_and_recorded(digits, monkeypatch
 
 def test_the_last_epoch_is_reported_not_the_best(digits, monkeypatch):
     seen = iter([(0.1, 0.9, 1.0), (0.3, 0.7, 0.9), (0.2, 0.8, 0.8)])
-    monkeypatch.setattr(mixerlib.training.loop, "judge", lambda run, dataset: next(seen))
+    monkeypatch.setattr(mixerlib.training.loop, "validate", lambda run, dataset: next(seen))
     _, record = train(recipe(epochs=3), digits, "cpu")
     assert [row.test_accuracy for row in record.curve] == [0.9, 0.7, 0.8]
     assert (record.test_loss, record.test_accuracy, record.test_top5) == (0.2, 0.8, 0.8)
@@ -305,17 +305,17 @@ def test_the_record_tells_what_was_done(digits):
 def test_the_test_set_costs_no_training_time_and_what_is_queued_does(digits, monkeypatch):
     """A GPU does its steps later than they are given to it: whoever waits for them is training."""
     clock = [0.0]
-    judge, cpu = mixerlib.training.loop.judge, torch.Tensor.cpu
+    validate, cpu = mixerlib.training.loop.validate, torch.Tensor.cpu
 
     def slow_judge(run, dataset):
         clock[0] += 1000
-        return judge(run, dataset)
+        return validate(run, dataset)
 
     def slow_copy(tensor):
         clock[0] += 1
         return cpu(tensor)
 
-    monkeypatch.setattr(mixerlib.training.loop, "judge", slow_judge)
+    monkeypatch.setattr(mixerlib.training.loop, "validate", slow_judge)
     monkeypatch.setattr(torch.Tensor, "cpu", slow_copy)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     _, record = train(recipe(), digits, "cpu")
@@ -472,7 +472,7 @@ def test_half_precision_is_where_it_belongs(digits, precision):
     list(training_steps(run, digits))
     assert dtypes == [getattr(torch, precision)] * 3
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
-    mixerlib.training.loop.judge(run, digits)
+    mixerlib.training.loop.validate(run, digits)
     assert dtypes[3:] == [torch.float32]
 
 

@@ -53,9 +53,9 @@ def recipe(model: str = "convmixer", **settings) -> Recipe:
 def test_a_run_begins_at_the_beginning(digits):
     run = begin(recipe(), digits, CPU, ALONE)
     assert (run.epoch, run.step, run.steps_done, run.all_steps, run.images_seen) == (1, 0, 0, 6, 0)
-    assert run.sums.shape == (2, 3) and not run.sums.any()
+    assert run.loss_and_correct.shape == (2, 3) and not run.loss_and_correct.any()
     assert run.curve == [] and run.test is None and run.continued == 0
-    assert run.net is run.model is run.judged
+    assert run.net is run.model is run.evaluated_model
     assert not run.scaler.is_enabled()
 
 
@@ -254,7 +254,7 @@ def test_the_average_is_torch_s(digits):
     """Of weights and statistics, over steps that change both."""
     run = begin(recipe(ema=0.6, max_learning_rate=0.05), digits, CPU, ALONE)
     torch_s = AveragedModel(run.model, multi_avg_fn=get_ema_multi_avg_fn(0.6), use_buffers=True)
-    assert run.judged is run.average
+    assert run.evaluated_model is run.average
     for _ in training_steps(run, digits):
         torch_s.update_parameters(run.model)
         expected = torch_s.module.state_dict()
@@ -320,8 +320,8 @@ def test_a_state_is_complete(digits):
     other = begin(replace(chosen, seed=1), digits, CPU, ALONE)
     continue_from(other, state)
     other.scaler.scale(torch.ones(()))  # only now it takes up what it was given
-    apart = {"recipe", "net", "processes"}
-    for name in (f.name for f in fields(run) if f.name not in apart):
+    others = {"recipe", "net", "processes", "clock_start"}
+    for name in (f.name for f in fields(run) if f.name not in others):
         one, two = getattr(run, name), getattr(other, name)
         if hasattr(one, "state_dict"):
             one, two = one.state_dict(), two.state_dict()
@@ -348,7 +348,7 @@ def test_of_several_processes_only_the_first_takes_the_sums(digits):
     second = begin(recipe(), digits, CPU, ALONE)
     second.processes = Processes(1, 2)
     continue_from(second, state)
-    assert run.sums.any() and not second.sums.any()
+    assert run.loss_and_correct.any() and not second.loss_and_correct.any()
     assert second.step == 1
 
 
@@ -359,13 +359,13 @@ def test_sums_are_collected_without_being_lost_or_counted_twice(digits, monkeypa
         run.processes = Processes(rank, 2)
 
     def collected() -> list[torch.Tensor]:
-        total = runs[0].sums + runs[1].sums
+        total = runs[0].loss_and_correct + runs[1].loss_and_correct
         monkeypatch.setattr(Processes, "sum", lambda self, tensor: total.clone())
         return [collect(run) for run in runs]
 
     for step in range(3):
         for rank, run in enumerate(runs):
-            run.sums[:, step] = torch.tensor([10.0 * (rank + 1), rank + 1])
+            run.loss_and_correct[:, step] = torch.tensor([10.0 * (rank + 1), rank + 1])
         for found in collected():
             assert found.dtype == torch.float64
             assert found[:, : step + 1].tolist() == [[30.0] * (step + 1), [3.0] * (step + 1)]

@@ -98,20 +98,20 @@ def test_one_group_gives_students_interval(values: list[int]):
     assert found.freedom == len(values) - 1
     assert found.deviation == pytest.approx(np.std(values, ddof=1))
     theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert found.of_mean(len(values)) == pytest.approx(half(theirs))
+    assert found.half_width_of_mean(len(values)) == pytest.approx(half(theirs))
 
 
 @given(VALUES, VALUES, st.sampled_from([0.8, 0.95, 0.99]))
 def test_two_groups_give_the_interval_of_their_difference(a: list, b: list, confidence: float):
     theirs = stats.ttest_ind(a, b).confidence_interval(confidence)
-    ours = results.spread([a, b]).of_difference(len(a), len(b), confidence)
+    ours = results.spread([a, b]).half_width_of_difference(len(a), len(b), confidence)
     assert ours == pytest.approx(half(theirs))
 
 
 def test_of_two_groups_all_pairs_are_the_one_pair():
     found = results.Spread(0.5, 4)
-    both = found.of_any_difference(2, 4, groups=2)
-    assert both == pytest.approx(found.of_difference(2, 4), rel=1e-4)
+    both = found.half_width_of_any_difference(2, 4, groups=2)
+    assert both == pytest.approx(found.half_width_of_difference(2, 4), rel=1e-4)
 
 
 def test_a_group_of_one_run_adds_nothing_and_alone_it_has_no_spread():
@@ -119,9 +119,9 @@ def test_a_group_of_one_run_adds_nothing_and_alone_it_has_no_spread():
     alone = results.spread([[7.0], [8.0]])
     assert alone.freedom == 0 and np.isnan(alone.deviation)
     for call in (
-        lambda: alone.of_mean(1),
-        lambda: alone.of_difference(1, 1),
-        lambda: alone.of_any_difference(1, 1, 3),
+        lambda: alone.half_width_of_mean(1),
+        lambda: alone.half_width_of_difference(1, 1),
+        lambda: alone.half_width_of_any_difference(1, 1, 3),
     ):
         with pytest.raises(ValueError, match="`freedom`=0 must be at least 1"):
             call()
@@ -142,8 +142,8 @@ def test_intervals_hold_as_often_as_they_promise(n: int):
     held = predicted = 0
     for *values, following in draws:
         found, mean = results.spread([values]), np.mean(values)
-        held += abs(mean - 0.7) <= found.of_mean(n)
-        predicted += abs(following - mean) <= found.of_difference(n, 1)
+        held += abs(mean - 0.7) <= found.half_width_of_mean(n)
+        predicted += abs(following - mean) <= found.half_width_of_difference(n, 1)
     for count in (held, predicted):
         assert count / len(draws) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / len(draws)))
 

@@ -13,8 +13,8 @@ from helpers import ROOT
 from safetensors.torch import load_file
 
 import mixerlib.training.loop
-from mixerlib.cli import training
 from mixerlib.records import read_record
+from mixerlib.training import session
 from mixerlib.training.checkpoint import read
 from mixerlib.training.recipe import load_recipe
 from mixerlib.training.sweep import read_sweep
@@ -211,7 +211,7 @@ class Clock:
 
 def test_at_the_deadline_it_stops_and_later_goes_on(capsys, folder, monkeypatch):
     sweep("one.yaml", (["tiny.yaml"], [0, 1]))
-    monkeypatch.setattr(training, "time", Clock())
+    monkeypatch.setattr(session, "time", Clock())
     # the clock is looked at when the sweep begins, before each run, and after each step
     status, out, err = run(capsys, "sweep", "one.yaml", "--minutes", 30 / 60)
     assert (status, err) == (0, "")
@@ -242,7 +242,7 @@ def test_at_the_deadline_it_stops_and_later_goes_on(capsys, folder, monkeypatch)
 
 
 def test_a_deadline_between_two_runs(capsys, folder, monkeypatch):
-    monkeypatch.setattr(training, "time", Clock())
+    monkeypatch.setattr(session, "time", Clock())
     status, out, _ = run(capsys, "sweep", "sweep.yaml", "--minutes", (1 + STEPS) / 60)
     assert status == 0
     assert "1 of 4 runs have a record in records" in out and "deadline" not in out

@@ -13,7 +13,6 @@ __all__ = ["add_bench"]
 def add_bench(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "bench",
-        help="measure how fast models are",
         description="Measure how fast models are. Each measurement has flags and help of its own.",
     )
 

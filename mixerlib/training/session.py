@@ -1,0 +1,113 @@
+"""What surrounds a run: where it writes, how often, what may stop it, and who computes with it.
+
+with stop_on_signals(minutes=25) as stop:              # Ctrl-C, SIGTERM, or the time is up
+    fit(run, dataset, Session(folder, stop=stop))      # a checkpoint is written, then Stopped
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from mixerlib.training.distributed import ALONE, Processes
+from mixerlib.training.recipe import Recipe
+
+
+class Stopped(Exception):
+    """A run was asked to stop, and did so between two steps; the message says where."""
+
+
+def never() -> None:
+    """No reason to stop."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The surroundings of one run.
+
+    Args:
+        folder: where checkpoints and metrics are written; it must exist. None: nowhere.
+        resume: whether to go on from the folder's checkpoint, if there is one.
+        checkpoint_every: steps after which a checkpoint is written, besides every epoch.
+        tensorboard: whether metrics are written for TensorBoard, too.
+        progress: whether a bar is drawn on stderr where that is a terminal.
+        stop: asked between two steps; a reason, in words, ends the run.
+        processes: those that share the run.
+    """
+
+    folder: Path | None = None
+    resume: bool = False
+    checkpoint_every: int | None = None
+    tensorboard: bool = False
+    progress: bool = True
+    stop: Callable[[], str | None] = never
+    processes: Processes = ALONE
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of the last checkpoint, which need not be there."""
+        return self.folder / "checkpoint.pt" if self.folder else None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes and draws: the first one does."""
+        return self.processes.is_first
+
+
+class StopRequest:
+    """Asked between two steps whether to stop: because of a signal, or because the time is up."""
+
+    def __init__(self, minutes: float | None = None):
+        self.number = 0  # of the signal that came
+        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def __call__(self) -> str | None:
+        if self.number:
+            name = "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+            return f"stopped by {name}"
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return "stopped at the deadline"
+        return None
+
+
+@contextmanager
+def stop_on_signals(minutes: float | None = None) -> Iterator[StopRequest]:
+    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once.
+
+    So does the SIGHUP of a terminal that closes, unless it is ignored, as under nohup.
+    """
+    request = StopRequest(minutes)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)  # not on Windows
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.number = number
+        for other, handler in before.items():
+            signal.signal(other, handler)
+
+    for number in signals:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def full_memory_explained(recipe: Recipe) -> Iterator[None]:
+    """Turn a GPU's full memory into a `ValueError` that says what to try."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{str(error).partition('. ')[0]}; work through each batch in parts, with `accumulate` "
+            f"above {recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
+        ) from None

@@ -1,0 +1,64 @@
+"""A run's folder, from a notebook: trained in, stopped, gone on with, found finished."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mixerlib.records import read_record
+from mixerlib.training.folders import finished_record, settings_differences, train_in_folder
+from mixerlib.training.recipe import load_recipe
+from mixerlib.training.session import Stopped
+
+SMALL = {"model_options": {"dim": 8, "depth": 1}, "epochs": 2, "batch_size": 512}
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_run_leaves_its_weights_and_its_record(tmp_path):
+    recipe, folder = load_recipe("digits", SMALL), tmp_path / "a run"
+    record = train_in_folder(recipe, folder)
+    assert names(folder) == ["metrics.jsonl", "model.safetensors", "record.json"]
+    assert read_record(folder / "record.json") == record
+    assert finished_record(recipe, folder) == record
+    with pytest.raises(ValueError, match=r"holds the record.json of an earlier run"):
+        train_in_folder(recipe, folder)
+    assert train_in_folder(recipe, folder, resume=True) == record  # nothing is trained again
+
+
+def test_a_run_that_is_out_of_time_goes_on_to_the_same_bits(tmp_path):
+    recipe = load_recipe("digits", SMALL)
+    whole = train_in_folder(recipe, tmp_path / "whole")
+    with pytest.raises(Stopped, match="stopped at the deadline after step 1 of"):
+        train_in_folder(recipe, tmp_path / "cut", minutes=0)
+    assert names(tmp_path / "cut") == ["checkpoint.pt"]
+    record = train_in_folder(recipe, tmp_path / "cut", resume=True)
+    assert (record.continued, whole.continued) == (1, 0)
+    assert record.test_loss == whole.test_loss
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    train_in_folder(load_recipe("digits", SMALL), tmp_path / "run")
+    other = load_recipe("digits", SMALL | {"epochs": 3})
+    with pytest.raises(ValueError, match="finished run with other settings: `epochs`=3 here, 2"):
+        train_in_folder(other, tmp_path / "run", resume=True)
+
+
+def test_a_folder_that_gets_nothing_is_taken_away(tmp_path):
+    bad = load_recipe("digits", SMALL | {"batch_size": 1437 - 1, "model_options": {"dim": 0}})
+    with pytest.raises(ValueError, match="`dim`=0 must be"):
+        train_in_folder(bad, tmp_path / "new" / "run")
+    assert names(tmp_path) == []
+
+
+def test_settings_are_compared_in_the_form_of_a_record(tmp_path):
+    recipe = load_recipe("digits", SMALL)
+    record = train_in_folder(recipe, tmp_path / "run")
+    assert settings_differences(record, recipe) == ""
+    assert settings_differences(record, load_recipe("digits", SMALL | {"seed": 1})) == (
+        "`seed`=1 here, 0 there"
+    )
