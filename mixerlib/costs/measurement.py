@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixerlib.checks import image_pair
 from mixerlib.costs.counts import Counts
-from mixerlib.costs.values import image_pair
 
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
@@ -63,7 +63,7 @@ def measure(
     same counts. Raises `ValueError` for images that the model does not take, and for a single
     patch where there is a BatchNorm, which cannot train on one number a channel.
     """
-    height, width = image_pair(image_size)
+    height, width = image_pair("image_size", image_size)
     model = copy.deepcopy(model).to(device)
     where = LayerTracker(model)
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
 from math import floor
-from numbers import Integral
 from typing import Any
 
 import sympy
 from sympy.printing.pycode import PythonCodePrinter
 
+from mixerlib import checks
 from mixerlib.costs import symbols as sym
 
 _COMMON = ("dim", "depth", "patch_size", "num_classes", "in_channels", "activation")
@@ -44,38 +44,6 @@ def check_family(family: str) -> str:
     return family
 
 
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"`{name}`={value!r} must be a positive whole number")
-    return int(value)
-
-
-def _ratio(value: Any) -> Fraction:
-    # as the models read it: a float means the simplest fraction that it is the float of
-    try:
-        exact = Fraction(value)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        exact = Fraction(0)
-    simple = exact.limit_denominator(10**6)
-    if isinstance(value, float) and float(simple) == value:
-        exact = simple
-    if isinstance(value, bool) or not Fraction(1, 2) < exact <= 1:
-        raise ValueError(
-            f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, such as '2/3'"
-        )
-    return exact
-
-
-def image_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """A height and a width in pixels; one number stands for a square."""
-    pair = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    if len(pair) != 2:
-        raise ValueError(
-            f"`image_size`={image_size!r} must be a whole number or a pair (height, width)"
-        )
-    return _whole("image_size", pair[0]), _whole("image_size", pair[1])
-
-
 def symbol_values(
     family: str, options: Mapping[str, Any], image_size: int | tuple[int, int] | None = None
 ) -> dict[sympy.Symbol, Fraction]:
@@ -87,24 +55,24 @@ def symbol_values(
                 f"`{option}`={value!r} is not an option of {family!r}; it has {', '.join(known)}"
             )
     values: dict[sympy.Symbol, Any] = {}
-    sizes = {image_pair(x) for x in (options.get("image_size"), image_size) if x is not None}
+    sizes = {
+        checks.image_pair("image_size", x)
+        for x in (options.get("image_size"), image_size)
+        if x is not None
+    }
     if len(sizes) > 1:
         raise ValueError(f"`image_size`={image_size!r} must be the model's: it has one of its own")
     for size in sizes:
         values[sym.H], values[sym.W] = size
     if "activation" in options:
-        activation = options["activation"]
-        if activation not in ("gelu", "relu"):
-            raise ValueError(f"`activation`={activation!r} must be one of 'gelu', 'relu'")
+        activation = checks.one_of("activation", options["activation"], ("gelu", "relu"))
         values[sym.gelu] = int(activation == "gelu")
-    if not isinstance(options.get("shuffle", False), bool):
-        raise ValueError(f"`shuffle`={options['shuffle']!r} must be True or False")
-    values[sym.shuffle] = int(options.get("shuffle", False))
+    values[sym.shuffle] = int(checks.switch("shuffle", options.get("shuffle", False)))
     if "ratio" in options:
-        values[sym.alpha] = _ratio(options["ratio"])
+        values[sym.alpha] = checks.ratio(options["ratio"])
     for symbol, (option, _) in sym.SYMBOLS.items():
         if option in options and symbol not in values.keys() | sym.DEFINITIONS.keys():
-            values[symbol] = _whole(option, options[option])
+            values[symbol] = checks.positive_int(option, options[option])
     values = {symbol: Fraction(value) for symbol, value in values.items()}
     for symbol, definition in sym.DEFINITIONS.items():
         if definition.free_symbols <= values.keys():

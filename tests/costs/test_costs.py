@@ -568,7 +568,7 @@ def test_totals_are_exact_where_floats_are_not():
             "convmixer",
             {},
             (32, 32, 3),
-            r"`image_size`=\(32, 32, 3\) must be a whole number or a pair",
+            r"`image_size`=\(32, 32, 3\) must be one whole number or a pair",
         ),
         ("convmixer", {"depth": 0}, 32, "`depth`=0 must be a positive whole number"),
         ("convmixer", {"dim": 8.0}, 32, "`dim`=8.0 must be a positive whole number"),

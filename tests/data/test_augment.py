@@ -851,3 +851,25 @@ def test_at_least_five_times_as_fast_as_the_scripts_pipeline():
         end = time.perf_counter()
         ratios.append(((middle - start) / 100) / ((end - middle) / 512))
     assert statistics.median(ratios) >= 5
+
+
+# Which image the alternating flip begins with, and what comes in from outside
+
+
+def test_another_seed_is_no_shift_of_the_alternating_flip():
+    """Image i under one seed agrees by half with image i + k under the other, for every small k."""
+    augmentation, numbers = Augmentation(flip="alternating"), torch.arange(4000)
+    mirrored = [
+        augmentation.draw(4000, (8, 8), generator(), indices=numbers, seed=seed)["mirrored"]
+        for seed in range(3)
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        for k in range(4):
+            agreed = mirrored[other][: 4000 - k] == mirrored[one][k:]
+            assert 0.45 < agreed.double().mean() < 0.55, (one, other, k)
+
+
+def test_the_smooth_outside_is_timms_grey():
+    moved = one_operation(extremes(8, 8)[:1], "TranslateX", 8.0, smooth=True)
+    fill = timm_augment._HPARAMS_DEFAULT["img_mean"]
+    assert moved[0].flatten(1).unique(dim=1).flatten().tolist() == list(fill)
