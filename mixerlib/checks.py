@@ -1,10 +1,11 @@
-"""The rules that every architecture's options must keep, and the words in which a broken one is
-told.
+"""The rules that options must keep, and how a refusal reads.
 
-Each function returns the value it was given (normalised), or raises `ValueError` with the
-argument's name, its value and the rule. Only this file says how such an error reads.
+A check returns the value that it was given, in its usual form, or raises `ValueError` with the
+argument's name, its value and the rule.
 """
 
+import difflib
+from collections.abc import Iterable
 from fractions import Fraction
 from numbers import Integral
 from typing import TypeVar
@@ -28,6 +29,12 @@ def one_of(name: str, value: Choice, choices: tuple[Choice, ...]) -> Choice:
     if value not in choices:
         raise ValueError(f"`{name}`={value!r} must be one of {', '.join(repr(c) for c in choices)}")
     return value
+
+
+def did_you_mean(word: str, names: Iterable[str], otherwise: str) -> str:
+    """The end of a refusal of an unknown word: the nearest of the names, or `otherwise`."""
+    near = difflib.get_close_matches(str(word), list(names), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def switch(name: str, value: bool) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixerlib.files import append, write_atomic
+from mixerlib.files import append, read_yaml, write_atomic
 
 
 @pytest.fixture
@@ -116,3 +116,61 @@ def test_append(tmp_path: Path):
         with pytest.raises(OSError, match="could not be written") as told:
             append(Path("/dev/full"), b"one\n")
         assert told.value.errno == errno.ENOSPC and told.value.filename == "/dev/full"
+
+
+# YAML
+
+
+def yaml_file(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "a file.yaml"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_yaml_is_read(tmp_path):
+    text = "seed: -12\nzero: 0\nrate: 1.0e-2\nname: '010'\nlist: [a, {b: 1}]\n"
+    expected = {"seed": -12, "zero": 0, "rate": 0.01, "name": "010", "list": ["a", {"b": 1}]}
+    assert read_yaml(yaml_file(tmp_path, text)) == expected
+    assert read_yaml(yaml_file(tmp_path, "runs: [1, 2]"), "runs") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "`a` is set twice .*line 3"),
+        ("a: {b: 1, b: 1}\n", "`b` is set twice"),
+        ("seed: 010\n", "010 must be a decimal number without a leading 0 .*line 1"),
+        ("epochs: 1:30\n", "1:30 must be a decimal number"),
+        ("seed: 0x1F\n", "0x1F must be a decimal number"),
+        ("a: [1\n", "is not YAML"),
+        ("a: !!python/object:os.system {}\n", "is not YAML"),
+        ("- 1\n", "must hold lines of the form `key: value`"),
+        ("", "must hold lines of the form `key: value`"),
+    ],
+)
+def test_yaml_that_may_mean_something_else_is_refused(tmp_path, text, message):
+    path = yaml_file(tmp_path, text)
+    with pytest.raises(ValueError, match=message) as refusal:
+        read_yaml(path)
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_yaml_is_utf_8(tmp_path, encoding):
+    path = yaml_file(tmp_path, "name: Größe\n", encoding)
+    with pytest.raises(ValueError, match=r"a file.yaml must be UTF-8 text"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: [1]\nmore: 2\n", "must hold the key `runs` and no other"),
+        ("- 1\n", "must hold the key `runs` and no other"),
+        ("runs: 1\n", "`runs`=1 must be a list of entries"),
+        ("runs: []\n", r"`runs`=\[\] must be a list of entries"),
+    ],
+)
+def test_yaml_with_one_key(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_yaml(yaml_file(tmp_path, text), "runs")

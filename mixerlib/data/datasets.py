@@ -9,7 +9,6 @@ A batch is cut from tensors without a worker process; `image_files.py` reads fil
 `photographs.py` finds them, and `fetch.py` checks and downloads.
 """
 
-import difflib
 import gzip
 import os
 import warnings
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from mixerlib._torchvision import import_torchvision
+from mixerlib.checks import did_you_mean
 from mixerlib.data.download import DataDamaged, DataNotFound, Download, Published, obtain
 from mixerlib.data.image_files import (
     ImageFiles,
@@ -219,8 +219,7 @@ def _check_arguments(
 ) -> None:
     if name not in DATASETS:
         plain = str(name).lower().replace("-", "")
-        near = difflib.get_close_matches(plain, DATASETS, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(DATASETS)}"
+        hint = did_you_mean(plain, DATASETS, f"there are {', '.join(DATASETS)}")
         raise ValueError(f"`dataset`={name!r} is no data set of mixerlib; {hint}")
     if image_size is None and name in FILE_DATASETS:
         raise ValueError(f"`image_size`=None must be set for {name}: its images have many sizes")

@@ -4,13 +4,13 @@ create_model("splitmixer_i_256_8")                          # as published for C
 create_model("splitmixer_iv", dim=64, depth=4, segments=3)  # your own
 """
 
-import difflib
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
+from mixerlib.checks import did_you_mean
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
@@ -144,8 +144,8 @@ def list_models() -> list[str]:
 def model_entry(name: str) -> Entry:
     """The registry's entry of a name; `ValueError` for an unknown one, naming the nearest."""
     if name not in _registry:
-        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), _registry, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`mixerlib list` prints every name"
+        plain = str(name).lower().replace("-", "_")
+        hint = did_you_mean(plain, _registry, "`mixerlib list` prints every name")
         raise ValueError(f"`name`={name!r} is no model of mixerlib; {hint}")
     return _registry[name]
 

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from mixerlib import checks
+from mixerlib.files import read_yaml
 from mixerlib.speed.cases import LAYOUTS, Case
 from mixerlib.speed.form import Form
 
@@ -43,15 +43,9 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
     `FileNotFoundError` for one that is not there.
     """
     path = Path(path)
-    content = _read_yaml(path)
-    if not isinstance(content, dict) or set(content) != {"races"}:
-        raise ValueError(f"{path} must hold the key `races` and no other")
-    entries = content["races"]
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: `races`={entries!r} must be a list of entries")
     all_races: dict[str, list[Case]] = {}
     on_gpu = torch.device(device).type == "cuda"
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(read_yaml(path, "races")):
         where = f"{path}: `races[{number}]`"
         _check(entry, where)
         try:
@@ -62,13 +56,6 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
             if all_races.setdefault(name, cases) != cases:  # their records would be one file
                 raise ValueError(f"{where} lists a second race of the name {name!r}")
     return all_races
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _check(entry: Any, where: str) -> None:

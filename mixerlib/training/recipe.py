@@ -8,7 +8,6 @@ A file may start from another with `base: cifar10/convmixer_256_8`, and then hol
 Chapter 13 takes the fields one by one.
 """
 
-import difflib
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
+from mixerlib.checks import did_you_mean
+from mixerlib.files import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -249,21 +249,14 @@ def _find(name_or_path: str | Path, argument: str = "recipe") -> tuple[Path, str
         return path, path.stem
     names = list_recipes()
     if name_or_path not in names:
-        near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.5)
-        all_names = "`mixerlib train --help` lists them all"
-        hint = f"did you mean {' or '.join(near)}?" if near else all_names
+        hint = did_you_mean(str(name_or_path), names, "`mixerlib train --help` lists them all")
         raise ValueError(f"`{argument}`={str(name_or_path)!r} is no recipe of mixerlib; {hint}")
     return RECIPES / f"{name_or_path}.yaml", str(name_or_path)
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The fields that a YAML file and its bases set; `above` are the files that it is a base of."""
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold lines of the form `key: value`")
+    settings = read_yaml(path)
     base = settings.pop("base", None)
     if base is None:
         return _merge({}, settings)
@@ -281,8 +274,7 @@ def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """`settings` with `changes`, whose keys must be fields; tables of options are merged."""
     for key, value in changes.items():
         if key not in SETTINGS:
-            near = difflib.get_close_matches(str(key), SETTINGS, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(SETTINGS)}"
+            hint = did_you_mean(str(key), SETTINGS, f"there are {', '.join(SETTINGS)}")
             raise ValueError(f"`{key}`={value!r} is not a field of a recipe; {hint}")
     merged = settings | dict(changes)
     if "model_options" in settings and "model_options" in changes:

@@ -21,9 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mixerlib.files import one_line
+from mixerlib.files import one_line, read_yaml
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import loop
 from mixerlib.training.folders import RECORD, result_line, save_results, settings_differences
@@ -41,17 +39,8 @@ def read_sweep(path: str | Path) -> list[Recipe]:
     `FileNotFoundError` for one that is not there.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or set(content) != {"runs"}:
-        raise ValueError(f"{path} must hold the key `runs` and no other")
-    entries = content["runs"]
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: `runs`={entries!r} must be a list of entries")
     runs: dict[tuple[str, int], Recipe] = {}
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(read_yaml(path, "runs")):
         where = f"{path}: `runs[{number}]`"
         for recipe in _runs(entry, where, path.parent):
             known = runs.setdefault((recipe.name, recipe.seed), recipe)

@@ -550,7 +550,7 @@ def test_a_base_beside_the_file_and_one_below_that(tmp_path, monkeypatch):
         ("base: own.yaml", "own.yaml: `base`='own.yaml' must not lead back to this file"),
         ("base: ./x/../own.yaml", "`base`='./x/../own.yaml' must not lead back to this file"),
         ("base: x/back.yaml", "back.yaml: `base`='../own.yaml' must not lead back to this file"),
-        ("base: x/typo.yaml", "`epoch`=3 is not a field of a recipe; did you mean `epochs`"),
+        ("base: x/typo.yaml", "`epoch`=3 is not a field of a recipe; did you mean epochs"),
         ("base: x/table.yaml\nmodel_options: {dim: 8}", "`model_options`=3 must be a table"),
     ],
 )
@@ -600,7 +600,7 @@ def test_missing_file():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("epoch: 3", "`epoch`=3 is not a field of a recipe; did you mean `epochs`"),
+        ("epoch: 3", "`epoch`=3 is not a field of a recipe; did you mean epochs"),
         ("name: mine", "`name`='mine' is not a field"),
         ("max_learning_rate: 1e-2", r"`max_learning_rate`='1e-2' must be a number; .*1\.0e-2"),
         ("adam_epsilon: 1e-8", r"`adam_epsilon`='1e-8' must be a number; .*1\.0e-2"),

@@ -129,7 +129,7 @@ def test_two_recipes_of_one_name_are_refused(folder):
         ),
         (
             "runs: [{recipes: [digits], seeds: [0], settings: {epoch: 1}}]",
-            "`epoch`=1 is not a field of a recipe; did you mean `epochs`",
+            "`epoch`=1 is not a field of a recipe; did you mean epochs",
         ),
     ],
 )

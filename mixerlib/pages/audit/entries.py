@@ -9,9 +9,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixerlib import costs
+from mixerlib.files import read_yaml
 from mixerlib.models import model_entry
 
 QUANTITIES = ("parameters", "flops", "accuracy", "throughput", "saving")
@@ -92,7 +91,7 @@ _KEYS = {f.name for f in fields(Entry)} - {"id", "table", "options"} | _OPTIONS
 
 def load(path: str | Path) -> Published:
     """Read the printed numbers. Raises `ValueError` naming the entry and what is wrong with it."""
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    content = read_yaml(Path(path))
     entries: dict[str, Entry] = {}
     for name, table, keys in _cells(content):
         if name in entries:
