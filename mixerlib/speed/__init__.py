@@ -14,10 +14,10 @@ from mixerlib.speed.inference import (
     choice,
     export_onnx,
     fold,
+    folding,
     optimize_for_inference,
-    rewritings,
+    relative_difference,
 )
-from mixerlib.speed.inference.choice import Way, relative_difference
 from mixerlib.speed.machine import Machine, measure_machine
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
@@ -45,7 +45,6 @@ __all__ = [
     "Result",
     "Roofline",
     "Timing",
-    "Way",
     "benchmark",
     "by_kind",
     "check",
@@ -55,6 +54,7 @@ __all__ = [
     "extra_memory",
     "fastest_form",
     "fold",
+    "folding",
     "form_of_settings",
     "has_measured",
     "in_form",
@@ -69,7 +69,6 @@ __all__ = [
     "read_matrix",
     "read_roofline",
     "relative_difference",
-    "rewritings",
     "roofline",
     "settings_here",
     "settings_of_form",

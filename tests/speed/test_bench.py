@@ -170,11 +170,11 @@ def test_the_fast_form_is_asked_for_in_the_dtype(monkeypatch, failing):
         fast = inference.fold(model, example.float())
         fast = fast if isinstance(fast, torch.nn.Module) else model
         fast = fast.to(dtype)
-        way = inference.choice.Way("one matrix", "NHWC", 2, False)
-        trials = [inference.choice.Trial(way), inference.choice.Trial(way, note="differs")]
+        form = Form("one matrix", True, True, False, 2)
+        trials = [inference.choice.Trial(form), inference.choice.Trial(form, note="differs")]
         if failing:
-            trials += [inference.choice.Trial(way, note="failed: no compiler")] * 2
-        fast.choice = SimpleNamespace(way=way, trials=trials)
+            trials += [inference.choice.Trial(form, note="failed: no compiler")] * 2
+        fast.choice = SimpleNamespace(form=form, trials=trials)
         return fast
 
     monkeypatch.setattr(inference, "optimize_for_inference", optimize)
@@ -182,7 +182,7 @@ def test_the_fast_form_is_asked_for_in_the_dtype(monkeypatch, failing):
         [Case("convmixer", SMALL, **TINY, implementation="fast", dtype="bfloat16")], rounds=1
     )
     assert asked == [(False, (2, 3, 8, 8), torch.bfloat16, torch.bfloat16)]
-    chosen = "rewriting=one matrix, layout=NHWC, at_once=2, compiled=False"
+    chosen = "mixing=one matrix, folded=True, channels_last=True, compile=False, at_once=2"
     assert report.results[0].detail == chosen + "; 2 ways failed: no compiler" * failing
 
 

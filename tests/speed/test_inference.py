@@ -7,7 +7,6 @@ their initial values and on maps small enough that the border is most of them.
 import copy
 import shutil
 import sys
-import time
 
 import pytest
 import torch
@@ -20,10 +19,12 @@ from torch import nn
 import mixerlib
 from mixerlib.models import create_model, list_models
 from mixerlib.models.splitmixer import channel_mixing, channel_shuffle
-from mixerlib.speed.inference import check, export_onnx, fold, optimize_for_inference
+from mixerlib.speed.form import Form
+from mixerlib.speed.inference import check, export_onnx, fold, optimize_for_inference, remembered
 from mixerlib.speed.inference import choice as choosing
-from mixerlib.speed.inference.choice import FastModel, Trial, Way, relative_difference, time_in_turn
-from mixerlib.speed.inference.rewritings import (
+from mixerlib.speed.inference.choice import Trial
+from mixerlib.speed.inference.fast_model import TOLERANCE, FastModel, relative_difference
+from mixerlib.speed.inference.folding import (
     MIXINGS,
     Folded,
     FoldedBlock,
@@ -278,10 +279,16 @@ def test_published_sizes_in_float32_are_within_a_ten_thousandth(name):
     model, images = trained_look(create_model(name)), torch.randn(1, 3, 32, 32)
     fast = fold(model, images)
     assert isinstance(fast, Folded) and fast.head.weight.dtype == torch.float32
-    assert check(model, fast, images) < choosing.TOLERANCE / 10
+    assert check(model, fast, images) < TOLERANCE / 10
 
 
 # The choice
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch, tmp_path):
+    """Choices are kept in a folder of each test's own."""
+    monkeypatch.setenv("MIXERLIB_CACHE", str(tmp_path / "kept"))
 
 
 def trained(name: str = "splitmixer_i", **options) -> nn.Module:
@@ -295,7 +302,8 @@ def trained(name: str = "splitmixer_i", **options) -> nn.Module:
 @pytest.fixture(scope="module")
 def fast() -> tuple[nn.Module, FastModel, torch.Tensor]:
     model, images = trained(), torch.randn(8, 3, 16, 24)
-    return model, optimize_for_inference(model, images, compile=False), images
+    form = optimize_for_inference(model, images, compile=False, remember=False)
+    return model, form, images
 
 
 def test_the_fast_form_has_the_same_outputs_and_leaves_the_original(fast):
@@ -334,16 +342,18 @@ def test_images_of_another_size_are_refused(fast):
 
 def test_what_was_measured_can_be_printed(fast):
     choice = fast[1].choice
-    ways = [trial.way for trial in choice.trials]
-    assert len(ways) == len(set(ways)) and choice.way in ways and fast[1].way == choice.way
-    assert {(w.rewriting, w.layout) for w in ways if w.at_once == 8} == {
-        (form, layout) for form in ("as it is", *MIXINGS) for layout in ("NCHW", "NHWC")
+    forms = [trial.form for trial in choice.trials]
+    assert len(forms) == len(set(forms)) and choice.form in forms and fast[1].form == choice.form
+    assert {(f.mixing, f.folded, f.channels_last) for f in forms if f.at_once == 8} == {
+        (mixing, mixing != "own", last) for mixing in ("own", *MIXINGS) for last in (False, True)
     }
-    assert {way.at_once for way in ways} == {1, 2, 8} and not any(way.compiled for way in ways)
-    assert all(trial.seconds > 0 and trial.difference < 1e-5 for trial in choice.trials)
+    assert {form.at_once for form in forms} == {1, 2, 8}
+    assert not any(form.compile for form in forms)
+    assert all(trial.speed > 0 and trial.difference < 1e-5 for trial in choice.trials)
     lines = str(choice).splitlines()
     assert lines[0].startswith("SplitMixer, 8 images of 3×16×24, torch.float32 on cpu, 1 thread")
-    assert [line[0] for line in lines[2:]].count("*") == 1 and len(lines) == 2 + len(ways)
+    assert [line[0] for line in lines[2:]].count("*") == 1 and len(lines) == 2 + len(forms)
+    assert lines[-1] in repr(fast[1]) and repr(choice.form) in repr(fast[1])
 
 
 def test_a_lower_precision_is_no_worse_than_the_plain_models():
@@ -357,28 +367,108 @@ def test_a_lower_precision_is_no_worse_than_the_plain_models():
 
 
 def test_a_form_that_differs_is_never_chosen(monkeypatch):
-    def wrong(model: nn.Module, example: torch.Tensor, form: str) -> nn.Module:
+    def wrong(model: nn.Module, example: torch.Tensor, form: str = "linear") -> nn.Module:
         folded = fold(model, example, form)
         folded.head.bias += 0.01
         return folded
 
     monkeypatch.setattr(choosing, "fold", wrong)
     choice = optimize_for_inference(trained(), torch.randn(2, 3, 8, 8), compile=False).choice
-    assert choice.way.rewriting == "as it is"
-    notes = {trial.note for trial in choice.trials if trial.way.rewriting != "as it is"}
+    assert not choice.form.folded
+    notes = {trial.note for trial in choice.trials if trial.form.folded}
     assert notes == {"differs"} and "differs" in str(choice)
 
 
-def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch):
+def test_the_limit_is_twice_the_plain_models_rounding(monkeypatch):
+    model, images = trained("convmixer"), torch.randn(4, 3, 8, 8)
+    plain = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        expected = copy.deepcopy(plain).double()(images.double())
+        rounding = relative_difference(expected, plain.bfloat16()(images.bfloat16()))
+
+    def five_times_off(model: nn.Module, example: torch.Tensor, mixing: str) -> nn.Module:
+        folded = fold(model, example, mixing)
+        folded.head.bias += 5 * rounding * expected.abs().max().float()
+        return folded
+
+    choice = optimize_for_inference(model, images, dtype=torch.bfloat16, compile=False).choice
+    assert {trial.note for trial in choice.trials} == {""}
+    monkeypatch.setattr(
+        choosing, "fold", lambda m, x, mixing="convolution": five_times_off(m, x, mixing)
+    )
+    trials = choosing.Trials(model, images, torch.bfloat16)
+    for mixing in trials.mixings():
+        assert trials.prepare(Form(mixing, folded=True)) is None
+    assert {trial.note for trial in trials.trials.values()} == {"differs"}
+
+
+def test_without_a_compiler_it_says_so_once_and_goes_on(monkeypatch):
     def no_compiler(*args, **kwargs):
         raise RuntimeError("No C++ compiler found\nand more")
 
     monkeypatch.setattr(torch._inductor, "compile", no_compiler, raising=False)
     model, images = trained(dim=4, depth=1), torch.randn(2, 3, 8, 8)
-    choice = optimize_for_inference(model, images).choice
-    assert not choice.way.compiled and "failed: No C++ compiler found" in str(choice)
+    with pytest.warns(UserWarning, match="not compiled: failed: No C") as warned:
+        choice = optimize_for_inference(model, images).choice
+    assert len(warned) == 1
+    assert not choice.form.compile and "failed: No C++ compiler found" in str(choice)
     with pytest.raises(RuntimeError, match=r"`compile`=True, but .* No C\+\+ compiler found"):
         optimize_for_inference(model, images, compile=True)
+
+
+def test_only_one_form_is_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        FastModel, "compiled", lambda self, x: compiled.append(self.form) or self.net
+    )
+    fast = optimize_for_inference(trained(), torch.randn(4, 3, 8, 8), compile=True)
+    assert compiled == [fast.form] and fast.form.compile
+
+
+def test_a_choice_is_remembered_and_checked_again(monkeypatch, tmp_path):
+    model, images = trained(), torch.randn(4, 3, 8, 8)
+    first = optimize_for_inference(model, images, compile=False)
+    (file,) = tmp_path.glob("kept/*.json")
+    content = file.read_text()
+    races = []
+    monkeypatch.setattr(
+        choosing, "race", lambda *a, race=choosing.race, **k: races.append(a) or race(*a, **k)
+    )
+    with torch.no_grad():
+        model.head.weight += 1  # other weights, the same question
+    again = optimize_for_inference(model, images, compile=False)
+    assert again.form == first.form and not races and check(model, again, images) < 1e-5
+    assert again.choice.trials[0].difference < 1e-5
+    optimize_for_inference(model, images[:2], compile=False)  # another question
+    assert races and len(list(tmp_path.glob("kept/*.json"))) == 2
+    races.clear()
+    optimize_for_inference(model, images, compile=False, remember=False)
+    assert races and file.read_text() == content
+    for damaged in ("", "[]", "{}", content.replace('"mixing"', '"mixings"'), content[:-9]):
+        races.clear()
+        file.write_text(damaged)
+        optimize_for_inference(model, images, compile=False)
+        assert races and remembered.recall(remembered.question(model, images, torch.float32, False))
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MIXERLIB_CACHE", str(tmp_path / "file" / "folder"))
+    with pytest.warns(UserWarning, match="was not kept"):
+        optimize_for_inference(trained(depth=1), torch.randn(1, 3, 8, 8), compile=False)
+
+
+def test_where_choices_are_kept(monkeypatch, tmp_path):
+    assert remembered.cache_folder() == tmp_path / "kept"
+    monkeypatch.delenv("MIXERLIB_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert remembered.cache_folder() == tmp_path / "mixerlib"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_images_of_whole_numbers_are_refused(fast, dtype):
+    with pytest.raises(ValueError, match=f"`x` of {dtype} must be in floating point"):
+        fast[1](fast[2].to(dtype))
 
 
 def test_bad_examples_are_refused():
@@ -394,35 +484,17 @@ def test_bad_examples_are_refused():
         optimize_for_inference(model, torch.zeros(1, 3, 8, 8, device="meta"))
 
 
-def test_candidates_run_in_turn_and_gives_up_those_far_behind():
-    order = []
-
-    def runner(name: str, seconds: float):
-        def run(example: torch.Tensor) -> None:
-            order.append(name)
-            time.sleep(seconds)
-
-        return run
-
-    ways = {name: Way(name, "NCHW", 1, False) for name in ("slow", "fast")}
-    runners = {ways["slow"]: runner("slow", 0.2), ways["fast"]: runner("fast", 0.001)}
-    seconds = time_in_turn(runners, features(1))
-    assert order[:4] == ["slow", "fast", "slow", "fast"] and order.count("slow") == 2
-    assert order.count("fast") == choosing.ROUNDS
-    assert seconds[ways["fast"]] < 0.1 < 0.2 <= seconds[ways["slow"]]
-
-
 def test_the_choice_prints_what_failed():
-    way = Way("linear", "NHWC", 4, True)
-    told = str(choosing.Choice(way, (Trial(way, note="failed: no memory"),), "setting", 4))
-    assert told.splitlines()[2].startswith("* linear") and told.endswith("failed: no memory")
+    form = Form("linear", True, True, True, 4)
+    printed = str(choosing.Choice(form, (Trial(form, note="failed: no memory"),), "setting"))
+    assert printed.splitlines()[2].startswith("* linear") and printed.endswith("failed: no memory")
 
 
 @needs_compiler
 def test_compiled_code_has_the_same_outputs_and_serves_any_number():
     model, images = trained("splitmixer_iii", depth=1), torch.randn(4, 3, 8, 8)
-    way, calls = Way("convolution", "NHWC", 4, True), []
-    fast = FastModel(fold(model, images), way, images, torch.float32)
+    form, calls = Form("convolution", True, True, True, 4), []
+    fast = FastModel(fold(model, images), form, images, torch.float32)
     code, fast.code = fast.code, lambda part: (calls.append(len(part)), code(part))[1]
     for count in (4, 11):
         assert check(model, fast, torch.randn(count, 3, 8, 8)) < 1e-5

@@ -6,12 +6,21 @@
     check(model, fast, images)                    # 3e-07: the largest difference, of the scale
     export_onnx(model, images, "model.onnx")      # the folded model, for other runtimes
 
-`rewritings` is the algebra, to be read beside chapter 19; `choice` measures which of the equal
-forms is the fastest one here; `onnx` writes files.
+`folding` is the algebra, to be read beside chapter 19; `fast_model` computes in one of the forms;
+`choice` measures which is the fastest one here, `remembered` keeps that; `onnx` writes files.
 """
 
-from mixerlib.speed.inference.choice import Choice, FastModel, check, optimize_for_inference
+from mixerlib.speed.inference.choice import Choice, optimize_for_inference
+from mixerlib.speed.inference.fast_model import FastModel, check, relative_difference
+from mixerlib.speed.inference.folding import fold
 from mixerlib.speed.inference.onnx import export_onnx
-from mixerlib.speed.inference.rewritings import fold
 
-__all__ = ["Choice", "FastModel", "check", "export_onnx", "fold", "optimize_for_inference"]
+__all__ = [
+    "Choice",
+    "FastModel",
+    "check",
+    "export_onnx",
+    "fold",
+    "optimize_for_inference",
+    "relative_difference",
+]

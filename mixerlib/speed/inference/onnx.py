@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixerlib.speed.inference.choice import TOLERANCE, relative_difference
-from mixerlib.speed.inference.rewritings import fold
+from mixerlib.speed.inference.fast_model import TOLERANCE, relative_difference
+from mixerlib.speed.inference.folding import fold
 
 
 def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> float:

@@ -1,0 +1,92 @@
+"""A model in one of its equal forms, ready to compute, and how far its outputs are from another's.
+
+fast = FastModel(fold(model, images), Form("convolution", folded=True), images, torch.float32)
+logits = fast(images)
+"""
+
+import copy
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mixerlib.speed.form import Form
+
+TOLERANCE = 1e-4  # of the outputs' scale: a form that differs by more is not chosen, unless the
+# plain model's own rounding is as coarse: in bfloat16, or in a GPU's TF32 convolutions
+
+
+class FastModel(nn.Module):
+    """A model in a fast form: images (B, in_channels, H, W) → logits (B, `num_classes`).
+
+    For images of the example's size, in any number and floating dtype, on its device; the logits
+    have the images' dtype and carry no gradient. Compiled code serves batches of `form.at_once`
+    images, and what is left over takes the same form uncompiled, so that nothing is ever compiled
+    again.
+
+    Raises `ValueError` for images of another size, of whole numbers, or on another device.
+    """
+
+    def __init__(self, net: nn.Module, form: Form, example: torch.Tensor, dtype: torch.dtype):
+        super().__init__()
+        self.form, self.dtype = form, dtype
+        self.shape, self.device = tuple(example.shape[1:]), example.device
+        self.at_once = form.at_once or len(example)
+        self.net = net.to(dtype).to(memory_format=form.memory_format)
+        self.code = self.compiled(example) if form.compile else None
+        self.choice = None
+
+    def extra_repr(self) -> str:
+        chosen = self.form if self.choice is None else f"{self.form}\n{self.choice}"
+        return f"{chosen}"
+
+    def arranged(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.dtype).contiguous(memory_format=self.form.memory_format)
+
+    @torch.inference_mode()
+    def compiled(self, example: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The network as compiled code for `at_once` images, with its weights frozen in.
+
+        The graph is exported and compiled as it stands. `torch.compile` would also guard it against
+        changes, and compile it again when such a thing as the number of threads changes.
+        """
+        x = self.arranged(example[: self.at_once])
+        options = {"freezing": True, "layout_optimization": self.form.channels_last}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own deprecations
+            graph = torch.export.export(self.net, (x,)).module()
+            return torch._inductor.compile(graph, [x], options=options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or x.device != self.device:
+            raise ValueError(
+                f"`x` of shape {tuple(x.shape)} on {x.device} must be images (B, "
+                f"{', '.join(map(str, self.shape))}) on {self.device}: this fast form was made "
+                "and measured for that size"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"`x` of {x.dtype} must be in floating point, as the plain model's")
+        with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
+            logits = []
+            for part in self.arranged(x).split(self.at_once):
+                whole = self.code is not None and len(part) == self.at_once
+                logits.append(self.code(part) if whole else self.net(part))
+            logits = torch.cat(logits).to(x.dtype)
+        return logits.clone()  # outside of inference mode: an ordinary tensor
+
+
+def relative_difference(expected: torch.Tensor, actual: torch.Tensor) -> float:
+    """The largest absolute difference, as a share of the largest absolute value expected."""
+    expected, actual = expected.cpu().double(), actual.cpu().double()
+    scale = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    return ((actual - expected).abs().max() / scale).item()
+
+
+@torch.inference_mode()
+def check(model: nn.Module, fast: nn.Module, images: torch.Tensor) -> float:
+    """How far the fast form's logits are from the model's, as a share of their scale.
+
+    The model computes in evaluation mode and in its own dtype; it is not touched.
+    """
+    return relative_difference(copy.deepcopy(model).eval()(images), fast(images))
