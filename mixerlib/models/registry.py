@@ -30,7 +30,7 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """The bare name that this is a preset of: "convmixer", "splitmixer_iv", "mlp_mixer" …"""
+        """The bare name that this is a preset of, such as "convmixer" or "mlp_mixer"."""
         if self.model is SplitMixer:
             return f"splitmixer_{self.fixed['strategy'].lower()}"
         return {

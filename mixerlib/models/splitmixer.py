@@ -74,7 +74,7 @@ class OneSegment(nn.Module):
     With s > d some segments are never mixed.
 
     Equal form of both: one h×h 1×1 convolution whose matrix is the identity outside the segment's
-    square. It costs h² multiplications a place instead of `width`².
+    square. It costs h² multiplications a place instead of m².
 
     With `inplace` the segment of `x` is overwritten and `x` returned, so the passed channels are
     not copied. Autograd forbids that (the weight's gradient needs the old segment), hence the copy
@@ -217,7 +217,7 @@ class SplitMixerBlock(nn.Module):
     over all channels.
 
     One residual goes round both spatial convolutions. (B, h, H, W) → (B, h, H, W). With
-    `shuffle`=s the channels of s equal segments are dealt out in turn right after the mixing.
+    `shuffle` s the channels of s equal segments are dealt out in turn right after the mixing.
     """
 
     def __init__(

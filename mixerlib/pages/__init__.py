@@ -1,7 +1,7 @@
 """What the book's pages show: figures, the explorer, the audit of the published numbers."""
 
 from mixerlib.pages import audit, plots, tables
-from mixerlib.pages.audit import VERDICTS, Entry, Published, Verdict
+from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
 from mixerlib.pages.tables import (
     IN_PAPER,
@@ -21,6 +21,7 @@ __all__ = [
     "LABELS",
     "SHORT_LABELS",
     "VERDICTS",
+    "Alternative",
     "Entry",
     "Explorer",
     "Published",

@@ -22,7 +22,7 @@ from mixerlib.speed.machine import Machine, measure_machine
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
 from mixerlib.speed.published_table3 import REPETITIONS, TABLE_3, published_table
-from mixerlib.speed.rooflines import Roofline, by_kind, read_roofline, roofline
+from mixerlib.speed.rooflines import Layer, Part, Roofline, by_kind, read_roofline, roofline
 from mixerlib.speed.timing import Timing, coverage, race, ratios, stopwatch, synchronize, warm_up
 from mixerlib.speed.training_step import (
     fastest_form,
@@ -40,8 +40,10 @@ __all__ = [
     "Case",
     "FastModel",
     "Form",
+    "Layer",
     "Machine",
     "OneMatrix",
+    "Part",
     "Result",
     "Roofline",
     "Timing",

@@ -86,7 +86,7 @@ class Case:
 
     @property
     def description(self) -> str:
-        """How it is run, in a few words: "timm, float32, channels_last, compiled"."""
+        """How it is run, such as "timm, float32, channels_last, compiled"."""
         words = [] if self.implementation == "mixerlib" else [self.implementation]
         words += [self.form.mixing] * (self.form.mixing != "own") + [self.dtype]
         if self.implementation != "fast":

@@ -22,7 +22,7 @@ class Evaluation:
 
     @property
     def per_class(self) -> torch.Tensor:
-        """The accuracy on each class's images: float64 (K,), NaN for a class without images."""
+        """The accuracy on each class's images, float64 (K,); NaN for a class without images."""
         return self.confusion.diagonal().double() / self.confusion.sum(dim=1)
 
 

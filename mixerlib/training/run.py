@@ -64,7 +64,7 @@ class Run:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The model whose accuracy counts: the moving average where there is one."""
+        """The model whose accuracy counts, the moving average where there is one."""
         return self.model if self.average is None else self.average
 
     @property

@@ -55,7 +55,7 @@ class Session:
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes and draws: the first one does."""
+        """Whether this process writes and draws, as the first one does."""
         return self.processes.is_first
 
 
