@@ -9,13 +9,13 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
-import jupytext
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, Later
 
 from mixerlib.pages import SHORT_LABELS, plots
 
+jupytext = Later("jupytext")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
 
