@@ -1,9 +1,15 @@
 """For all tests: one thread, no haste, and a data set of few images."""
 
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
-from helpers import few_digits
+from helpers import ROOT, few_digits
 from hypothesis import HealthCheck, settings
+from stamps import PROSE
 
 from mixerlib.data import Dataset
 
@@ -19,3 +25,39 @@ settings.load_profile("busy")
 def digits() -> Dataset:
     """70 training and 30 test images: three batches of 32, the last of them of 6."""
     return few_digits()
+
+
+# `make test` skips tests that read no prose where nothing but prose has changed. Those of the book
+# read it, and others say so by the mark `prose`; a test that opens a page without it fails.
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if ROOT / "tests" / "book" in item.path.parents:
+            item.add_marker("prose")
+
+
+_pages: list[str] | None = None  # of the book, that the test now running has opened
+
+
+def _note_page(event: str, arguments: tuple) -> None:
+    if event == "open" and _pages is not None and isinstance(arguments[0], str | os.PathLike):
+        path = Path(os.path.abspath(arguments[0]))  # noqa: PTH100 — resolve() would open folders
+        if path.suffix in PROSE and ROOT in path.parents and ".venv" not in path.parts:
+            _pages.append(str(path.relative_to(ROOT)))
+
+
+sys.addaudithook(_note_page)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    global _pages
+    _pages = None if item.get_closest_marker("prose") else []
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    yield
+    assert not _pages, f"needs the mark `prose`, as it opens {_pages}"
