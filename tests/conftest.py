@@ -27,24 +27,32 @@ def digits() -> Dataset:
     return few_digits()
 
 
+loaded: frozenset[str] = frozenset()  # the modules that collecting the tests has imported
+
 # `make test` skips tests that read no prose where nothing but prose has changed. Those of the book
 # read it, and others say so by the mark `prose`; a test that opens a page without it fails.
 
 
+def pytest_collection_finish() -> None:
+    global loaded
+    loaded = frozenset(sys.modules)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if ROOT / "tests" / "book" in item.path.parents:
             item.add_marker("prose")
 
 
-_pages: list[str] | None = None  # of the book, that the test now running has opened
+pages: list[str] | None = None  # which the test now running has opened, if it has no mark
 
 
 def _note_page(event: str, arguments: tuple) -> None:
-    if event == "open" and _pages is not None and isinstance(arguments[0], str | os.PathLike):
+    if event == "open" and pages is not None and isinstance(arguments[0], str | os.PathLike):
         path = Path(os.path.abspath(arguments[0]))  # noqa: PTH100 — resolve() would open folders
         if path.suffix in PROSE and ROOT in path.parents and ".venv" not in path.parts:
-            _pages.append(str(path.relative_to(ROOT)))
+            pages.append(str(path.relative_to(ROOT)))
 
 
 sys.addaudithook(_note_page)
@@ -52,12 +60,12 @@ sys.addaudithook(_note_page)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    global _pages
-    _pages = None if item.get_closest_marker("prose") else []
+    global pages
+    pages = None if item.get_closest_marker("prose") else []
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     yield
-    assert not _pages, f"needs the mark `prose`, as it opens {_pages}"
+    assert not pages, f"needs the mark `prose`, as it opens {pages}"

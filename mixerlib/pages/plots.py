@@ -19,24 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# A strategy keeps one colour through the whole book (Okabe and Ito's palette); ConvMixer and
-# MLP-Mixer are the two neutrals it is compared with: the page's ink, and a grey that reads on both.
-INK = "#010203"  # stands for the page's text colour: `show` replaces it
-FAINT = "#040506"  # stands for a faint tone of it: grid lines, outlines
-GREY = "#808489"
-COLORS = {
-    "convmixer": INK,
-    "mlp_mixer": GREY,
-    "splitmixer_i": "#E69F00",
-    "splitmixer_ii": "#56B4E9",
-    "splitmixer_iii": "#009E73",
-    "splitmixer_iv": "#D55E00",
-    "splitmixer_v": "#CC79A7",
-    "splitmixer_3d": "#3B82D0",
-}
-# Symbols that keep their colour from equation to figure: width h, segments s, ratio α.
-ACCENT = "#3B82D0"
-WARM = "#D55E00"
+from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
+from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
+
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
 
