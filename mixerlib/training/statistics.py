@@ -94,21 +94,20 @@ class Spread:
 
 @cache
 def _studentised_range(confidence: float, groups: int, freedom: int) -> float:
-    return float(
-        scipy.stats.studentized_range.ppf(confidence, groups, freedom)
-    )  # takes 0.3 seconds
+    # takes 0.3 seconds
+    return float(scipy.stats.studentized_range.ppf(confidence, groups, freedom))
 
 
-def spread(groups: Sequence[Sequence[float]]) -> Spread:
+def spread(groups: Sequence[Sequence[float] | np.ndarray]) -> Spread:
     """The standard deviation within groups of runs, pooled: each about its own mean.
 
     It takes the groups to be equally wide. With one group it is the sample's standard deviation.
     Groups of one run add nothing; where there are no others, the deviation is nan with 0 degrees of
     freedom.
     """
-    groups = [np.asarray(group, dtype=float) for group in groups if len(group)]
-    freedom = sum(len(group) - 1 for group in groups)
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    values = [np.asarray(group, dtype=float) for group in groups if len(group)]
+    freedom = sum(len(group) - 1 for group in values)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in values)
     return Spread(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
 
 
