@@ -26,15 +26,15 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-CODE := $(shell find mixerlib $(wildcard book/records book/published.yaml) -type f \
-  -not -name '*.pyc' -not -path 'book/records/notebooks/*')
 NOTEBOOKS := $(wildcard notebooks/*.md)
 TESTED := $(NOTEBOOKS:notebooks/%.md=.tested/%.passed)
+# One thread a process (tests/conftest.py), so a process for every core; more than four gain little.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 LIKE_COLAB := $(BIN:%/bin=%)/like-colab/ready
 
 help:
 	@echo "make book    set up, run the notebooks, build the pages"
-	@echo "make test    set up, check the code, the tests and every notebook"
+	@echo "make test    set up, check the code, run the tests and the notebooks that a change touches"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make serve   show the built pages at http://localhost:8000"
 	@echo "make release pack site, notebooks, package and PDF for this commit's tag (or VERSION=dev)"
@@ -52,28 +52,44 @@ book: $(READY)
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	@echo "== The book is at file://$(CURDIR)/_build/html/index.html"
 
+# What passed and has not changed since is not run again; tests/stamps.py says what, and why. In a
+# clean clone everything runs.
 test: $(READY)
 	@echo "== ruff"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@echo "== pytest"
-	$(BIN)/python -m pytest
-	@echo "== notebooks (those that changed, or all when the library did)"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target notebooks-tested
+	@echo "== mypy"
+	$(BIN)/mypy
+	@echo "== pytest: the book"
+	$(PYTEST) -m prose
+	@echo "== pytest: the library"
+	@$(MAKE) --no-print-directory library-tested
+	@echo "== notebooks"
+	@$(MAKE) --no-print-directory notebooks-tested
 
-.PHONY: notebooks-tested
-notebooks-tested: $(TESTED)
+.PHONY: library-tested notebooks-tested
+library-tested: $(READY)
+	@$(BIN)/python tests/stamps.py library
+	@$(MAKE) --no-print-directory .tested/library.passed
+
+.tested/library.passed: .tested/library.inputs
+	$(PYTEST) -m "not prose"
+	@touch $@
+
+notebooks-tested: $(READY) $(LIKE_COLAB)
+	@$(BIN)/python tests/stamps.py notebooks
+	@$(MAKE) --no-print-directory -j2 --output-sync=target $(TESTED)
 	@echo "$(words $(NOTEBOOKS)) notebooks pass"
 
 # A notebook is run as its readers run it: the Colab form, in a fresh environment like Colab's, into
 # which its first cell installs mixerlib. What it fetches is this working tree; nothing is downloaded.
-.tested/%.passed: notebooks/%.md book/colab.py tests/like_colab.py $(CODE) $(READY) $(LIKE_COLAB)
+.tested/%.passed: .tested/%.inputs
 	@rm -rf .tested/$* && mkdir -p .tested/$*
 	@$(BIN)/python book/colab.py trial $* .tested/$*
 	@$(BIN)/python tests/like_colab.py .tested/$*/environment
 	JUPYTER_PATH=$(CURDIR)/.tested/$*/environment/share/jupyter MIXERBOOK_SOURCE=$(CURDIR)/.tested/$*/source.git \
 	  PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 $(BIN)/python -m pytest -o filterwarnings=default \
-	  --nbmake --nbmake-timeout=300 --nbmake-kernel=like-colab .tested/$*/$*.ipynb
+	  -o addopts=-q --nbmake --nbmake-timeout=300 --nbmake-kernel=like-colab .tested/$*/$*.ipynb
 	@rm -rf .tested/$*
 	@touch $@
 

@@ -14,7 +14,7 @@ import yaml
 __all__ = ["append", "one_line", "read_yaml", "write_atomic"]
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a file that appears at `path` complete or not at all; what was there stays till then.
 
     What a killed process may have left half-written is written over by the next one. Raises

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -35,7 +35,15 @@ __all__ = [
 
 SCHEMA = "mixerlib training 2"  # a record of another shape has another name here
 
-Kind = TypeVar("Kind")  # of record
+
+class HasSchema(Protocol):
+    """A record of any kind, which says what shape it has."""
+
+    @property
+    def schema(self) -> str: ...
+
+
+Kind = TypeVar("Kind", bound=HasSchema)  # of record
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ def parse_record(
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     found = values.get("schema") if isinstance(values, dict) else None
-    if older and found in older:
+    if older and isinstance(found, str) and found in older:
         try:
             values = older[found](values)
         except (KeyError, TypeError, ValueError) as error:
@@ -187,7 +195,7 @@ def parse_record(
 
 def _parse(value: Any, wanted: Any, where: str) -> Any:
     """`value`, as JSON gave it, as an instance of the type `wanted`; `where` is its dotted key."""
-    if is_dataclass(wanted):
+    if isinstance(wanted, type) and is_dataclass(wanted):
         if not isinstance(value, dict):
             raise ValueError(f"`{where}` must be a table, not {value!r}")
         hints, prefix = get_type_hints(wanted), f"{where}." if where else ""

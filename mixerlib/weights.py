@@ -172,7 +172,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
             f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
         )
-    given = {names[name]: tensor for name, tensor in tensors.items()}
+    given = {names[name] or name: tensor for name, tensor in tensors.items()}
     traits = _traits(model)
     for trait in traits if layout is OURS else ("activation",):
         if stated.get(trait, traits[trait]) != traits[trait]:
@@ -263,8 +263,9 @@ def _unpickle(file: BinaryIO) -> tuple[object, dict[str, str]]:
 
 def _is_entry(item: tuple[object, object]) -> bool:
     name, tensor = item
-    dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
-    return dense and tensor.device.type == "cpu" and isinstance(name, str)  # "meta" has no numbers
+    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        return False
+    return tensor.layout == torch.strided and tensor.device.type == "cpu"  # "meta" has no numbers
 
 
 def _faults(

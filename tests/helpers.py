@@ -1,15 +1,18 @@
 """What several test modules share: where things lie, small data, a model after some training."""
 
+import importlib
 import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
 
+from mixerlib._torchvision import import_torchvision
 from mixerlib.data import Dataset, load_dataset
 
 ROOT = Path(__file__).parents[1]  # the checkout
@@ -51,6 +54,20 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+class Later:
+    """A module that takes a second to import, and so is imported when a test first uses it."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("__", "_mock", "_pytest")):  # pytest asks everything for them
+            raise AttributeError(name)
+        if self._name.startswith(("torchvision", "timm")):
+            import_torchvision()  # it cannot always be imported without help
+        return getattr(importlib.import_module(self._name), name)
 
 
 def git(folder: Path, *words: str) -> str:

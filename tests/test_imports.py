@@ -144,6 +144,7 @@ USERS = [
 ]
 
 
+@pytest.mark.prose
 @pytest.mark.parametrize("path", USERS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_users_import_from_rooms(path: Path):
     assert from_inside(fenced(path)) == []

@@ -203,7 +203,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     plain = evaluate_on(model, dataset)
     averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None
     if options.json:
-        report = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
+        report: dict[str, Any] = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
         report |= {"dataset": dataset.name, "images": len(plain.predictions)}
         report |= _evaluation_report(plain, dataset.classes)
         if averaged:

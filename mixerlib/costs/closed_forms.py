@@ -59,7 +59,7 @@ class Formulas(Counts[Expr]):
         `costs.value_of`; every option of the family has to be there."""
         values = symbol_values(self.family, options, image_size)
 
-        def numbers(quantity: str) -> dict[str, int]:
+        def numbers(quantity: str) -> dict[str, Any]:  # a count is whole
             return {part: number(form, values) for part, form in getattr(self, quantity).items()}
 
         return Counts(**{quantity: numbers(quantity) for quantity in QUANTITIES})

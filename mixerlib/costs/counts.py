@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-Value = TypeVar("Value")  # int for a count, sympy.Expr for a formula
+Value = TypeVar("Value", bound=Any)  # int for a count, sympy.Expr for a formula
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Counts(Generic[Value]):
         """The sum of a quantity ("params", "macs", …) over the parts."""
         if quantity not in QUANTITIES:
             raise ValueError(f"`quantity`={quantity!r} must be one of {', '.join(QUANTITIES)}")
-        return sum(getattr(self, quantity).values())
+        total: Any = sum(getattr(self, quantity).values())
+        return total
 
 
 QUANTITIES = tuple(field.name for field in fields(Counts))
@@ -37,7 +38,7 @@ def macs(counts: Counts[Value]) -> Value:
 def flops(counts: Counts[Value]) -> Value:
     """Floating-point operations of one image, a multiplication and an addition for each MAC. What
     `FlopCounterMode` reports."""
-    return 2 * counts.total("macs")
+    return counts.total("macs") * 2
 
 
 def thop(counts: Counts[Value]) -> Value:
@@ -53,4 +54,4 @@ def thop(counts: Counts[Value]) -> Value:
     return counts.total("macs") + 4 * counts.total("normalized") + counts.total("pooling")
 
 
-CONVENTIONS: dict[str, Callable[[Counts], object]] = {"macs": macs, "flops": flops, "thop": thop}
+CONVENTIONS: dict[str, Callable[[Counts], Any]] = {"macs": macs, "flops": flops, "thop": thop}

@@ -139,7 +139,7 @@ class LayerTracker:
     def by_part(self, by_layer: Mapping[str, int]) -> dict[str, int]:
         counts = {part: 0 for part in PARTS if part in self.part_of.values()}
         for layer, count in by_layer.items():
-            counts[self.part_of[layer]] += count
+            counts[self.part_of[layer] or ""] += count  # `layer` gives none without a part
         return counts
 
 

@@ -84,7 +84,7 @@ def symbol_values(
 def _check_sizes(family: str, values: Mapping[sympy.Symbol, Fraction]) -> None:
     dim, segments, patch = (values.get(symbol) for symbol in (sym.h, sym.s, sym.p))
     height, width = values.get(sym.H), values.get(sym.W)
-    if patch and height and (height % patch or width % patch):
+    if patch and height and width and (height % patch or width % patch):
         raise ValueError(
             f"`patch_size`={patch} must divide the image's height and width, here {height}×{width}"
         )

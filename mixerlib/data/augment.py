@@ -95,7 +95,7 @@ class Augmentation:
         if self.policy == "randaugment":
             kept = self.policy_magnitude in range(MAGNITUDES)
             _check(self, "policy_magnitude", kept, f"a whole number in 0 … {MAGNITUDES - 1}")
-        if timm:
+        if self.policy_magnitude is not None and self.policy_magnitude_std is not None:  # timm's
             _check(self, "policy_magnitude", 0 <= self.policy_magnitude <= 10, "in 0 … 10")
             kept = 0 <= self.policy_magnitude_std < math.inf
             _check(self, "policy_magnitude_std", kept, "at least 0")
@@ -127,7 +127,7 @@ class Augmentation:
         Rectangles are int64 (count, 4): top, left, height, width.
         """
         draws = {}
-        if self.crop == "pad":
+        if self.crop_padding is not None:
             if self.crop_padding >= min(image_size):
                 raise ValueError(
                     f"`crop_padding`={self.crop_padding} must be below the image's side, "
@@ -224,7 +224,7 @@ class Augmentation:
         """Rectangles; where none fits, the largest of a right aspect, from the centre."""
         height, width = image_size
         boxes = _draw_rectangles(
-            count, image_size, image_size, (self.crop_area, 1), (3 / 4, 4 / 3), generator
+            count, image_size, image_size, (self.crop_area or 1, 1), (3 / 4, 4 / 3), generator
         )
         tall, wide = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
         central = torch.tensor([(height - tall) // 2, (width - wide) // 2, tall, wide])
@@ -245,7 +245,7 @@ class Augmentation:
             return operation.masked_fill(left_out, OPERATIONS.index("Identity")), argument
         operation = torch.randint(14, shape, generator=generator)
         magnitude = torch.randint(MAGNITUDES, shape, generator=generator)
-        if self.policy == "randaugment":
+        if self.policy_magnitude is not None:  # in RandAugment
             magnitude.fill_(int(self.policy_magnitude))
         arguments = torchvision_arguments(self.policy, operation, magnitude, negative, image_size)
         return operation, arguments

@@ -183,7 +183,9 @@ def load_dataset(
     """
     _check_arguments(name, image_size, interpolation, crop_area, eval_crop, normalisation, workers)
     folder = Path(root or os.environ.get("MIXERLIB_DATA") or "data").expanduser().resolve()
+    dataset: Dataset | ImageFiles
     if name in FILE_DATASETS:
+        assert image_size is not None  # as the arguments have been checked
         dataset = load_image_files(
             name,
             folder,
@@ -196,12 +198,12 @@ def load_dataset(
         )
     else:
         if name == "digits":
-            dataset = _load_digits()
+            whole = _load_digits()
         elif name == "fashion_mnist":
-            dataset = _load_fashion_mnist(folder, download)
+            whole = _load_fashion_mnist(folder, download)
         else:
-            dataset = _load_cifar(name, folder, download)
-        dataset = replace(dataset, resized_to=image_size, interpolation=interpolation or "bilinear")
+            whole = _load_cifar(name, folder, download)
+        dataset = replace(whole, resized_to=image_size, interpolation=interpolation or "bilinear")
     if normalisation == "half":
         half = torch.full((dataset.in_channels,), 0.5)
         dataset = replace(dataset, mean=half, std=half)

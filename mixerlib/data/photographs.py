@@ -62,7 +62,7 @@ def _listed(part: Any) -> tuple[np.ndarray, torch.Tensor]:
 def _default_workers() -> int:
     """One a core, shared among the processes of a run on many GPUs; 16 at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, min(16, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _from_publisher(name: str, root: Path, download: bool) -> tuple[Any, Any]:
@@ -76,17 +76,19 @@ def _from_publisher(name: str, root: Path, download: bool) -> tuple[Any, Any]:
     def image_files() -> list[str]:
         return [part[i][0] for part in parts() for i in range(len(part))]
 
+    unpacked: tuple[str, ...]
     if name == "flowers102":
-        folder, unpacked = "flowers-102", (("jpg", None),)
+        folder, unpacked = "flowers-102", ("jpg",)
         downloads = tuple(
             Download(f"{kind._download_url_prefix}{file}", md5, root / folder, what == "image")
             for what, (file, md5) in kind._file_dict.items()
         )
     else:
         folder = "food-101"
-        unpacked = (("images", None), ("meta/train.json", None), ("meta/test.json", None))
+        unpacked = ("images", "meta/train.json", "meta/test.json")
         downloads = (Download(kind._URL, kind._MD5, root, is_archive=True),)
-    obtain(Published(name, root, folder, downloads, unpacked, image_files), download)
+    unchecked = tuple((path, None) for path in unpacked)
+    obtain(Published(name, root, folder, downloads, unchecked, image_files), download)
     return parts()
 
 

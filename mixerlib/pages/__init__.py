@@ -1,6 +1,10 @@
 """What the book's pages show: figures, the explorer, the audit of the published numbers."""
 
-from mixerlib.pages import audit, plots, tables
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
 from mixerlib.pages.tables import (
@@ -15,6 +19,9 @@ from mixerlib.pages.tables import (
     signed,
     table,
 )
+
+if TYPE_CHECKING:
+    from mixerlib.pages import plots
 
 __all__ = [
     "IN_PAPER",
@@ -37,3 +44,10 @@ __all__ = [
     "table",
     "tables",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`plots`, when it is first used: the rest of this room does without matplotlib, an extra."""
+    if name != "plots":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module("mixerlib.pages.plots")

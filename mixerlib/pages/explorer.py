@@ -13,7 +13,7 @@ from sympy.printing.jscode import JavascriptCodePrinter
 
 from mixerlib import costs
 from mixerlib.costs import symbols as sym
-from mixerlib.pages import plots
+from mixerlib.pages.colors import COLORS, INK
 from mixerlib.pages.tables import LABELS
 
 QUANTITIES = ("params", "macs", "activations", "moved", "moved_fused")
@@ -67,10 +67,7 @@ def page() -> str:
     script = (parts / "explorer.js").read_text(encoding="utf-8")
     script = script.replace("/* FORMULAS */", formulas_script())
     script = script.replace("/* TITLES */", f"const titles = {json.dumps(LABELS)};")
-    colors = {
-        family: "currentColor" if color == plots.INK else color
-        for family, color in plots.COLORS.items()
-    }
+    colors = {family: "currentColor" if color == INK else color for family, color in COLORS.items()}
     script = script.replace("/* COLORS */", f"const colors = {json.dumps(colors)};")
     body = (parts / "explorer.html").read_text(encoding="utf-8")
     options = "".join(

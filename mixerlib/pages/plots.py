@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,28 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# A strategy keeps one colour through the whole book (Okabe and Ito's palette); ConvMixer and
-# MLP-Mixer are the two neutrals it is compared with: the page's ink, and a grey that reads on both.
-INK = "#010203"  # stands for the page's text colour: `show` replaces it
-FAINT = "#040506"  # stands for a faint tone of it: grid lines, outlines
-GREY = "#808489"
-COLORS = {
-    "convmixer": INK,
-    "mlp_mixer": GREY,
-    "splitmixer_i": "#E69F00",
-    "splitmixer_ii": "#56B4E9",
-    "splitmixer_iii": "#009E73",
-    "splitmixer_iv": "#D55E00",
-    "splitmixer_v": "#CC79A7",
-    "splitmixer_3d": "#3B82D0",
-}
-# Symbols that keep their colour from equation to figure: width h, segments s, ratio α.
-ACCENT = "#3B82D0"
-WARM = "#D55E00"
+from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
+from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
+
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
 
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib lists the keys in its types
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -85,7 +71,7 @@ def canvas(
     columns: int = 1,
     height: float = 2.8,
     width: float = PAGE_WIDTH,
-    **ratios: Sequence[float],
+    **ratios: Any,
 ) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the text, in the book's style, and its axes as an array (rows, columns).
 
@@ -158,7 +144,7 @@ def bare(axes: Axes) -> Axes:
     return axes
 
 
-def picture(axes: Axes, image: np.ndarray, title: str = "", **options: object) -> Axes:
+def picture(axes: Axes, image: np.ndarray, title: str = "", **options: Any) -> Axes:
     """An image (H, W) or (H, W, 3), its pixels as squares; (H, W) from black to white."""
     if image.ndim == 2:
         options = {"cmap": "gray"} | options
@@ -267,7 +253,7 @@ def channel_blocks(
             frame = Rectangle((0, top), channels, bar, fill=False, edgecolor=FAINT, linewidth=0.9)
             axes.add_patch(frame)
             for start, width, opacity in segments:
-                filled = {"facecolor": color, "alpha": opacity, "linewidth": 0}
+                filled: dict[str, Any] = {"facecolor": color, "alpha": opacity, "linewidth": 0}
                 axes.add_patch(Rectangle((start, top), width, bar, **filled))
     bare(axes).set(xlim=(-0.01 * channels, 1.01 * channels), ylim=(len(blocks) - 0.2, -0.1))
     return axes
@@ -285,7 +271,8 @@ def block_strips(
         return [[[(*first, 1.0)], [(*second, 0.6)]] for first, second in mixed]
     if family == "splitmixer_iv":
         return [[[(*pair, (1.0, 0.6)[i % 2]) for i, pair in enumerate(block)]] for block in mixed]
-    gap = 0.02 * channels if family in ("splitmixer_iii", "splitmixer_3d") else 0
+    gap = 0.02 * channels if family in ("splitmixer_iii", "splitmixer_3d") else 0.0
+    drawn: list[list[Strip]]
     drawn = [[[(a + gap / 2, width - gap, 1.0) for a, width in block]] for block in mixed]
     if family == "splitmixer_3d":
         fine = channels / 24

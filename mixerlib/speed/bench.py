@@ -155,6 +155,7 @@ def _fast(model: nn.Module, images: torch.Tensor, case: Case) -> Prepared:
     dtype = DTYPES[case.dtype]
     images = images.to(dtype)
     fast = optimize_for_inference(model.eval(), images, dtype=dtype)
+    assert fast.choice is not None  # as it has chosen
     detail = ", ".join(f"{k}={v}" for k, v in asdict(fast.choice.form).items())
     failed = [trial.note for trial in fast.choice.trials if trial.note.startswith("failed")]
     if failed:  # as by a broken compiler or its cache: the choice was made without them

@@ -62,6 +62,7 @@ class Case:
 
     def __post_init__(self):
         entry = model_entry(self.model)
+        known: dict[str, tuple[str | None, ...]]
         known = {"implementation": IMPLEMENTATIONS, "task": TASKS, "dtype": tuple(DTYPES)}
         known |= {"compile_mode": COMPILE_MODES, "depthwise": (None, *DEPTHWISE)}
         for name, values in known.items():

@@ -15,7 +15,7 @@ from mixerlib.speed.cases import Benchmark, Case, Result
 from mixerlib.speed.timing import ROUNDS, Clock, Stopwatch, Timing, stopwatch
 
 # The configurations of its authors' script, in its order
-TABLE_3 = (
+TABLE_3: tuple[tuple[str, dict[str, Any]], ...] = (
     ("convmixer_256_8_224", {}),
     *(("splitmixer_i_256_8_224", {"ratio": a}) for a in ("2/3", "3/5", "4/7", "5/9", "6/11")),
     *(("splitmixer_ii_256_8_224", {"segments": s}) for s in (2, 3, 4, 5, 6)),

@@ -118,6 +118,7 @@ def roofline(
     Raises `ValueError` as `Case` does, and for `rounds` below 1.
     """
     case = Case(model, dict(options or {}), batch=batch, image_size=image_size, dtype=dtype)
+    assert case.image_size is not None  # as it takes the model's
     if rounds < 1:
         raise ValueError(f"`rounds`={rounds} must be at least 1")
     device = torch.device(device)
@@ -238,7 +239,7 @@ def _layers(
             Layer(
                 name=name or "mean",  # the model's own, before the head
                 kind=type(modules[name]).__name__,
-                part=clocked.tracker.part_of[name],
+                part=clocked.tracker.part_of[name] or "",
                 macs=macs,
                 moved_bytes=moved,
                 by_macs=by_macs,

@@ -257,8 +257,8 @@ def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
             learning_rate=rates[-1],
             train_loss=sums[0].sum().item() / run.images,
             train_accuracy=sums[1].sum().item() / run.images,
-            test_loss=run.test[0] if tested else None,
-            test_accuracy=run.test[1] if tested else None,
+            test_loss=run.test[0] if run.test and tested else None,
+            test_accuracy=run.test[1] if run.test and tested else None,
             training_seconds=run.training_seconds,
         )
     )
@@ -313,6 +313,7 @@ def record_of(run: Run, dataset: Images, device: torch.device) -> Record:
     """The record of a run that has done all its epochs."""
     settings = asdict(run.recipe) | settings_of_form(run.form) | {"fastest": False}  # as it was
     seconds = sum(row.training_seconds for row in run.curve)
+    assert run.test is not None  # after the last epoch
     loss, top1, top5 = run.test
     return Record(
         recipe=settings.pop("name"),

@@ -45,14 +45,15 @@ class MetricsLog:
             self.steps += 1
             values = {"learning_rate": rate, "loss": loss}
             lines.append({"step": self.steps, "epoch": row.epoch} | values)
-            for name, value in values.items() if self.board else ():
-                self.board.add_scalar(f"step/{name}", value, self.steps)
+            if self.board:
+                for name, value in values.items():
+                    self.board.add_scalar(f"step/{name}", value, self.steps)
         lines.append(asdict(row))
         append(self.path, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
-        for name, value in asdict(row).items() if self.board else ():
-            if value is not None and name != "epoch":
-                self.board.add_scalar(f"epoch/{name}", value, row.epoch)
         if self.board:
+            for name, value in asdict(row).items():
+                if value is not None and name != "epoch":
+                    self.board.add_scalar(f"epoch/{name}", value, row.epoch)
             self.board.flush()  # as a checkpoint follows, this epoch will not be done again
 
     def close(self) -> None:

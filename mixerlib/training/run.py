@@ -148,7 +148,7 @@ def begin(
     )
 
 
-def dataset_for(recipe: Recipe, root: Path | None = None, download: bool = False) -> Images:
+def dataset_for(recipe: Recipe, root: str | Path | None = None, download: bool = False) -> Images:
     """The recipe's data set, with its images in the form that the recipe asks for."""
     reads_files = recipe.dataset in FILE_DATASETS  # these are cropped while they are read
     return load_dataset(
@@ -245,7 +245,7 @@ def augmentation_for(recipe: Recipe, dataset: Images) -> Augmentation:
 def learning_rate(recipe: Recipe, progress: float) -> float:
     """The learning rate when this share of the run's steps is done; chapter 13 draws them."""
     if recipe.schedule == "cosine":
-        share = schedule.cosine(progress, recipe.warmup_epochs / recipe.epochs)
+        share = schedule.cosine(progress, (recipe.warmup_epochs or 0) / recipe.epochs)
     elif recipe.schedule == "onecycle":
         share = schedule.one_cycle(progress)
     else:
@@ -269,6 +269,7 @@ def update_average(run: Run) -> None:
     BatchNorm's statistics are averaged like the weights. torch's AveragedModel does the same, but
     makes the CPU wait for the GPU at every step.
     """
+    assert run.average is not None  # as the recipe has an `ema`
     decay = run.recipe.ema if run.steps_done else 0.0
     both = ([*model.parameters(), *model.buffers()] for model in (run.average, run.model))
     kept, new = ([t.detach() for t in tensors if t.is_floating_point()] for tensors in both)

@@ -28,7 +28,8 @@ def piecewise_linear(progress: float) -> float:
     (`one_cycle`). Raises `ValueError` unless `progress` lies between 0 and 1.
     """
     _check(progress)
-    return float(np.interp(progress, *zip(*KNOTS, strict=True)))
+    shares, heights = zip(*KNOTS, strict=True)
+    return float(np.interp(progress, shares, heights))
 
 
 def one_cycle(progress: float) -> float:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+import scipy  # loads `scipy.stats`, which takes a second, when it is used
 
 from mixerlib.records import Record
 from mixerlib.training.recipe import FORM, LATER, Recipe
@@ -83,7 +83,7 @@ class Spread:
 
     def _quantile(self, confidence: float) -> float:
         self._needs_freedom()
-        return float(stats.t.ppf((1 + confidence) / 2, self.freedom))
+        return float(scipy.stats.t.ppf((1 + confidence) / 2, self.freedom))
 
     def _needs_freedom(self) -> None:
         if self.freedom < 1:
@@ -94,19 +94,20 @@ class Spread:
 
 @cache
 def _studentised_range(confidence: float, groups: int, freedom: int) -> float:
-    return float(stats.studentized_range.ppf(confidence, groups, freedom))  # takes 0.3 seconds
+    # takes 0.3 seconds
+    return float(scipy.stats.studentized_range.ppf(confidence, groups, freedom))
 
 
-def spread(groups: Sequence[Sequence[float]]) -> Spread:
+def spread(groups: Sequence[Sequence[float] | np.ndarray]) -> Spread:
     """The standard deviation within groups of runs, pooled: each about its own mean.
 
     It takes the groups to be equally wide. With one group it is the sample's standard deviation.
     Groups of one run add nothing; where there are no others, the deviation is nan with 0 degrees of
     freedom.
     """
-    groups = [np.asarray(group, dtype=float) for group in groups if len(group)]
-    freedom = sum(len(group) - 1 for group in groups)
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    values = [np.asarray(group, dtype=float) for group in groups if len(group)]
+    freedom = sum(len(group) - 1 for group in values)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in values)
     return Spread(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
 
 
@@ -132,9 +133,11 @@ def power(
     2 where these runs alone tell it.
     """
     freedom = 2 * n - 2 if freedom is None else freedom
-    limit = stats.t.ppf((1 + confidence) / 2, freedom)
+    limit = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
     shift = difference * math.sqrt(n / 2)
-    return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
+    return float(
+        scipy.stats.nct.sf(limit, freedom, shift) + scipy.stats.nct.cdf(-limit, freedom, shift)
+    )
 
 
 def smallest_difference(
@@ -163,7 +166,7 @@ def seeds_needed(
     """
     if not difference > 0:
         raise ValueError(f"`difference`={difference!r} must be above 0")
-    quantiles = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(wanted_power)
+    quantiles = scipy.stats.norm.ppf((1 + confidence) / 2) + scipy.stats.norm.ppf(wanted_power)
     n = max(2, math.floor(2 * (quantiles / difference) ** 2))  # enough if the spread were known
     while power(difference, n, confidence=confidence) < wanted_power:
         n += 1

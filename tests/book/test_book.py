@@ -9,13 +9,14 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
-import jupytext
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, Later
 
-from mixerlib.pages import SHORT_LABELS, plots
+from mixerlib.pages import SHORT_LABELS
 
+jupytext = Later("jupytext")
+plots = Later("mixerlib.pages.plots")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
 

@@ -15,15 +15,14 @@ import venv
 from pathlib import Path
 from types import SimpleNamespace
 
-import jupytext
 import pytest
-from helpers import ROOT
+from helpers import ROOT, Later
 from markdown_it import MarkdownIt
 
 pytest.importorskip("myst_parser", reason="the notebooks are made with the book's parser")
 pytest.importorskip("pybtex", reason="the notebooks cite with the book's bibliography")
 
-
+jupytext = Later("jupytext")
 HOME = "anna/leaves"
 SITE = "https://anna.github.io/leaves/"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

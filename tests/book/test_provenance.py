@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, Later
 
 pytest.importorskip("sphinx_book_theme", reason="needs the extra `book`")
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
-import provenance
+provenance = Later("provenance")
 
 RAN = {"mtime": 1_760_000_000.0, "runtime": 12.34, "method": "cache", "succeeded": True}
 STAMP = {"device_name": "GPU 9", "torch": "2.13.0", "date": "2026-11-20T10:00:00+00:00"}

@@ -6,16 +6,11 @@ from collections import Counter
 
 import hypothesis.strategies as st
 import pytest
-import timm.data.auto_augment as timm_augment
-import timm.data.mixup as timm_mixup
 import torch
 import torch.nn.functional as F
+from helpers import Later
 from hypothesis import given, settings
 from PIL import Image
-from sklearn.datasets import load_sample_image
-from torchvision import transforms
-from torchvision.transforms import InterpolationMode, autoaugment, functional
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from mixerlib.data.augment import Augmentation
 from mixerlib.data.operations import (
@@ -25,6 +20,13 @@ from mixerlib.data.operations import (
     timm_arguments,
     torchvision_arguments,
 )
+
+transforms = Later("torchvision.transforms")
+autoaugment = Later("torchvision.transforms.autoaugment")
+functional = Later("torchvision.transforms.functional")
+timm_augment = Later("timm.data.auto_augment")
+timm_mixup = Later("timm.data.mixup")
+datasets = Later("sklearn.datasets")
 
 RANDAUGMENT = {"policy": "randaugment", "policy_operations": 2, "policy_magnitude": 12}
 TIMM = {"policy": "timm_randaugment", "policy_operations": 2, "policy_magnitude": 9}
@@ -39,7 +41,9 @@ def generator(seed: int = SEED) -> torch.Generator:
 
 def photos(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
     """uint8 (count, 3, height, width): pieces of a photograph of a flower."""
-    photo = torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1)[:, ::2, ::2]
+    photo = torch.from_numpy(datasets.load_sample_image("flower.jpg").copy()).permute(2, 0, 1)[
+        :, ::2, ::2
+    ]
     pieces = photo.unfold(1, height, 9).unfold(2, width, 9).permute(1, 2, 0, 3, 4)
     pieces = pieces.reshape(-1, 3, height, width)
     return pieces[torch.randperm(len(pieces), generator=generator())[:count]].contiguous()
@@ -130,7 +134,7 @@ def test_every_operation_gives_torchvisions_bytes(
             for negative in (False, True)[: 1 + signed]:
                 magnitude = float(magnitudes[level]) if magnitudes.ndim else 0.0
                 magnitude *= -1.0 if negative else 1.0
-                nearest = InterpolationMode.NEAREST
+                nearest = transforms.InterpolationMode.NEAREST
                 theirs = [
                     autoaugment._apply_op(image, name, magnitude, nearest, None) for image in images
                 ]
@@ -298,7 +302,7 @@ def test_draws_are_distributed_as_torchvisions(policy: str, monkeypatch):
         seen[name, 1.0 + magnitude if factor else float(magnitude)] += 1
         return image
 
-    monkeypatch.setattr(autoaugment, "_apply_op", record)
+    monkeypatch.setattr("torchvision.transforms.autoaugment._apply_op", record)
     torch.manual_seed(SEED)
     image = torch.zeros(3, 32, 32, dtype=torch.uint8)
     if policy == "randaugment":
@@ -501,7 +505,7 @@ def test_mixing_is_timms(kind: str, monkeypatch):
     mix = timm_mixup.Mixup(0.5, 0.5, label_smoothing=0.1, num_classes=10)
     monkeypatch.setattr(mix, "_params_per_batch", lambda: (weight, kind == "cutmix"))
     box = ((top, top + tall, left, left + wide), weight)
-    monkeypatch.setattr(timm_mixup, "cutmix_bbox_and_lam", lambda *_, **__: box)
+    monkeypatch.setattr("timm.data.mixup.cutmix_bbox_and_lam", lambda *_, **__: box)
     theirs, smoothed = mix(images.float() / 9, labels)
     assert torch.equal(ours, theirs)
     if kind == "cutmix":
@@ -559,7 +563,7 @@ def test_timms_operations_are_timms():
 @pytest.mark.parametrize("negative", [False, True])
 def test_levels_mean_what_they_mean_in_timm(name: str, negative: bool, monkeypatch):
     monkeypatch.setattr(
-        timm_augment, "_randomly_negate", lambda value: -value if negative else value
+        "timm.data.auto_augment._randomly_negate", lambda value: -value if negative else value
     )
     level_to_argument = timm_augment.LEVEL_TO_ARG[TIMM_NAMES.get(name, name)]
     magnitudes = torch.cat([torch.linspace(0, 10, 101), 10 * torch.rand(50)]).double()
@@ -592,7 +596,9 @@ def test_operations_look_as_timms_do(name: str, negative: bool):
             assert own.max() == 0  # Pillow 12 refuses to keep no bit at all
             continue
         own_argument = () if name in ("AutoContrast", "Equalize", "Invert") else (argument,)
-        theirs = pil_to_tensor(function(to_pil_image(image), *own_argument, **options))
+        theirs = functional.pil_to_tensor(
+            function(functional.to_pil_image(image), *own_argument, **options)
+        )
         distance = (own.int() - theirs.int()).abs()
         assert distance.max() <= 2, argument
         assert distance.float().mean() < 0.75, argument
@@ -827,7 +833,7 @@ def test_at_least_five_times_as_fast_as_the_scripts_pipeline():
             transforms.RandomErasing(p=0),
         ]
     )
-    pictures = [to_pil_image(image) for image in images[:100]]
+    pictures = [functional.to_pil_image(image) for image in images[:100]]
     augmentation = Augmentation(flip="random", **RANDAUGMENT)
     drawing = generator()
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 import torch
 from PIL import Image
-from scipy.io import savemat
 
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data.datasets import DataDamaged, DataNotFound, ImageFiles, load_dataset
@@ -54,9 +54,11 @@ def write_flowers(root: Path, monkeypatch) -> None:
     folder = root / "flowers-102"
     for i in range(1, 7):
         image_file(folder / f"jpg/image_{i:05}.jpg", 40 * i)
-    savemat(folder / "imagelabels.mat", {"labels": np.array([FLOWER_LABELS])})
+    scipy.io.savemat(folder / "imagelabels.mat", {"labels": np.array([FLOWER_LABELS])})
     names = {"train": "trnid", "val": "valid", "test": "tstid"}
-    savemat(folder / "setid.mat", {names[part]: np.array([ids]) for part, ids in FLOWERS.items()})
+    scipy.io.savemat(
+        folder / "setid.mat", {names[part]: np.array([ids]) for part, ids in FLOWERS.items()}
+    )
     pack(folder / "102flowers.tgz", folder / "jpg")
     files = {what: (file, md5(folder / file)) for what, (file, _) in flowers._file_dict.items()}
     monkeypatch.setattr(flowers, "_file_dict", files)

@@ -496,6 +496,7 @@ def test_text_is_escaped(table):
     assert "SplitMixer&#x27;s slides" in table and "slide &quot;SplitMixer vs. ConvMixer" in table
 
 
+@pytest.mark.prose
 def test_no_count_of_the_audit_is_typed_into_the_page(verdicts):
     text = (ROOT / "book" / "audit.md").read_text(encoding="utf-8")
     prose = re.sub(r"^---.*?^---|```.*?```|`[^`\n]*`|\([^)]*\)", "", text, flags=re.S | re.M)

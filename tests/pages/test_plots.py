@@ -5,9 +5,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from helpers import Later
 
-from mixerlib.pages import plots
+plots = Later("mixerlib.pages.plots")
+colors = Later("matplotlib.colors")
 
 
 def drawn(caption: str = "A line that rises.", alt: str | None = None) -> str:
@@ -116,7 +117,7 @@ def test_family_blocks_are_a_models_segments_in_the_familys_colour():
     place = plots.family_blocks(axes[0, 0], "splitmixer_i", 6, mixed, "a title", numbered=True)
     filled = [patch for patch in place.patches if patch.get_fill()]
     assert [(patch.get_x(), patch.get_width()) for patch in filled] == [(0, 4), (2, 4), (0, 4)]
-    assert {to_hex(patch.get_facecolor()).upper() for patch in filled} == {"#E69F00"}
+    assert {colors.to_hex(patch.get_facecolor()).upper() for patch in filled} == {"#E69F00"}
     assert [text.get_text() for text in place.texts] == ["block 0", "block 1", "block 2"]
     assert place.get_title(loc="left") == "a title"
     plain = plots.family_blocks(plots.canvas()[1][0, 0], "splitmixer_i", 6, mixed)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from mixerlib.costs import FAMILIES
-from mixerlib.pages import plots, tables
+from mixerlib.pages import tables
+from mixerlib.pages.colors import COLORS
 from mixerlib.records import provenance
 
 
@@ -81,7 +82,7 @@ def test_a_machine_in_a_few_words():
 def test_every_strategy_has_its_names_and_its_colour():
     assert list(tables.LABELS) == list(tables.SHORT_LABELS)
     assert set(tables.LABELS) == set(FAMILIES) - {"mlp_mixer"}
-    assert set(tables.LABELS) <= set(plots.COLORS)
+    assert set(tables.LABELS) <= set(COLORS)
 
 
 def test_printed_counts_stand_beside_ours():

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch._dynamo as dynamo
+from helpers import Later
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
@@ -21,6 +21,8 @@ from mixerlib.speed.bench import benchmark
 from mixerlib.speed.cases import Case
 from mixerlib.speed.form import Form
 from mixerlib.speed.whole_matrix import OneMatrix
+
+dynamo = Later("torch._dynamo")
 
 SMALL = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 4}
 TINY = {"batch": 2, "image_size": 8}

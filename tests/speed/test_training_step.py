@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch._dynamo as dynamo
 import torch.nn.functional as F
-from helpers import few_digits
+from helpers import Later, few_digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -29,6 +28,8 @@ from mixerlib.training.distributed import ALONE
 from mixerlib.training.loop import Stopped, train
 from mixerlib.training.recipe import load_recipe
 from mixerlib.training.run import begin, model_for
+
+dynamo = Later("torch._dynamo")
 
 CPU = torch.device("cpu")
 MIXINGS = [

@@ -5,8 +5,8 @@ from itertools import count
 
 import numpy as np
 import pytest
+import scipy
 from helpers import ROOT
-from scipy import stats
 
 from mixerlib import create_model
 from mixerlib.records import Record, read_record
@@ -71,7 +71,7 @@ def test_a_difference_is_students():
     both = scale(convmixer=[70, 72, 74], splitmixer_i=[69, 70])
     got = both.below("convmixer")["splitmixer_i"]
     a, b = np.array([70, 72, 74]), np.array([69, 70])
-    interval = stats.ttest_ind(a, b).confidence_interval(0.95)
+    interval = scipy.stats.ttest_ind(a, b).confidence_interval(0.95)
     assert got.points == pytest.approx(a.mean() - b.mean())
     assert (got.points - got.half_width, got.points + got.half_width) == pytest.approx(
         (interval.low, interval.high)
@@ -90,7 +90,7 @@ def test_pairs_are_tukeys_and_in_the_order_asked_for():
         ("convmixer", "splitmixer_i"),
         ("splitmixer_iii", "splitmixer_i"),
     ]
-    tukey = stats.tukey_hsd([70, 72], [60, 61], [66, 67])
+    tukey = scipy.stats.tukey_hsd([70, 72], [60, 61], [66, 67])
     for (i, j), (_, _, got) in zip(((0, 1), (0, 2), (1, 2)), pairs, strict=True):
         assert got.points == pytest.approx(tukey.statistic[i, j])
         low = tukey.confidence_interval().low[i, j]

@@ -4,9 +4,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from mixerlib.records import Epoch, Record, provenance, read_record, write_record
 from mixerlib.training import statistics as results
@@ -97,13 +97,13 @@ def test_one_group_gives_students_interval(values: list[int]):
     found = results.spread([values])
     assert found.freedom == len(values) - 1
     assert found.deviation == pytest.approx(np.std(values, ddof=1))
-    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found.half_width_of_mean(len(values)) == pytest.approx(half(theirs))
 
 
 @given(VALUES, VALUES, st.sampled_from([0.8, 0.95, 0.99]))
 def test_two_groups_give_the_interval_of_their_difference(a: list, b: list, confidence: float):
-    theirs = stats.ttest_ind(a, b).confidence_interval(confidence)
+    theirs = scipy.stats.ttest_ind(a, b).confidence_interval(confidence)
     ours = results.spread([a, b]).half_width_of_difference(len(a), len(b), confidence)
     assert ours == pytest.approx(half(theirs))
 
@@ -174,7 +174,7 @@ def test_a_seed_that_is_good_for_all_recipes_alike_leaves_no_spread():
 def test_power_is_how_often_a_difference_is_found():
     draws = np.random.default_rng(2)
     a, b = draws.normal(size=(20_000, 3)), draws.normal(2.0, 1.0, size=(20_000, 3))
-    share = (stats.ttest_ind(a, b, axis=1).pvalue < 0.05).mean()
+    share = (scipy.stats.ttest_ind(a, b, axis=1).pvalue < 0.05).mean()
     assert results.power(2.0, 3) == pytest.approx(share, abs=0.015)
     assert results.power(0.0, 3) == pytest.approx(0.05)
     assert results.power(-2.0, 3) == pytest.approx(results.power(2.0, 3))

@@ -104,7 +104,7 @@ def _variants(first: "Case", options: argparse.Namespace) -> "list[Case]":
         kinds.append(("mixerlib", "one matrix"))
     if options.peers:
         kinds += [(peer, "own") for peer in _peers(first)]
-    modes = [None]
+    modes: list[str | None] = [None]
     if options.compile or options.compile_mode:
         modes.append(options.compile_mode or "default")
     return [

@@ -1,6 +1,7 @@
 """`mixerlib bench roofline`: what each layer of a model needs at best, and what it takes."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mixerlib.cli.bench.flags import (
@@ -78,7 +79,7 @@ def _text(report: "Roofline") -> str:
     )
 
 
-def _layer_rows(layers: "list[Layer]") -> list[tuple[str, ...]]:
+def _layer_rows(layers: "list[Layer]") -> Sequence[tuple[str, ...]]:
     from mixerlib.speed.rooflines import by_kind
 
     rows = [
@@ -104,7 +105,7 @@ def _layer_rows(layers: "list[Layer]") -> list[tuple[str, ...]]:
     return rows
 
 
-def _part_rows(parts: "list[Part]") -> list[tuple[str, ...]]:
+def _part_rows(parts: "list[Part]") -> Sequence[tuple[str, ...]]:
     rows = [("part", "at best", "fused", "measured", "")]
     for part in parts:
         fused = "" if part.fused is None else milliseconds(part.fused)

@@ -19,7 +19,9 @@ def race_table(report: "Benchmark") -> str:
         machine_line(report),
         "",
     ]
-    rows = [("model", "form", "ms a step", "", "images/s", "memory", "speed", "")]
+    rows: list[tuple[str, ...]] = [
+        ("model", "form", "ms a step", "", "images/s", "memory", "speed", "")
+    ]
     for result in sorted(report.results, key=lambda result: -result.images_per_second):
         rows.append(_row(result, base, shared, with_size=not size))
     lines += aligned(rows, left=(0, 1, 3, 7))
@@ -75,7 +77,7 @@ def milliseconds(seconds: float) -> str:
     return f"{number:,.{0 if number >= 100 else 1 if number >= 10 else 2}f}"
 
 
-def aligned(rows: list[tuple[str, ...]], left: tuple[int, ...]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], left: tuple[int, ...]) -> list[str]:
     """A line for each row; the columns `left` are aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

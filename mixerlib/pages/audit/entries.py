@@ -15,7 +15,15 @@ from mixerlib.models import model_entry
 
 QUANTITIES = ("parameters", "flops", "accuracy", "throughput", "saving")
 # unit: how many ones it stands for; accuracies are kept as shares of one
-SCALES = {"": 1, "M": 10**6, "G": 10**9, "%": Fraction(1, 100), "share": 1, "times": 1, "img/s": 1}
+SCALES: dict[str, int | Fraction] = {
+    "": 1,
+    "M": 10**6,
+    "G": 10**9,
+    "%": Fraction(1, 100),
+    "share": 1,
+    "times": 1,
+    "img/s": 1,
+}
 AT_LEAST = " or more"  # "80 % or more" is a bound, not a value
 
 Count = costs.Counts[int]
@@ -82,7 +90,8 @@ class Published:
 
     def others(self, entry: Entry) -> list[Entry]:
         """The other prints of the same number."""
-        return [other for other in self.groups.get(claim(entry), ()) if other is not entry]
+        same = self.groups.get(claim(entry) or (), [])
+        return [other for other in same if other is not entry]
 
 
 _OPTIONS = {option for known in costs.OPTIONS.values() for option in known} - {"image_size"}
@@ -178,7 +187,7 @@ class Configuration:
         several = classes if isinstance(classes, list) else [classes]
         options = [tuple(sorted({**self.options, "num_classes": n}.items())) for n in several]
         counts = [_counts(self.family, one, self.image_size) for one in options]
-        return sum(Fraction(way(count)) for count in counts) / len(counts)
+        return sum((Fraction(way(count)) for count in counts), Fraction()) / len(counts)
 
     def become(self, family: str) -> "Configuration":
         """Another family at the same sizes, with its own defaults for what this one lacks."""

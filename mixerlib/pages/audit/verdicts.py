@@ -106,7 +106,7 @@ def _reproduced(
         reason = f"The source does not say which model; {meant} has it. {reason}"
     if also:
         reason += f" {' and '.join(also)} would do as well."
-    return Verdict(REPRODUCED, reason, best.convention, best.rounding, best.value)
+    return Verdict(REPRODUCED, reason, best.convention, best.rounding or "", best.value)
 
 
 def _not_reproduced(
@@ -198,10 +198,10 @@ def _throughput(entry: Entry, published: Published) -> Verdict:
 
 def _ratio(entry: Entry, published: Published) -> Verdict:
     """A ratio that a source draws from its own table: of all other rows to one of them."""
-    below = published.entries[entry.against]
+    below = published.entries[entry.against or ""]
     rows = [e for e in published.entries.values() if e.table == below.table and e is not below]
     ratios = [row.value / below.value for row in rows]
-    mean = sum(ratios) / len(ratios)
+    mean = sum(ratios, Fraction()) / len(ratios)
     least, most = float(min(ratios)), float(max(ratios))
     reason = f"The table has {least:.2f} to {most:.2f} times, on average {float(mean):.2f}."
     how = fits(entry, mean)
