@@ -344,10 +344,11 @@ def test_what_was_measured_can_be_printed(fast):
     choice = fast[1].choice
     forms = [trial.form for trial in choice.trials]
     assert len(forms) == len(set(forms)) and choice.form in forms and fast[1].form == choice.form
-    assert {(f.mixing, f.folded, f.channels_last) for f in forms if f.at_once == 8} == {
-        (mixing, mixing != "own", last) for mixing in ("own", *MIXINGS) for last in (False, True)
-    }
-    assert {form.at_once for form in forms} == {1, 2, 8}
+    tried = {(f.mixing, f.folded, f.channels_last) for f in forms if f.at_once == 8}
+    expected = {(mixing, mixing != "own", True) for mixing in ("own", "convolution", "one matrix")}
+    assert expected | {("own", False, False)} <= tried
+    assert any(form.channels_last != choice.form.channels_last for form in forms)
+    assert {form.at_once for form in forms} == {1, 2, 4, 8}
     assert not any(form.compile for form in forms)
     assert all(trial.speed > 0 and trial.difference < 1e-5 for trial in choice.trials)
     lines = str(choice).splitlines()

@@ -25,8 +25,9 @@ from mixerlib.speed.inference.folding import MIXINGS, Folded, fold
 from mixerlib.speed.timing import race
 
 CHECKED = 8  # images of the example whose outputs are compared
-PROBED = 16  # images of the first race on a CPU, where time grows with their number
-ROUNDS = 4  # timed runs of each candidate, in turn with the others'
+PROBED = 16  # images of a race on a CPU whose whole batch would take longer than `PATIENCE`
+PATIENCE = 0.2  # seconds
+ROUNDS = 3  # timed runs of each candidate, in turn with the others'
 FAR = 1.5  # times the fastest one's seconds: candidates beyond are not run again
 STEPS = 3  # of the progress bar
 PLAIN = Form()
@@ -84,11 +85,13 @@ class Trials:
         self.limit = max(TOLERANCE, 2 * relative_difference(self.expected, rounded))
 
     def mixings(self) -> tuple[str, ...]:
-        """The mixings in which the model can be folded."""
+        """The mixings in which the model can be folded and may win."""
         if not isinstance(fold(self.model, self.example), Folded):
             return ()
-        one = type(self.model) is ConvMixer  # its mixing is one matrix already
-        return tuple(mixing for mixing in MIXINGS if not (one and mixing == "one matrix"))
+        needless = {"one matrix"} if type(self.model) is ConvMixer else set()  # it is one already
+        if self.example.device.type == "cpu":
+            needless.add("linear")  # convolutions run as such products there
+        return tuple(mixing for mixing in MIXINGS if mixing not in needless)
 
     def prepare(self, form: Form) -> FastModel | None:
         """The model in this form; None, and a note, where it fails or its outputs differ."""
@@ -135,16 +138,21 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     """The fastest form: the mixing and the layout first, then how many at once, then compiled."""
     batch = len(trials.example)
     probed = min(batch, PROBED) if trials.example.device.type == "cpu" else batch
-    forms = [PLAIN] + [Form(mixing, folded=True) for mixing in trials.mixings()]
-    forms += [replace(form, channels_last=True) for form in forms]
-    trials.measure([replace(form, at_once=probed) for form in forms], probed)
+    mixed = [PLAIN] + [Form(mixing, folded=True) for mixing in trials.mixings()]
+    mixed = [replace(form, channels_last=True, at_once=probed) for form in mixed]
+    trials.measure([*mixed, replace(PLAIN, at_once=probed)], probed)
+    best = trials.fastest(mixed)
+    if best is not None:
+        trials.measure([best, replace(best, channels_last=False)], probed)
     best = trials.fastest()
     if best is None:
         raise RuntimeError("no form of the model could be run:\n" + _notes(trials))
     bar.update()
-    sizes = sorted({batch, probed, batch // 4, batch // 8} - {0})
-    sized = [replace(best, at_once=n) for n in sizes]
-    trials.measure(sized, batch)
+    quick = batch / trials.trials[best].speed < PATIENCE
+    probed = batch if quick or probed == batch else probed  # larger pieces do not fit its caches
+    sizes = sorted({probed, probed // 2, batch // 4, batch // 8} - {0})
+    sized = [replace(best, at_once=n) for n in sizes if n <= probed]
+    trials.measure(sized, probed)
     best = trials.fastest(sized)
     bar.update()
     if compile is False:
@@ -159,7 +167,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
         )
         return best
     bar.update()
-    trials.measure([best, compiled], batch)
+    trials.measure([best, compiled], probed)
     return compiled if compile else trials.fastest([best, compiled])
 
 
