@@ -98,6 +98,12 @@ def test_the_library_is_a_few_rooms():
     assert {path.stem for path in entries} == {*ORDER, "__init__"}
 
 
+def test_contributing_shows_the_rooms_in_their_order():
+    page = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", page, re.M)
+    assert shown == [room for room in ORDER if not room.startswith("_")]
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_room_says_what_it_is_for_and_lists_its_public_names(name: str):
     room = importlib.import_module(f"mixerlib.{name}")
