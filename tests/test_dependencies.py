@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from helpers import ROOT
 
+pytestmark = pytest.mark.prose  # it reads the chapters
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 

@@ -98,6 +98,7 @@ def test_the_library_is_a_few_rooms():
     assert {path.stem for path in entries} == {*ORDER, "__init__"}
 
 
+@pytest.mark.prose
 def test_contributing_shows_the_rooms_in_their_order():
     page = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", page, re.M)
