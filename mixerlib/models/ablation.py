@@ -47,6 +47,9 @@ class OneSegment(nn.Module):
         self.start, self.stop = start, start + width
         self.mixer = nn.Conv2d(width, width, kernel_size=1)
 
+    def extra_repr(self) -> str:
+        return f"start={self.start}, width={self.stop - self.start}"
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mixed = self.mixer(x[:, self.start : self.stop])  # (B, width, H, W)
         return torch.cat((x[:, : self.start], mixed, x[:, self.stop :]), dim=1)

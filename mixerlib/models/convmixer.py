@@ -83,7 +83,5 @@ class ConvMixer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
-        x = F.adaptive_avg_pool2d(self.forward_features(x), 1).flatten(
-            1
-        )  # (B, h): the mean over all places
-        return self.head(x)
+        x = self.forward_features(x)
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))  # the mean over all places: (B, h)

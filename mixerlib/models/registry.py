@@ -4,6 +4,7 @@ create_model("splitmixer_i_256_8")                          # as published for C
 create_model("splitmixer_iv", dim=64, depth=4, segments=3)  # your own
 """
 
+import fnmatch
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -51,6 +52,14 @@ SCALES = {
     "b": {"dim": 768, "depth": 12, "tokens_dim": 384, "channels_dim": 3072},
     "l": {"dim": 1024, "depth": 24, "tokens_dim": 512, "channels_dim": 4096},
     "h": {"dim": 1280, "depth": 32, "tokens_dim": 640, "channels_dim": 5120},
+}
+
+# What timm and others call an option → what it is called here, for the refusal's hint
+OTHERS_WORDS = {
+    "in_chans": "in_channels",
+    "act_layer": "activation",
+    "img_size": "image_size",
+    "n_classes": "num_classes",
 }
 
 _registry: dict[str, Entry] = {}
@@ -136,9 +145,11 @@ for _scale, _patch in (("s", 32), ("s", 16), ("s", 8), ("b", 32), ("b", 16), ("l
     )
 
 
-def list_models() -> list[str]:
-    """Every name that `create_model` knows, in alphabetical order."""
-    return sorted(_registry)
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that `create_model` knows, in alphabetical order: all, or those that a pattern
+    with shell wildcards fits, such as "split*".
+    """
+    return sorted(fnmatch.filter(_registry, pattern))
 
 
 def model_entry(name: str) -> Entry:
@@ -164,8 +175,11 @@ def create_model(name: str, **options: Any) -> nn.Module:
     entry = model_entry(name)
     for option, value in options.items():
         if option not in entry.defaults:
+            known = sorted(entry.defaults)
+            word = OTHERS_WORDS.get(option, option)
+            hint = did_you_mean(word, known, otherwise="")
+            has = f"{hint} It has" if hint else "it has"
             raise ValueError(
-                f"`{option}`={value!r} is not an option of {name!r}; "
-                f"it has {', '.join(sorted(entry.defaults))}"
+                f"`{option}`={value!r} is not an option of {name!r}; {has} {', '.join(known)}"
             )
     return entry.model(**entry.fixed, **(entry.defaults | options))

@@ -87,6 +87,9 @@ class OneSegment(nn.Module):
         self.mixed = [(start, width)]
         self.mixer = nn.Conv2d(width, width, kernel_size=1)
 
+    def extra_repr(self) -> str:
+        return f"start={self.start}, width={self.stop - self.start}"
+
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         mixed = self.mixer(x[:, self.start : self.stop])  # (B, width, H, W)
         if inplace:
@@ -111,6 +114,9 @@ class SharedSegments(nn.Module):
         self.mixed = [(start, self.width) for start in range(0, dim, self.width)]
         self.mixer = nn.Conv2d(self.width, self.width, kernel_size=1)
 
+    def extra_repr(self) -> str:
+        return f"segments={len(self.mixed)}, width={self.width}"
+
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         b, h, height, width = x.shape
         x = x.reshape(-1, self.width, height, width)  # (B, s·c, H, W) → (B·s, c, H, W)
@@ -132,6 +138,9 @@ class SeparateSegments(nn.Module):
         self.widths = segment_widths(dim, segments)
         self.mixed = [(sum(self.widths[:j]), c) for j, c in enumerate(self.widths)]
         self.mixer = nn.ModuleList(nn.Conv2d(c, c, kernel_size=1) for c in self.widths)
+
+    def extra_repr(self) -> str:
+        return f"widths={self.widths}"
 
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         if len(set(self.widths)) == 1:
@@ -160,6 +169,9 @@ class BothOverlapping(nn.Module):
         self.mixer1 = nn.Conv2d(m, m, kernel_size=1)
         self.mixer2 = nn.Conv2d(m, m, kernel_size=1)
 
+    def extra_repr(self) -> str:
+        return f"starts={[start for start, _ in self.mixed]}, width={self.width}"
+
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         first = self.mixer1(x[:, : self.width])  # (B, m, H, W)
         start = x.shape[1] - self.width  # where the second segment begins
@@ -185,6 +197,9 @@ class StridedSegments(nn.Module):
         self.segments, self.width = segments, equal_width(dim, segments, "3D")
         self.mixed = [(start, self.width) for start in range(0, dim, self.width)]
         self.mixer = nn.Conv2d(self.width, self.width, kernel_size=1)
+
+    def extra_repr(self) -> str:
+        return f"segments={self.segments}, width={self.width}"
 
     def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         b, h, height, width = x.shape
@@ -236,6 +251,9 @@ class SplitMixerBlock(nn.Module):
         self.mixing = mixing
         self.act = act()
         self.norm = nn.BatchNorm2d(dim)
+
+    def extra_repr(self) -> str:
+        return f"shuffle={self.shuffle}" if self.shuffle > 1 else ""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.spatial(x)
@@ -322,7 +340,5 @@ class SplitMixer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
-        x = F.adaptive_avg_pool2d(self.forward_features(x), 1).flatten(
-            1
-        )  # (B, h): the mean over all places
-        return self.head(x)
+        x = self.forward_features(x)
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))  # the mean over all places: (B, h)

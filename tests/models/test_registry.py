@@ -6,6 +6,7 @@ activation, ratio and segments of a preset stay as they are.
 
 import copy
 import io
+import re
 import shutil
 import warnings
 from fractions import Fraction
@@ -474,3 +475,54 @@ def test_images_that_the_model_cannot_take_are_refused(name: str):
         with pytest.raises(ValueError) as caught:
             model(wrong)
         assert all(part in str(caught.value) for part in told)
+
+
+def test_names_are_listed_by_a_pattern():
+    assert list_models("split*") == [n for n in list_models() if n.startswith("split")]
+    assert list_models("convmixer_???_*") == [
+        "convmixer_256_8",
+        "convmixer_256_8_224",
+        "convmixer_768_32",
+    ]
+    assert list_models("no such") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "nearest"),
+    [
+        ("convmixer", "num_clases", "num_classes"),
+        ("convmixer", "in_chans", "in_channels"),
+        ("splitmixer_i", "act_layer", "activation"),
+        ("splitmixer_iv", "segment", "segments"),
+        ("mlp_mixer", "img_size", "image_size"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_nearest(name, option, nearest):
+    with pytest.raises(
+        ValueError,
+        match=rf"`{option}`=3 is not an option of .*mean {nearest}",
+    ):
+        create_model(name, **{option: 3})
+
+
+def test_a_word_far_from_all_is_answered_with_all():
+    with pytest.raises(ValueError, match=r"`q`=3 is not .*; it has activation, depth, dim,"):
+        create_model("convmixer", q=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "line"),
+    [
+        ("splitmixer_i", {}, r"\(mixing\): OneSegment\(\s+start=4, width=8\n"),
+        ("splitmixer_ii", {"segments": 3}, r"start=8, width=4\n"),
+        ("splitmixer_iii", {"segments": 3}, r"SharedSegments\(\s+segments=3, width=4\n"),
+        ("splitmixer_iv", {"segments": 5}, r"widths=\[2, 2, 2, 2, 4\]"),
+        ("splitmixer_v", {}, r"starts=\[0, 4\], width=8"),
+        ("splitmixer_3d", {}, r"StridedSegments\(\s+segments=2, width=6\n"),
+        ("splitmixer_iv", {"shuffle": True}, r"SplitMixerBlock\(\s+shuffle=2\n"),
+        ("splitmixer_i_ablated", {}, r"OneSegment\(\s+start=4, width=8\n"),
+    ],
+)
+def test_a_printed_model_shows_its_segments(name, options, line):
+    model = create_model(name, dim=12, depth=3, **options)
+    assert re.search(line, str(model))
