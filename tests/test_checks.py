@@ -132,3 +132,9 @@ def test_images():
         assert "`in_channels`=3" in told
     with pytest.raises(ValueError, match=r"`patch_size`=4 must divide .*8×10"):
         checks.images(torch.zeros(2, 3, 8, 10), in_channels=3, patch_size=4)
+
+
+def test_a_float_stands_for_a_fraction_of_up_to_a_million_parts():
+    for exact in (Fraction(600_011, 1_000_003), Fraction(600_011, 999_983), Fraction(2_001, 3_001)):
+        near = checks.ratio(exact.numerator / exact.denominator)
+        assert (near == exact) is (exact.denominator <= 10**6)

@@ -664,3 +664,11 @@ def test_missing_file_folder_and_suffix(tmp_path):
         load_weights(small("convmixer"), tmp_path / "folder.pt")
     (tmp_path / "w.npz").write_bytes(b"")
     refuse(small("convmixer"), tmp_path / "w.npz", "must end in one of .safetensors, .pt")
+
+
+@pytest.mark.parametrize(
+    ("lowest", "activation"), [(-0.169, "gelu"), (-0.3, None), (0.0, "relu"), (-1e-3, "gelu")]
+)
+def test_a_mean_below_gelus_minimum_is_of_neither_activation(lowest, activation):
+    means = torch.tensor([0.4, lowest])
+    assert activation_seen({"stem.2.running_mean": means, "stem.2.weight": -means}) == activation

@@ -390,3 +390,18 @@ def test_fractions_among_the_options_reach_the_model(digits):
     same = model_for(recipe("splitmixer_i", model_options=TINY | {"ratio": "3/5"}), digits)
     shapes = [[tuple(p.shape) for p in m.parameters()] for m in (model, same)]
     assert shapes[0] == shapes[1]
+
+
+def test_a_compiled_step_is_compiled_for_each_size_and_not_for_all(digits, monkeypatch):
+    """The ragged last batch gets code of its own; dynamic sizes would slow every step down."""
+    asked = []
+
+    def compiler(net, **options):
+        asked.append(options)
+        return net
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    run = begin(recipe(compile=True), digits, CPU, ALONE)
+    assert asked == [{"dynamic": False}] and run.form.compile
+    begin(recipe(), digits, CPU, ALONE)
+    assert len(asked) == 1
