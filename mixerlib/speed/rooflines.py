@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixerlib import costs
+from mixerlib import checks, costs
 from mixerlib.costs.measurement import LayerTracker
 from mixerlib.models import model_entry
 from mixerlib.records import Provenance, parse_record, provenance
@@ -119,8 +119,7 @@ def roofline(
     """
     case = Case(model, dict(options or {}), batch=batch, image_size=image_size, dtype=dtype)
     assert case.image_size is not None  # as it takes the model's
-    if rounds < 1:
-        raise ValueError(f"`rounds`={rounds} must be at least 1")
+    checks.positive_int("rounds", rounds)
     device = torch.device(device)
     blank = model_of(case, torch.device("meta"))  # shapes are enough to count
     counted = costs.measure(blank, case.image_size, blank.in_channels)

@@ -19,7 +19,7 @@ from mixerlib.training.comparison import (
     slowest_to_fastest,
     yardstick,
 )
-from mixerlib.training.distributed import ALONE, Processes, joined, local_device
+from mixerlib.training.distributed import ALONE, Processes, choose_device, joined, local_device
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 from mixerlib.training.finished import load_trained, recipe_of, weights_in
 from mixerlib.training.folders import (
@@ -31,7 +31,7 @@ from mixerlib.training.folders import (
     settings_differences,
     train_in_folder,
 )
-from mixerlib.training.loop import Diverged, finish_epoch, fit, train, train_step, training_steps
+from mixerlib.training.loop import finish_epoch, fit, train, train_step, training_steps
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.run import (
@@ -39,7 +39,6 @@ from mixerlib.training.run import (
     Run,
     augmentation_for,
     begin,
-    choose_device,
     dataset_for,
     learning_rate,
     model_for,
@@ -48,6 +47,7 @@ from mixerlib.training.run import (
 )
 from mixerlib.training.schedule import cosine, one_cycle, piecewise_linear
 from mixerlib.training.session import (
+    Diverged,
     Session,
     Stopped,
     StopRequest,

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from mixerlib.records import Epoch, Record, peak_memory, provenance
 from mixerlib.speed.training_step import form_of_settings, settings_of_form
 from mixerlib.training import checkpoint
-from mixerlib.training.distributed import ALONE, Processes
+from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.metrics import MetricsLog
 from mixerlib.training.recipe import Recipe
@@ -34,7 +34,6 @@ from mixerlib.training.run import (
     Run,
     augmentation_for,
     begin,
-    choose_device,
     collect,
     continue_from,
     dataset_for,
@@ -44,13 +43,9 @@ from mixerlib.training.run import (
     stream,
     update_average,
 )
-from mixerlib.training.session import Session, Stopped, never
+from mixerlib.training.session import Diverged, Session, Stopped, never
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
-
-
-class Diverged(ArithmeticError):
-    """The loss of a run is not a finite number any more; the message says since when."""
 
 
 def train(

@@ -334,21 +334,3 @@ def continue_from(run: Run, state: dict[str, Any]) -> None:
     run.curve = [Epoch(**row) for row in state["curve"]]
     run.training_seconds, run.total_seconds = state["training_seconds"], state["total_seconds"]
     run.continued = state["continued"] + 1
-
-
-def choose_device(name: str | None = None) -> torch.device:
-    """A device by torch's name ("cpu", "cuda", "cuda:1", "mps"); None: the GPU if there is one.
-
-    Raises `ValueError` for a name that torch does not know, or a device that is not here.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"`device`={name!r} must be cpu, cuda, cuda:1, mps or the like") from None
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.mps.device_count()}
-    count = counts.get(device.type, 0)
-    if (device.index or 0) >= count:
-        raise ValueError(
-            f"`device`={name!r} is not here: torch {torch.__version__} sees {count} of it"
-        )
-    return device

@@ -22,6 +22,10 @@ class Stopped(Exception):
     """A run was asked to stop, and did so between two steps; the message says where."""
 
 
+class Diverged(ArithmeticError):
+    """The loss of a run is not a finite number any more; the message says since when."""
+
+
 def never() -> None:
     """No reason to stop."""
 

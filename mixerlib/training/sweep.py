@@ -24,9 +24,10 @@ from typing import Any
 from mixerlib.files import one_line, read_yaml
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import loop
+from mixerlib.training.distributed import choose_device
 from mixerlib.training.folders import RECORD, result_line, save_results, settings_differences
 from mixerlib.training.recipe import Recipe, load_recipe
-from mixerlib.training.run import choose_device, dataset_for
+from mixerlib.training.run import dataset_for
 from mixerlib.training.session import Stopped, StopRequest, full_memory_explained
 
 
@@ -90,7 +91,7 @@ class Sweep:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        self.endings: dict[int, str] = {}  # a recipe's id → how its run, which has no record, ended
+        self.endings: dict[Path, str] = {}  # the place of a missing record → how its run ended
         for place in filter(Path.exists, map(self.record_file, self.recipes)):
             read_record(place)
 
@@ -118,11 +119,11 @@ class Sweep:
                 write_record(record, self.record_file(recipe))
                 print(result_line(recipe, record), flush=True)
             except Stopped as stopped:
-                self.endings[id(recipe)] = str(stopped)
+                self.endings[self.record_file(recipe)] = str(stopped)
             except (ValueError, OSError, ArithmeticError) as error:
                 reason = f"failed: {one_line(error)}"
                 print(f"{recipe.name}, seed {recipe.seed}: {reason}", file=sys.stderr, flush=True)
-                self.endings[id(recipe)] = reason
+                self.endings[self.record_file(recipe)] = reason
 
     def _train(self, recipe: Recipe, stop: StopRequest) -> Record:
         """The record of a run: trained now, or read from its folder, when it was done there before,
@@ -154,7 +155,7 @@ class Sweep:
     def _state(self, recipe: Recipe) -> str:
         if not self.record_file(recipe).exists():
             begun = (self.folder(recipe) / "checkpoint.pt").exists()
-            return self.endings.get(id(recipe), "begun, left" if begun else "left")
+            return self.endings.get(self.record_file(recipe), "begun, left" if begun else "left")
         record = read_record(self.record_file(recipe))
         differences = settings_differences(record, recipe)
         note = (

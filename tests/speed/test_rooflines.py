@@ -206,7 +206,7 @@ def test_the_record_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rounds": 0}, "`rounds`=0 must be at least 1"),
+        ({"rounds": 0}, "`rounds`=0 must be a positive whole number"),
         ({"batch": 0}, "`batch`=0 must be a positive whole number"),
         ({"dtype": "int8"}, "`dtype`='int8' must be one of"),
         ({"image_size": 15}, "`patch_size`=2 must divide"),

@@ -19,14 +19,13 @@ import mixerlib.training.run
 from mixerlib.data.augment import Augmentation
 from mixerlib.models import create_model
 from mixerlib.training import schedule
-from mixerlib.training.distributed import ALONE, Processes
+from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.loop import finish_epoch, training_steps
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import (
     Run,
     augmentation_for,
     begin,
-    choose_device,
     collect,
     continue_from,
     dataset_for,

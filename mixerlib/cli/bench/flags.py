@@ -45,7 +45,7 @@ def check_flags(options: argparse.Namespace) -> None:
 
 def device_of(options: argparse.Namespace) -> "torch.device":
     """The device that is asked for; without a word the GPU, if there is one."""
-    from mixerlib.training.run import choose_device
+    from mixerlib.training import choose_device
 
     return choose_device(options.device)
 
