@@ -4,7 +4,7 @@ timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
 fast = optimize_for_inference(model, images)
 """
 
-from mixerlib.speed.bench import benchmark, peer_forms
+from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
 from mixerlib.speed.environment import extra_memory, settings_here
 from mixerlib.speed.form import Form
@@ -44,6 +44,7 @@ __all__ = [
     "Machine",
     "OneMatrix",
     "Part",
+    "Prepared",
     "Result",
     "Roofline",
     "Timing",

@@ -34,3 +34,44 @@ def test_every_public_name_is_on_the_page(name):
 def test_a_room_without_its_members_does_not_count():
     page = ".. automodule:: mixerlib.a\n   :members:\n   :undoc-members:\n\n"
     assert shown(page + ".. automodule:: mixerlib.b\n   :members: one\n") == {"a": set()}
+
+
+# Examples and chapters in docstrings
+
+
+@pytest.fixture
+def docstrings(monkeypatch) -> ModuleType:
+    pytest.importorskip("sphinx_book_theme", reason="needs the extra `book`")
+    monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
+    return importlib.import_module("docstrings")
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "language"),
+    [
+        (['model = create_model("convmixer")', "model(images)  # (B, 10)"], "python"),
+        (["    forms = formulas(family)", "    forms.params"], "python"),
+        (["with race() as x:", "    x.start()"], "python"),
+        (["mixerlib train digits   # in seconds"], "bash"),
+        (["Raises `ValueError` for a bad value."], None),
+        (["Shapes: images (B, C, H, W)."], None),
+        (["One"], None),
+        (["Everything (all of it) counts"], None),
+    ],
+)
+def test_what_is_an_example(docstrings, paragraph, language):
+    assert docstrings.language_of(paragraph) == language
+
+
+def test_examples_are_code_and_chapters_are_links(docstrings):
+    lines = ["A race.", "", "    race(x)", "    # chapter 19", "", "Chapter 19, chapter 99.", ""]
+    assert docstrings.marked_up(lines) == [
+        *("A race.", "", ".. code-block:: python", "", "   race(x)", "   # chapter 19", ""),
+        *(":doc:`Chapter 19 </notebooks/19-making-it-fast>`, chapter 99.", ""),
+    ]
+
+
+def test_the_chapters_that_docstrings_name_are_there(docstrings):
+    for path in (ROOT / "mixerlib").rglob("*.py"):
+        for _, number in docstrings.NUMBER.findall(path.read_text(encoding="utf-8")):
+            assert number in docstrings.CHAPTERS, path
