@@ -5,10 +5,12 @@ argument's name, its value and the rule.
 """
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from numbers import Integral
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import torch
 from torch import nn
@@ -100,3 +102,118 @@ def images(x: torch.Tensor, in_channels: int, patch_size: int) -> None:
             f"`in_channels`={in_channels}"
         )
     patches(x.shape[2], x.shape[3], patch_size)
+
+
+# Numbers, and dataclasses of settings
+
+
+class Rule(NamedTuple):
+    """What a value must keep, and how a refusal says it: `value` must be `words`."""
+
+    kept: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Rule(lambda value: value > 0, "above 0")
+COUNT = Rule(lambda value: value >= 1, "at least 1")
+NOT_NEGATIVE = Rule(lambda value: value >= 0, "at least 0")
+SHARE = Rule(lambda value: 0 <= value <= 1, "between 0 and 1")
+POSITIVE_SHARE = Rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+# What may be written for the type of a setting, and in words
+TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "text"),
+    str | None: ((str, type(None)), "text, or null"),
+    int: ((int,), "a whole number"),
+    int | None: ((int, type(None)), "a whole number, or null"),
+    float: ((int, float), "a number"),
+    float | None: ((int, float, type(None)), "a number, or null"),
+    bool: ((bool,), "true or false"),
+    dict[str, Any]: ((dict,), "a table of options"),
+}
+
+
+def follows(name: str, value: Choice, rule: Rule) -> Choice:
+    """A value that keeps a rule."""
+    if not rule.kept(value):
+        raise ValueError(f"`{name}`={value!r} must be {rule.words}")
+    return value
+
+
+def of_type(name: str, value: Choice, kind: Any) -> Choice:
+    """A value of one of the `TYPES`; True and False are no numbers, NaN and infinity neither."""
+    classes, words = TYPES[kind]
+    right = isinstance(value, classes) and (bool in classes or not isinstance(value, bool))
+    if not right or (isinstance(value, float) and not math.isfinite(value)):
+        hint = ""
+        if float in classes and isinstance(value, str) and _is_number(value):
+            hint = "; YAML reads it as text, so write it with a decimal point, such as 1.0e-2"
+        raise ValueError(f"`{name}`={value!r} must be {words}{hint}")
+    return value
+
+
+def settings(
+    instance: Any,
+    choices: Mapping[str, tuple[str, ...]],
+    rules: Mapping[str, Rule],
+    used_with: Mapping[str, tuple[str, tuple[Any, ...]]],
+    may_stay_null: tuple[str, ...] = (),
+) -> None:
+    """The fields of a dataclass of settings: their types, their rules, and that each has an effect.
+
+    Args:
+        instance: the dataclass, whose annotations are among the `TYPES`.
+        choices: field → the words that it may be.
+        rules: field → the rule that its number keeps.
+        used_with: field → the one that decides whether it has an effect, and with which of its
+            values; () stands for any that is neither null nor 0. With others it must be null.
+        may_stay_null: fields that may be null also where they have an effect.
+    """
+    for name, kind in get_type_hints(type(instance)).items():
+        of_type(name, getattr(instance, name), kind)
+    for name, words in choices.items():
+        if (word := getattr(instance, name)) is not None:
+            one_of(name, word, words)
+    for name, rule in rules.items():
+        if (value := getattr(instance, name)) is not None:
+            follows(name, value, rule)
+    for name, (ruler, uses) in used_with.items():
+        value, ruling = getattr(instance, name), getattr(instance, ruler)
+        used = ruling in uses if uses else bool(ruling)
+        if value is not None and value is not False and not used:
+            off = "false" if value is True else "null (None in Python, none on the command line)"
+            raise ValueError(
+                f"`{name}`={value!r} has no effect with `{ruler}`={ruling!r}; set it to {off}"
+            )
+        if value is None and used and name not in may_stay_null:
+            raise ValueError(f"`{ruler}`={ruling!r} needs `{name}`, which is not set")
+
+
+def table(
+    where: str, value: Any, required: Collection[str], optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """The table at a place of a file, with its required keys and at most the optional ones."""
+    keys = set(value) if isinstance(value, dict) else set()
+    if not set(required) <= keys <= {*required, *optional}:
+        may = f", and may have {_quoted(optional)}" if optional else ""
+        raise ValueError(f"{where}={value!r} must have the keys {_quoted(required)}{may}")
+    return value
+
+
+def list_of(name: str, values: Any, kind: type, empty: bool = False) -> list:
+    """A list of texts or of whole numbers, which may be `empty` if that is said."""
+    right = isinstance(values, list) and all(type(value) is kind for value in values)
+    if not right or not (values or empty):
+        words = {int: "whole numbers", str: "texts"}[kind]
+        raise ValueError(f"`{name}`={values!r} must be a list of {words}")
+    return values
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        return math.isfinite(float(text))
+    return False

@@ -47,8 +47,8 @@ from mixerlib.training.recipe import CHOICES, SETTINGS, parse_setting
 if TYPE_CHECKING:
     import torch
 
+    from mixerlib.data import ImageSource
     from mixerlib.records import Record
-    from mixerlib.training import Images
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -135,7 +135,7 @@ def _train(
     return 0
 
 
-def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) -> "Images":
+def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) -> "ImageSource":
     """The recipe's data, which the first process alone downloads while the others wait."""
     if options.download and not processes.is_first:
         processes.barrier()
@@ -146,7 +146,7 @@ def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) 
 
 
 def _opening_line(
-    recipe: Recipe, dataset: "Images", device: "torch.device", processes: Processes, out: Path
+    recipe: Recipe, dataset: "ImageSource", device: "torch.device", processes: Processes, out: Path
 ) -> str:
     shared = f" × {processes.count}" if processes.count > 1 else ""
     begun = (out / "checkpoint.pt").exists()

@@ -39,9 +39,7 @@ def check_family(family: str) -> str:
         raise ValueError(
             f"`family`={family!r} has no closed forms: it is counted by measurement only"
         )
-    if family not in OPTIONS:
-        raise ValueError(f"`family`={family!r} must be one of {', '.join(FAMILIES)}")
-    return family
+    return checks.one_of("family", family, FAMILIES)
 
 
 def symbol_values(
@@ -84,10 +82,8 @@ def symbol_values(
 def _check_sizes(family: str, values: Mapping[sympy.Symbol, Fraction]) -> None:
     dim, segments, patch = (values.get(symbol) for symbol in (sym.h, sym.s, sym.p))
     height, width = values.get(sym.H), values.get(sym.W)
-    if patch and height and width and (height % patch or width % patch):
-        raise ValueError(
-            f"`patch_size`={patch} must divide the image's height and width, here {height}×{width}"
-        )
+    if patch and height and width:
+        checks.patches(int(height), int(width), int(patch))
     if values.get(sym.m) == 0:
         raise ValueError(f"`ratio`={values[sym.alpha]} of `dim`={dim} must leave a channel")
     if dim and segments and segments > dim:

@@ -1,14 +1,29 @@
 """Image data sets on the device, and what is done to images before a model sees them. Chapter 12.
 
 dataset = load_dataset("digits").to("cpu")
-for images, labels in batches(dataset, 64): ...
+for images, labels in batches(dataset.train_images, dataset.train_labels, 64): ...
+
+- "digits" are the 1,797 handwritten digits of 8×8 pixels that come with scikit-learn. They have no
+  official test set. Here the images are sorted by class, in their published order within it, and
+  every fifth is a test image: 1,437 for training and 360 for the test, every class in the same
+  proportion, the same on every machine. The 13 people who wrote them are thus likely to be in both
+  parts; the accuracy says nothing about anyone else's handwriting.
+- "fashion_mnist", "cifar10" and "cifar100" are read whole, as tensors.
+- "flowers102" trains on the split "train", 1,020 images, and tests on "test", 6,149. The split
+  "val", 1,020 more, is left alone. The SplitMixer paper does not say what it trained on.
+- "food101" has 75,750 training and 25,250 test images. Its archive, 5 GB, is checked each time as
+  long as it lies beside them, as the images have no checksums of their own.
+- "imagenet" is the folder imagenet, with train/CLASS/*.JPEG and val/CLASS/*.JPEG in it. It cannot
+  be downloaded here.
 """
 
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data.augment import Augmentation
-from mixerlib.data.datasets import DATASETS, Dataset, batches, load_dataset
+from mixerlib.data.datasets import DATASETS, load_dataset
 from mixerlib.data.download import DataDamaged, DataNotFound
+from mixerlib.data.draws import Draws
 from mixerlib.data.image_files import ImageFiles
+from mixerlib.data.in_memory import Dataset, batches
 from mixerlib.data.operations import (
     MAGNITUDES,
     OPERATIONS,
@@ -17,18 +32,23 @@ from mixerlib.data.operations import (
     torchvision_arguments,
 )
 from mixerlib.data.photographs import FILE_DATASETS
+from mixerlib.data.source import INTERPOLATIONS, NORMALIZATIONS, ImageSource
 
 __all__ = [
     "DATASETS",
     "FILE_DATASETS",
+    "INTERPOLATIONS",
     "MAGNITUDES",
+    "NORMALIZATIONS",
     "OPERATIONS",
     "TIMM_OPERATIONS",
     "Augmentation",
     "DataDamaged",
     "DataNotFound",
     "Dataset",
+    "Draws",
     "ImageFiles",
+    "ImageSource",
     "apply_operations",
     "batches",
     "import_torchvision",

@@ -2,39 +2,57 @@
 
 augmentation = Augmentation(flip="random", policy="randaugment",
                             policy_operations=2, policy_magnitude=12)
-draws = augmentation.draw(len(images), dataset.image_size, generator)
-inputs, targets = augmentation(images, labels, draws, dataset.normalise, dataset.num_classes)
+drawn = augmentation.draw(len(images), dataset.image_size, generator)
+inputs, targets = augmentation(images, labels, drawn, dataset.normalize, dataset.num_classes)
 
 Everything random is drawn on the CPU, so a seed means the same augmentation on every device.
 Chapter 12 shows what each step does to real images, and what it costs.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mixerlib.data.operations import (
-    MAGNITUDES,
-    OPERATIONS,
-    TIMM_OPERATIONS,
-    apply_operations,
-    take_pixels,
-    timm_arguments,
-    torchvision_arguments,
-)
+from mixerlib import checks
+from mixerlib.data import draws
+from mixerlib.data.draws import Draws
+from mixerlib.data.operations import MAGNITUDES, apply_operations, take_pixels
 
-FLIPS = ("none", "random", "alternating")
-CROPS = ("none", "pad", "resized")
-POLICIES = ("none", "randaugment", "trivialaugment", "timm_randaugment")
-ERASE_FILLS = ("mean", "noise")
-_JITTERED = torch.tensor([OPERATIONS.index(name) for name in ("Brightness", "Contrast", "Color")])
-_TIMM = torch.tensor([OPERATIONS.index(name) for name in TIMM_OPERATIONS])
+CHOICES = {
+    "flip": ("none", "random", "alternating"),
+    "crop": ("none", "pad", "resized"),
+    "policy": ("none", "randaugment", "trivialaugment", "timm_randaugment"),
+    "erase_fill": ("mean", "noise"),
+}
+RULES = {
+    "crop_padding": checks.COUNT,
+    "crop_area": checks.POSITIVE_SHARE,
+    "policy_operations": checks.COUNT,
+    "policy_magnitude": checks.NOT_NEGATIVE,
+    "policy_magnitude_std": checks.NOT_NEGATIVE,
+    "jitter": checks.SHARE,
+    "erase": checks.SHARE,
+    "mixup": checks.NOT_NEGATIVE,
+    "cutmix": checks.NOT_NEGATIVE,
+}
+USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "crop_padding": ("crop", ("pad",)),
+    "crop_area": ("crop", ("resized",)),
+    "policy_operations": ("policy", ("randaugment", "timm_randaugment")),
+    "policy_magnitude": ("policy", ("randaugment", "timm_randaugment")),
+    "policy_magnitude_std": ("policy", ("timm_randaugment",)),
+    "erase_fill": ("erase", ()),
+}
+MAGNITUDE_OF = {  # the top of the magnitudes' scale is not everywhere the same
+    "randaugment": checks.Rule(
+        lambda value: value in range(MAGNITUDES), f"a whole number in 0 … {MAGNITUDES - 1}"
+    ),
+    "timm_randaugment": checks.Rule(lambda value: 0 <= value <= 10, "in 0 … 10"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,36 +94,9 @@ class Augmentation:
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("flip", FLIPS), ("crop", CROPS), ("policy", POLICIES)):
-            _check(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        randaugment = self.policy in ("randaugment", "timm_randaugment")
-        timm = self.policy == "timm_randaugment"
-        _check_use(self, "crop_padding", self.crop == "pad", "crop")
-        _check_use(self, "crop_area", self.crop == "resized", "crop")
-        _check_use(self, "policy_operations", randaugment, "policy")
-        _check_use(self, "policy_magnitude", randaugment, "policy")
-        _check_use(self, "policy_magnitude_std", timm, "policy")
-        _check_use(self, "erase_fill", self.erase != 0, "erase")
-        for name in ("crop_padding", "policy_operations"):
-            value = getattr(self, name)
-            kept = value is None or (isinstance(value, int) and value >= 1)
-            _check(self, name, kept, "a whole number, at least 1")
-        kept = self.crop_area is None or 0 < self.crop_area <= 1
-        _check(self, "crop_area", kept, "above 0 and at most 1")
-        if self.policy == "randaugment":
-            kept = self.policy_magnitude in range(MAGNITUDES)
-            _check(self, "policy_magnitude", kept, f"a whole number in 0 … {MAGNITUDES - 1}")
-        if self.policy_magnitude is not None and self.policy_magnitude_std is not None:  # timm's
-            _check(self, "policy_magnitude", 0 <= self.policy_magnitude <= 10, "in 0 … 10")
-            kept = 0 <= self.policy_magnitude_std < math.inf
-            _check(self, "policy_magnitude_std", kept, "at least 0")
-        _check(self, "jitter", 0 <= self.jitter <= 1, "in 0 … 1")
-        _check(self, "erase", 0 <= self.erase <= 1, "in 0 … 1")
-        if self.erase:
-            known = self.erase_fill in ERASE_FILLS
-            _check(self, "erase_fill", known, f"one of {', '.join(ERASE_FILLS)}")
-        for name in ("mixup", "cutmix"):
-            _check(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
+        checks.settings(self, CHOICES, RULES, USED_WITH)
+        if self.policy in MAGNITUDE_OF:
+            checks.follows("policy_magnitude", self.policy_magnitude, MAGNITUDE_OF[self.policy])
 
     def draw(
         self,
@@ -116,94 +107,105 @@ class Augmentation:
         indices: Tensor | None = None,
         epoch: int = 1,
         seed: int = 0,
-    ) -> dict[str, Tensor]:
-        """All that is random about `count` images of height and width `image_size`.
+    ) -> Draws:
+        """All that is random about a batch of images.
 
-        CPU tensors by name, each with an entry an image, so that a slice of all of them belongs to
-        a slice of the images: a distributed run draws for the whole batch and takes its part.
-        `generator` is a CPU generator. `indices`, int64 (count,) on the CPU, number the images in
-        the data set; flip="alternating" needs them, with `seed` and `epoch` (from 1).
-
-        Rectangles are int64 (count, 4): top, left, height, width.
+        Args:
+            count: images in the batch.
+            image_size: their height and width.
+            generator: a CPU generator.
+            indices: int64 (count,) on the CPU, the images' numbers in the data set, for
+                flip="alternating".
+            epoch: from 1, for flip="alternating".
+            seed: of the coins of flip="alternating".
         """
-        draws = {}
+        made: dict[str, Tensor] = {}
         if self.crop_padding is not None:
             if self.crop_padding >= min(image_size):
                 raise ValueError(
                     f"`crop_padding`={self.crop_padding} must be below the image's side, "
                     f"{min(image_size)}: that is as far as it can be reflected"
                 )
-            places = 2 * self.crop_padding + 1  # down, and right, from the padded image's corner
-            draws["shift"] = torch.randint(places, (count, 2), generator=generator)
-        if self.crop == "resized":
-            draws["crop"] = self._draw_crop(count, image_size, generator)
+            made["shift"] = draws.draw_shift(count, self.crop_padding, generator)
+        if self.crop_area is not None:
+            made["crop"] = draws.draw_crop(count, image_size, self.crop_area, generator)
         if self.flip == "random":
-            draws["mirrored"] = torch.rand(count, generator=generator) < 0.5
+            made["mirrored"] = torch.rand(count, generator=generator) < 0.5
         if self.flip == "alternating":
             if indices is None:
                 raise ValueError("`indices`=None: `flip`='alternating' needs the images' numbers")
-            draws["mirrored"] = (_coin(indices, seed) + epoch) % 2 == 1
+            made["mirrored"] = (draws.coin(indices, seed) + epoch) % 2 == 1
         if self.policy != "none":
-            draws["operation"], draws["argument"] = self._draw_policy(count, image_size, generator)
-        if self.jitter:
-            order = torch.rand(count, 3, generator=generator).argsort(dim=1)
-            share = 2 * torch.rand(count, 3, dtype=torch.float64, generator=generator) - 1
-            draws["jitter_operation"] = _JITTERED[order]
-            draws["jitter_factor"] = 1 + self.jitter * share
-        if self.erase:
-            smaller = (image_size[0] - 1, image_size[1] - 1)
-            boxes = _draw_rectangles(
-                count, image_size, smaller, (0.02, 0.33), (0.3, 3.3), generator
+            made["operation"], made["argument"] = draws.draw_policy(
+                self.policy,
+                (count, self.policy_operations or 1),
+                (self.policy_magnitude, self.policy_magnitude_std),
+                image_size,
+                generator,
             )
-            erased = torch.rand(count, 1, generator=generator) < self.erase
-            draws["erase"] = boxes * erased
+        if self.jitter:
+            made["jitter_operation"], made["jitter_factor"] = draws.draw_jitter(
+                count, self.jitter, generator
+            )
+        if self.erase:
+            made["erase"] = draws.draw_erased(count, image_size, self.erase, generator)
         if self.erase_fill == "noise":
-            draws["noise_seed"] = torch.randint(2**62, (count,), generator=generator)
+            made["noise_seed"] = torch.randint(2**62, (count,), generator=generator)
         if self.mixup or self.cutmix:
-            draws["mix_weight"], draws["mix_box"] = self._draw_mix(count, image_size, generator)
-        return draws
+            made["mix_weight"], made["mix_box"] = draws.draw_mix(
+                count, image_size, self.mixup, self.cutmix, generator
+            )
+        return Draws(**made)
 
     def __call__(
         self,
         images: Tensor,
         labels: Tensor,
-        draws: dict[str, Tensor],
-        normalise: Callable[[Tensor], Tensor],
+        drawn: Draws,
+        normalize: Callable[[Tensor], Tensor],
         num_classes: int,
     ) -> tuple[Tensor, Tensor]:
         """Augmented images, normalised, and their targets, on the images' device.
 
-        Images are uint8 (B, C, H, W), labels int64 (B,). `normalise` makes floats of uint8 images.
         Targets are the labels; with MixUp or CutMix, they are float (B, num_classes), the share of
         each class. Smoothing may follow, as `F.cross_entropy(…, label_smoothing=…)`: it is linear,
         so mixing smoothed targets and smoothing mixed ones is the same.
 
         Grey images stay grey: what changes colour leaves them as they are, as in torchvision.
-        Nothing here waits for the device. Raises `ValueError` for images that are not uint8, for
-        a policy or jitter on other than 1 or 3 channels, and for draws of another number of images.
+        Nothing here waits for the device.
+
+        Args:
+            images: uint8 (B, C, H, W).
+            labels: int64 (B,).
+            drawn: what `draw` gave for these images.
+            normalize: makes floats of uint8 images.
+            num_classes: of the targets of MixUp and CutMix.
+
+        Raises `ValueError` for images that are not uint8, for a policy or jitter on other than 1 or
+        3 channels, and for draws of another number of images.
         """
-        self._check_input(images, draws)
-        if "shift" in draws:
-            images = _shift(images, draws["shift"] - self.crop_padding)
-        if "crop" in draws:
-            images = _crop_and_resize(images, draws["crop"])
-        if "mirrored" in draws:
+        self._check_input(images, drawn)
+        if drawn.shift is not None:
+            images = _shift(images, drawn.shift - self.crop_padding)
+        if drawn.crop is not None:
+            images = _crop_and_resize(images, drawn.crop)
+        if drawn.mirrored is not None:
             both = torch.cat([images, images.flip(3)])
-            chosen = torch.arange(len(images)) + len(images) * draws["mirrored"]
+            chosen = torch.arange(len(images)) + len(images) * drawn.mirrored
             images = both.index_select(0, chosen.to(images.device, non_blocking=True))
-        if "operation" in draws:
+        if drawn.operation is not None and drawn.argument is not None:
             smooth = self.policy == "timm_randaugment"
-            images = apply_operations(images, draws["operation"], draws["argument"], smooth)
-        if "jitter_operation" in draws:
-            images = apply_operations(images, draws["jitter_operation"], draws["jitter_factor"])
-        images = normalise(images)
-        if "erase" in draws:
-            images = _erase(images, draws["erase"], draws.get("noise_seed"))
-        if "mix_box" in draws:
-            return _mix(images, labels, draws["mix_weight"], draws["mix_box"], num_classes)
+            images = apply_operations(images, drawn.operation, drawn.argument, smooth)
+        if drawn.jitter_operation is not None and drawn.jitter_factor is not None:
+            images = apply_operations(images, drawn.jitter_operation, drawn.jitter_factor)
+        images = normalize(images)
+        if drawn.erase is not None:
+            images = _erase(images, drawn.erase, drawn.noise_seed)
+        if drawn.mix_weight is not None and drawn.mix_box is not None:
+            return _mix(images, labels, drawn.mix_weight, drawn.mix_box, num_classes)
         return images, labels
 
-    def _check_input(self, images: Tensor, draws: dict[str, Tensor]) -> None:
+    def _check_input(self, images: Tensor, drawn: Draws) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise ValueError(
                 f"`images` must be uint8 (B, C, H, W), not {images.dtype} {tuple(images.shape)}"
@@ -212,115 +214,11 @@ class Augmentation:
             raise ValueError(
                 f"`images` with {images.shape[1]} channels: a policy or jitter needs 1 or 3"
             )
-        for name, drawn in draws.items():
-            if len(drawn) != len(images):
+        for name, tensor in drawn.tensors().items():
+            if len(tensor) != len(images):
                 raise ValueError(
-                    f"`draws` are for {len(drawn)} images ({name}), but there are {len(images)}"
+                    f"`drawn` is for {len(tensor)} images ({name}), but there are {len(images)}"
                 )
-
-    def _draw_crop(
-        self, count: int, image_size: tuple[int, int], generator: torch.Generator
-    ) -> Tensor:
-        """Rectangles; where none fits, the largest of a right aspect, from the centre."""
-        height, width = image_size
-        boxes = _draw_rectangles(
-            count, image_size, image_size, (self.crop_area or 1, 1), (3 / 4, 4 / 3), generator
-        )
-        tall, wide = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
-        central = torch.tensor([(height - tall) // 2, (width - wide) // 2, tall, wide])
-        return boxes.where(boxes[:, 2:3] > 0, central)
-
-    def _draw_policy(
-        self, count: int, image_size: tuple[int, int], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Numbers of operations, int64 (count, n), and their arguments, float64 (count, n)."""
-        shape = (count, self.policy_operations or 1)
-        negative = torch.rand(shape, generator=generator) < 0.5
-        if self.policy == "timm_randaugment":
-            operation = _TIMM[torch.randint(len(_TIMM), shape, generator=generator)]
-            noise = torch.randn(shape, dtype=torch.float64, generator=generator)
-            magnitude = (self.policy_magnitude + self.policy_magnitude_std * noise).clamp(0, 10)
-            argument = timm_arguments(operation, magnitude, negative, image_size)
-            left_out = torch.rand(shape, generator=generator) < 0.5
-            return operation.masked_fill(left_out, OPERATIONS.index("Identity")), argument
-        operation = torch.randint(14, shape, generator=generator)
-        magnitude = torch.randint(MAGNITUDES, shape, generator=generator)
-        if self.policy_magnitude is not None:  # in RandAugment
-            magnitude.fill_(int(self.policy_magnitude))
-        arguments = torchvision_arguments(self.policy, operation, magnitude, negative, image_size)
-        return operation, arguments
-
-    def _draw_mix(
-        self, count: int, image_size: tuple[int, int], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The batch's weight, repeated (count,), and its pasted rectangle; a flat one for MixUp."""
-        height, width = image_size
-        # torch draws from Beta with its global generator only
-        numbers = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        cut = self.cutmix > 0 and (self.mixup == 0 or numbers.random() < 0.5)
-        alpha = self.cutmix if cut else self.mixup
-        weight, box = numbers.beta(alpha, alpha), (0, 0, 0, 0)
-        if cut:  # round a random centre, so that a part may lie outside: that is cut off
-            side = math.sqrt(1 - weight)
-            tall, wide = int(height * side), int(width * side)
-            top = int(numbers.integers(height)) - tall // 2
-            left = int(numbers.integers(width)) - wide // 2
-            bottom, right = min(top + tall, height), min(left + wide, width)
-            top, left = max(top, 0), max(left, 0)
-            box = (top, left, bottom - top, right - left)
-            weight = 1 - box[2] * box[3] / (height * width)
-        return torch.full((count,), weight), torch.tensor([box]).repeat(count, 1)
-
-
-def _check(augmentation: Any, name: str, kept: bool, rule: str) -> None:
-    if not kept:
-        raise ValueError(f"`{name}`={getattr(augmentation, name)!r} must be {rule}")
-
-
-def _check_use(augmentation: Any, name: str, used: bool, master: str) -> None:
-    """Raise `ValueError` for a setting that another one switches off, or asks for."""
-    value, ruler = getattr(augmentation, name), getattr(augmentation, master)
-    if used and value is None:
-        raise ValueError(f"`{master}`={ruler!r} needs `{name}`, which is None")
-    if not used and value is not None:
-        raise ValueError(f"`{name}`={value!r} has no effect with `{master}`={ruler!r}")
-
-
-# Drawing
-
-
-def _coin(indices: Tensor, seed: int) -> Tensor:
-    """0 or 1 for each image's number, by a hash of it and the seed: the mixing of SplitMix64."""
-    step = 0x9E3779B97F4A7C15
-    mixed = indices.numpy().astype(np.uint64) + np.uint64(seed * step % 2**64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return torch.from_numpy((mixed >> np.uint64(63)).astype(np.int64))
-
-
-def _draw_rectangles(
-    count: int,
-    image_size: tuple[int, int],
-    largest: tuple[int, int],
-    areas: tuple[float, float],
-    aspects: tuple[float, float],
-    generator: torch.Generator,
-) -> Tensor:
-    """For each image the first of ten rectangles that fits `largest`, anywhere; all 0 if none does.
-
-    The share of the image's area is uniform, the aspect (height / width) in its logarithm, as in
-    torchvision's RandomResizedCrop and RandomErasing.
-    """
-    area, aspect = torch.rand(2, count, 10, dtype=torch.float64, generator=generator)
-    area = math.prod(image_size) * (areas[0] + (areas[1] - areas[0]) * area)
-    low, high = math.log(aspects[0]), math.log(aspects[1])
-    aspect = (low + (high - low) * aspect).exp()
-    sides = torch.stack([area * aspect, area / aspect], dim=2).sqrt().round().long()
-    fits = ((sides > 0) & (sides <= torch.tensor(largest))).all(dim=2)  # (count, 10)
-    sides = sides[torch.arange(count), fits.int().argmax(dim=1)]  # (count, 2)
-    room = torch.tensor(image_size) - sides + 1
-    corner = (room * torch.rand(count, 2, dtype=torch.float64, generator=generator)).long()
-    return torch.cat([corner, sides], dim=1) * fits.any(dim=1, keepdim=True)
 
 
 # Applying: uint8 images before they are normalised, floats after

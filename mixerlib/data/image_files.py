@@ -11,10 +11,9 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,19 +21,20 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mixerlib._torchvision import import_torchvision
+from mixerlib import checks
 from mixerlib.data.download import DataDamaged, DataNotFound
+from mixerlib.data.source import Batches, ImageSource, part_of, resizing, steps_on
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageFiles:
-    """The files and labels of a training and a test set, with the interface of `data.Dataset`.
+class ImageFiles(ImageSource):
+    """The files and labels of a training and a test set, read as they are needed.
 
     An image is read when its batch is due, in a worker process, as uint8 (3, H, W) of `image_size`.
     With `crop_area` a training image is a random part of the photograph, of an area between that
     share and the whole and an aspect between 3/4 and 4/3, resized to `image_size` (ImageNet's usual
-    crop); without, the whole photograph, squashed. With `eval_crop` a test image has its shorter
-    side resized to side / `eval_crop` and its centre cut out; without, it is squashed as well.
+    crop); without, the whole photograph, squashed. With `crop_pct` a test image has its shorter
+    side resized to side / `crop_pct` and its centre cut out; without, it is squashed as well.
 
     Paths are encoded into arrays of bytes (N,): to read a string in a list changes the count of its
     references, and so copies the page of memory it is on into every worker.
@@ -51,40 +51,16 @@ class ImageFiles:
     image_size: tuple[int, int]  # height and width in pixels
     interpolation: str
     crop_area: float | None
-    eval_crop: float | None
+    crop_pct: float | None
     workers: int  # processes that read images; 0: this one does
 
-    in_channels: ClassVar[int] = 3
     crops_itself: ClassVar[bool] = True  # a crop is taken from the full photograph, as it is read
 
-    def __repr__(self) -> str:
-        height, width = self.image_size
-        return (
-            f"ImageFiles({self.name!r}: {len(self.train_labels):,} training and "
-            f"{len(self.test_labels):,} test images, read as 3×{height}×{width}, "
-            f"{self.num_classes} classes)"
-        )
-
     @property
-    def num_classes(self) -> int:
-        return len(self.classes)
+    def in_channels(self) -> int:
+        return 3
 
-    @property
-    def device(self) -> torch.device:
-        return self.mean.device
-
-    def to(self, device: torch.device | str) -> "ImageFiles":
-        """The same data set with its labels and its batches on `device`."""
-        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors)
-
-    def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, C, H, W) → float32 (B, C, H, W), each channel by its `mean` and `std`."""
-        return (images / 255 - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
-
-    def training_batches(
-        self, chosen: Iterable[torch.Tensor], *, seed: int, epoch: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def training_batches(self, chosen: Iterable[torch.Tensor], *, seed: int, epoch: int) -> Batches:
         """For each step's image numbers (int64 (B,), on the CPU) their images and labels.
 
         Images are uint8 (B, 3, H, W), labels int64 (B,), both on the device, in the order chosen.
@@ -102,24 +78,21 @@ class ImageFiles:
         )
         return self._read(reader, self.train_labels, list(chosen))
 
-    def test_batches(
-        self, batch_size: int = 500, part: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def test_batches(self, batch_size: int = 500, part: tuple[int, int] = (0, 1)) -> Batches:
         """The test images and their labels in order; of n nearly equal parts the i-th, from 0.
 
         Raises `ValueError` for a `batch_size` below 1 or a `part` (i, n) without 0 ≤ i < n, and
         what `training_batches` raises.
         """
         mine = part_of(len(self.test_labels), part)
-        steps = torch.arange(mine.start, mine.stop).split(checked_batch_size(batch_size))
+        size = checks.positive_int("batch_size", batch_size)
+        steps = torch.arange(mine.start, mine.stop).split(size)
         reader = _Reader(
-            self.test_files, self.image_size, self.interpolation, eval_crop=self.eval_crop
+            self.test_files, self.image_size, self.interpolation, crop_pct=self.crop_pct
         )
         return self._read(reader, self.test_labels, [step for step in steps if len(step)])
 
-    def _read(
-        self, reader: "_Reader", labels: torch.Tensor, steps: list[torch.Tensor]
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _read(self, reader: "_Reader", labels: torch.Tensor, steps: list[torch.Tensor]) -> Batches:
         # Workers start anew for each pass, which takes hundredths of a second: so a pass that is
         # cut short leaves nothing behind, and two passes may run side by side.
         loader = DataLoader(
@@ -145,7 +118,7 @@ class _Reader:
     image_size: tuple[int, int]
     interpolation: str
     crop_area: float | None = None
-    eval_crop: float | None = None
+    crop_pct: float | None = None
     seed: int = 0
     epoch: int = 0
 
@@ -165,8 +138,8 @@ class _Reader:
             random = np.random.default_rng((self.seed, self.epoch, index))
             box = random_part(image.height, image.width, self.crop_area, random)
             image = functional.resized_crop(image, *box, size=size, interpolation=mode)
-        elif self.eval_crop is not None:
-            image = functional.resize(image, [round(min(size) / self.eval_crop)], mode)
+        elif self.crop_pct is not None:
+            image = functional.resize(image, [round(min(size) / self.crop_pct)], mode)
             image = functional.center_crop(image, size)
         else:
             image = functional.resize(image, size, mode)
@@ -224,37 +197,3 @@ def _leave_the_process_group(worker: int) -> None:
     """
     if hasattr(os, "setpgid"):  # not on Windows
         os.setpgid(0, 0)
-
-
-# For both kinds of data set
-
-
-def resizing(interpolation: str) -> tuple[ModuleType, Any]:
-    """torchvision's functions on images, and its name for "bilinear" or "bicubic"."""
-    import_torchvision()  # first, as it may have to be helped
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional
-
-    return functional, InterpolationMode(interpolation)
-
-
-def steps_on(device: torch.device, steps: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """The steps' image numbers on the device: one copy for all, as each would make a GPU wait."""
-    if not steps:
-        return ()
-    return torch.cat(steps).to(device).split([len(step) for step in steps])
-
-
-def part_of(count: int, part: tuple[int, int]) -> range:
-    """The i-th of n contiguous parts of 0..count, whose lengths differ by one at most."""
-    i, n = part
-    if not 0 <= i < n:
-        raise ValueError(f"`part`={part!r} must be (i, n) with 0 ≤ i < n")
-    return range(count * i // n, count * (i + 1) // n)
-
-
-def checked_batch_size(batch_size: int) -> int:
-    """`batch_size`, or `ValueError` when it is below 1."""
-    if batch_size < 1:
-        raise ValueError(f"`batch_size`={batch_size!r} must be a positive whole number")
-    return batch_size

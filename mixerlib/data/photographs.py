@@ -26,11 +26,10 @@ def load_image_files(
     name: str,
     root: Path,
     download: bool,
-    *,
     image_size: int,
     interpolation: str,
     crop_area: float | None,
-    eval_crop: float | None,
+    crop_pct: float | None,
     workers: int | None,
 ) -> ImageFiles:
     """What `load_dataset` returns for the names in `FILE_DATASETS`; it has checked the values."""
@@ -48,7 +47,7 @@ def load_image_files(
         image_size=(image_size, image_size),
         interpolation=interpolation,
         crop_area=crop_area,
-        eval_crop=eval_crop,
+        crop_pct=crop_pct,
         workers=_default_workers() if workers is None else workers,
     )
 

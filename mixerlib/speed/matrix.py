@@ -33,7 +33,7 @@ from mixerlib.speed.form import Form
 
 LISTS = {"models": str, "kernel_sizes": int, "dtypes": str, "layouts": str}
 MAY_BE_EMPTY = {"compile": str, "depthwise": str}
-KEYS = {"options", "batch", "image_size", *LISTS}
+KEYS = (*LISTS, "options", "batch", "image_size")
 
 
 def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[Case]]:
@@ -47,8 +47,9 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
     on_gpu = torch.device(device).type == "cuda"
     for number, entry in enumerate(read_yaml(path, "races")):
         where = f"{path}: `races[{number}]`"
-        _check(entry, where)
+        checks.table(where, entry, KEYS, MAY_BE_EMPTY)
         try:
+            _check(entry)
             races = _races(entry, on_gpu)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
@@ -58,21 +59,10 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
     return all_races
 
 
-def _check(entry: Any, where: str) -> None:
-    keys = set(entry) if isinstance(entry, dict) else set()
-    if not KEYS <= keys <= KEYS | set(MAY_BE_EMPTY):
-        raise ValueError(
-            f"{where} must have the keys {', '.join(sorted(KEYS))}, "
-            f"and may have {' and '.join(sorted(MAY_BE_EMPTY))}"
-        )
-    if not isinstance(entry["options"], dict):
-        raise ValueError(f"{where}: `options`={entry['options']!r} must be a table")
+def _check(entry: dict[str, Any]) -> None:
+    checks.of_type("options", entry["options"], dict[str, Any])
     for key, kind in (LISTS | MAY_BE_EMPTY).items():
-        values = entry.get(key, [])
-        right = isinstance(values, list) and all(type(value) is kind for value in values)
-        if not right or (key in LISTS and not values):
-            words = "whole numbers" if kind is int else "words"
-            raise ValueError(f"{where}: `{key}`={values!r} must be a list of {words}")
+        checks.list_of(key, entry.get(key, []), kind, empty=key in MAY_BE_EMPTY)
 
 
 def _races(entry: dict[str, Any], on_gpu: bool) -> dict[str, list[Case]]:

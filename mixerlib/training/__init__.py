@@ -35,7 +35,6 @@ from mixerlib.training.loop import finish_epoch, fit, train, train_step, trainin
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.run import (
-    Images,
     Run,
     augmentation_for,
     begin,
@@ -72,7 +71,6 @@ __all__ = [
     "Difference",
     "Diverged",
     "Evaluation",
-    "Images",
     "MetricsLog",
     "Processes",
     "Recipe",

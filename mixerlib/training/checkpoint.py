@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mixerlib.files import write_atomic
-from mixerlib.training.recipe import LATER, Recipe
+from mixerlib.training.recipe import Recipe, current_settings
 
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
 
@@ -41,7 +41,7 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     """
     settings, state = read(path)
     if recipe is not None:
-        saved, expected = LATER | settings, json.loads(_settings(recipe))
+        saved, expected = current_settings(settings), json.loads(_settings(recipe))
         names = sorted(saved.keys() | expected.keys())
         differing = [name for name in names if saved.get(name) != expected.get(name)]
         if differing:

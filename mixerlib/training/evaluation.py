@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.data.datasets import Dataset, ImageFiles
+from mixerlib.data import ImageSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +31,13 @@ def evaluate(
     images: torch.Tensor,
     labels: torch.Tensor,
     *,
-    normalise: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    normalize: Callable[[torch.Tensor], torch.Tensor] | None = None,
     batch_size: int = 500,
     flip_average: bool = False,
 ) -> Evaluation:
     """The model's result on images (N, C, H, W) and labels (N,), in evaluation mode, in batches.
 
-    The images lie on the model's device. uint8 images need `normalise`, a data set's method of that
+    The images lie on the model's device. uint8 images need `normalize`, a data set's method of that
     name; floating-point images without it go in as they are. With `flip_average` the logits of each
     image are the mean of its own and its mirror image's: a second look that costs as much again,
     and must be reported as such. Afterwards every part of the model is in the mode that it was in
@@ -48,18 +48,18 @@ def evaluate(
             f"`images` ({len(images)}) and `labels` ({len(labels)}) must be equally many, "
             "and at least one"
         )
-    if normalise is None and not images.is_floating_point():
+    if normalize is None and not images.is_floating_point():
         raise ValueError(
-            f"`normalise`=None needs floating-point `images`, not {images.dtype}; "
-            "pass the data set's `normalise`"
+            f"`normalize`=None needs floating-point `images`, not {images.dtype}; "
+            "pass the data set's `normalize`"
         )
     batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    return _evaluate(model, batches, normalise or (lambda batch: batch), flip_average)
+    return _evaluate(model, batches, normalize or (lambda batch: batch), flip_average)
 
 
 def evaluate_on(
     model: nn.Module,
-    dataset: Dataset | ImageFiles,
+    dataset: ImageSource,
     *,
     part: tuple[int, int] = (0, 1),
     batch_size: int = 500,
@@ -70,13 +70,13 @@ def evaluate_on(
     The data set lies on the model's device.
     """
     batches = dataset.test_batches(batch_size, part)
-    return _evaluate(model, batches, dataset.normalise, flip_average)
+    return _evaluate(model, batches, dataset.normalize, flip_average)
 
 
 def _evaluate(
     model: nn.Module,
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    normalise: Callable[[torch.Tensor], torch.Tensor],
+    normalize: Callable[[torch.Tensor], torch.Tensor],
     flip_average: bool,
 ) -> Evaluation:
     training = [module for module in model.modules() if module.training]
@@ -85,7 +85,7 @@ def _evaluate(
         with torch.inference_mode():
             all_logits, all_labels = [], []
             for images, labels in batches:
-                inputs = normalise(images)
+                inputs = normalize(images)
                 logits = model(inputs).float()
                 if flip_average:
                     logits = (logits + model(inputs.flip(-1)).float()) / 2

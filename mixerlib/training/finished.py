@@ -8,10 +8,11 @@ from pathlib import Path
 
 from torch import nn
 
+from mixerlib.data import ImageSource
 from mixerlib.records import read_record
 from mixerlib.training import checkpoint
 from mixerlib.training.recipe import Recipe
-from mixerlib.training.run import Images, model_for
+from mixerlib.training.run import model_for
 from mixerlib.weights import load_weights
 
 
@@ -23,17 +24,17 @@ def recipe_of(path: str | Path) -> Recipe:
     path = weights_in(path)
     if path.name == "checkpoint.pt":
         settings, _ = checkpoint.read(path)
-        return Recipe(**settings)
+        return Recipe.from_settings(settings)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     record_file = path.parent / "record.json"
     if not record_file.is_file():
         raise ValueError(f"no record.json beside {path} tells its recipe; name it with --recipe")
     record = read_record(record_file)
-    return Recipe(**record.settings, name=record.recipe)
+    return Recipe.from_settings(record.settings, name=record.recipe)
 
 
-def load_trained(path: str | Path, recipe: Recipe, dataset: Images) -> nn.Module:
+def load_trained(path: str | Path, recipe: Recipe, dataset: ImageSource) -> nn.Module:
     """The recipe's model with the weights in `path`, in evaluation mode, on the CPU.
 
     `path` is a run's folder, a run's checkpoint.pt (of which the moving average is taken where

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from torch import nn
 
+from mixerlib.data import ImageSource
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training.loop import train
-from mixerlib.training.recipe import FORM, LATER, Recipe
-from mixerlib.training.run import Images
+from mixerlib.training.recipe import FORM_FIELDS, Recipe, current_settings
 from mixerlib.training.session import full_memory_explained, stop_on_signals
 from mixerlib.weights import save_weights
 
@@ -27,7 +27,7 @@ RECORD, WEIGHTS, CHECKPOINT = "record.json", "model.safetensors", "checkpoint.pt
 def train_in_folder(
     recipe: Recipe,
     folder: str | Path,
-    dataset: Images | None = None,
+    dataset: ImageSource | None = None,
     device: str | None = None,
     *,
     resume: bool = False,
@@ -116,8 +116,8 @@ def finished_record(recipe: Recipe, folder: Path) -> Record | None:
 def settings_differences(record: Record, recipe: Recipe) -> str:
     """Where a record's settings are not the recipe's, in words; nothing where they are the same."""
     expected = json.loads(json.dumps(asdict(recipe), default=str))  # in the form that records have
-    recorded = LATER | record.settings | {"name": record.recipe}
-    measured = FORM if recipe.fastest else ()  # the record has what the measurement chose
+    recorded = current_settings(record.settings) | {"name": record.recipe}
+    measured = FORM_FIELDS if recipe.fastest else ()  # the record has what the measurement chose
     names = [
         name
         for name in expected | recorded

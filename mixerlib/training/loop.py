@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from mixerlib.data import ImageSource
 from mixerlib.records import Epoch, Record, peak_memory, provenance
 from mixerlib.speed.training_step import form_of_settings, settings_of_form
 from mixerlib.training import checkpoint
@@ -29,10 +30,9 @@ from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.metrics import MetricsLog
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import (
-    PRECISIONS,
-    Images,
     Run,
     augmentation_for,
+    autocast,
     begin,
     collect,
     continue_from,
@@ -50,7 +50,7 @@ ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
 def train(
     recipe: Recipe,
-    dataset: Images | None = None,
+    dataset: ImageSource | None = None,
     device: str | None = None,
     progress: bool = True,
     *,
@@ -95,7 +95,9 @@ def train(
     return run.evaluated_model.eval(), record_of(run, images, computes)
 
 
-def begin_or_resume(recipe: Recipe, dataset: Images, device: torch.device, session: Session) -> Run:
+def begin_or_resume(
+    recipe: Recipe, dataset: ImageSource, device: torch.device, session: Session
+) -> Run:
     """A run before its first step, or where the session's checkpoint left it."""
     path = session.checkpoint
     session.processes.barrier()  # the first may still be writing what all of them go on from
@@ -107,7 +109,7 @@ def begin_or_resume(recipe: Recipe, dataset: Images, device: torch.device, sessi
     return run
 
 
-def fit(run: Run, dataset: Images, session: Session) -> None:
+def fit(run: Run, dataset: ImageSource, session: Session) -> None:
     """Do the epochs that a run has left, with checkpoints and metrics as the session asks.
 
     Raises `Stopped` and `Diverged`.
@@ -137,7 +139,7 @@ def fit(run: Run, dataset: Images, session: Session) -> None:
             save(run, session)
 
 
-def fit_epoch(run: Run, dataset: Images, session: Session, bar: tqdm) -> None:
+def fit_epoch(run: Run, dataset: ImageSource, session: Session, bar: tqdm) -> None:
     """Do the steps that the run's epoch has left. Raises `Stopped` when the session says so."""
     bar.set_description(f"epoch {run.epoch}/{run.recipe.epochs}", refresh=False)
     for count in training_steps(run, dataset):
@@ -160,7 +162,7 @@ def save(run: Run, session: Session) -> None:
         checkpoint.save(session.checkpoint, run.recipe, state_of(run))
 
 
-def training_steps(run: Run, dataset: Images) -> Iterator[int]:
+def training_steps(run: Run, dataset: ImageSource) -> Iterator[int]:
     """Do the steps that the epoch has left; after each, yield its number of images."""
     recipe, processes = run.recipe, run.processes
     augment = augmentation_for(recipe, dataset)
@@ -173,7 +175,7 @@ def training_steps(run: Run, dataset: Images) -> Iterator[int]:
 
     start = time.perf_counter()
     for batch, (images, labels) in zip(batches, loaded, strict=True):
-        draws = augment.draw(
+        drawn = augment.draw(
             len(batch),
             dataset.image_size,
             stream(recipe.seed, "augmentation", run.epoch, run.step),
@@ -181,8 +183,8 @@ def training_steps(run: Run, dataset: Images) -> Iterator[int]:
             epoch=run.epoch,
             seed=recipe.seed,
         )
-        draws = {name: draw[processes.shard(len(batch))] for name, draw in draws.items()}
-        images, targets = augment(images, labels, draws, dataset.normalise, dataset.num_classes)
+        drawn = drawn.part(processes.shard(len(batch)))
+        images, targets = augment(images, labels, drawn, dataset.normalize, dataset.num_classes)
         images = images.contiguous(memory_format=run.form.memory_format)
         run.loss_and_correct[:, run.step] = train_step(run, images, labels, targets, len(batch))
         run.step += 1
@@ -229,7 +231,7 @@ def train_step(
     return loss_and_correct
 
 
-def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
+def finish_epoch(run: Run, dataset: ImageSource) -> tuple[list[float], list[float]]:
     """Validate the model if it is time, add the epoch to the curve, and turn to the next one.
 
     Returns the mean loss and the learning rate of each of the epoch's steps.
@@ -262,7 +264,7 @@ def finish_epoch(run: Run, dataset: Images) -> tuple[list[float], list[float]]:
     return (sums[0] / sizes).tolist(), rates
 
 
-def validate(run: Run, dataset: Images) -> tuple[float, float, float]:
+def validate(run: Run, dataset: ImageSource) -> tuple[float, float, float]:
     """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it."""
     processes, model = run.processes, run.evaluated_model
     processes.broadcast(model.buffers())  # BatchNorm's statistics are each process's own
@@ -304,7 +306,7 @@ def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
     return (reason or "stopped by another process") if run.processes.sum(reasons) else None
 
 
-def record_of(run: Run, dataset: Images, device: torch.device) -> Record:
+def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
     """The record of a run that has done all its epochs."""
     settings = asdict(run.recipe) | settings_of_form(run.form) | {"fastest": False}  # as it was
     seconds = sum(row.training_seconds for row in run.curve)
@@ -329,12 +331,6 @@ def record_of(run: Run, dataset: Images, device: torch.device) -> Record:
         continued=run.continued,
         provenance=provenance(device),
     )
-
-
-def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
-    """Convolutions and matrix products in the recipe's precision, the rest as torch sees fit."""
-    dtype = PRECISIONS[recipe.precision]
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def diverged(run: Run, where: str, steps_done: int) -> Diverged:

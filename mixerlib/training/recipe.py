@@ -8,14 +8,15 @@ A file may start from another with `base: cifar10/convmixer_256_8`, and then hol
 Chapter 13 takes the fields one by one.
 """
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from mixerlib import checks
 from mixerlib.checks import did_you_mean
+from mixerlib.data import INTERPOLATIONS, NORMALIZATIONS, Augmentation, augment
 from mixerlib.files import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -40,8 +41,8 @@ class Recipe:
     # the images, before they are augmented
     image_size: int | None = None  # side in pixels to which images are resized; null: as they are
     interpolation: str | None = None  # "bilinear" or "bicubic", for that resizing
-    eval_crop: float | None = None  # test images: resize to side / this, keep the centre (files)
-    normalisation: str = "dataset"  # channels by the "dataset"'s mean and deviation, or "half": 0.5
+    crop_pct: float | None = None  # test images: resize to side / this, keep the centre (files)
+    normalization: str = "dataset"  # channels by the "dataset"'s mean and deviation, or "half": 0.5
 
     # augmentation, drawn for each image anew (chapter 12)
     crop: str = "none"  # "pad" then cut, or "resized": a part of the image, brought back to size
@@ -67,7 +68,7 @@ class Recipe:
     max_learning_rate: float = 0.05  # the top of the schedule
     warmup_epochs: float | None = None  # "cosine": epochs of linear rise before the fall
     weight_decay: float = 0.005  # AdamW's: shrinks parameters by learning rate × this a step
-    decay: str = "all"  # what is shrunk: "all" parameters, or "matrices": no biases, no norms
+    decay_on: str = "all"  # what is shrunk: "all" parameters, or "matrices": no biases, no norms
     adam_epsilon: float = 1e-8  # added to the root of Adam's second moment
     clip_norm: float | None = 1.0  # a gradient longer than this is cut to it; null: never
     ema: float | None = None  # judge the moving average of the weights with this decay; null: none
@@ -84,118 +85,71 @@ class Recipe:
     name: str = "custom"  # what records call it; a file's is its path, so YAML may not set it
 
     def __post_init__(self) -> None:
-        for name in _FIELD_TYPES:
-            _check_type(name, getattr(self, name))
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            words = " or ".join(repr(choice) for choice in choices)
-            _check_rule(name, value, value is None or value in choices, words)
-        for name, (kept, words) in _RANGES.items():
-            value = getattr(self, name)
-            _check_rule(name, value, value is None or kept(value), words)
-        _check_rule(
-            "accumulate",
-            self.accumulate,
-            self.accumulate <= self.batch_size,
-            f"at most `batch_size`={self.batch_size}",
-        )
-        _check_rule(
-            "warmup_epochs",
-            self.warmup_epochs,
-            self.warmup_epochs is None or self.warmup_epochs < self.epochs,
-            f"below `epochs`={self.epochs}",
-        )
-        for name, (master, uses) in _USED_WITH.items():
-            self._check_use(name, master, uses)
+        checks.settings(self, CHOICES, _RULES, _USED_WITH, may_stay_null=("crop_pct",))
+        _ = self.augmentation  # which has rules of its own
+        top = checks.Rule(lambda n: n <= self.batch_size, f"at most `batch_size`={self.batch_size}")
+        checks.follows("accumulate", self.accumulate, top)
+        if self.warmup_epochs is not None:
+            below = checks.Rule(lambda n: n < self.epochs, f"below `epochs`={self.epochs}")
+            checks.follows("warmup_epochs", self.warmup_epochs, below)
 
-    def _check_use(self, name: str, master: str, uses: tuple[Any, ...]) -> None:
-        """Raise `ValueError` for a field that the value of `master` switches off, or asks for."""
-        value, ruler = getattr(self, name), getattr(self, master)
-        used = ruler in uses if uses else bool(ruler)
-        if value is not None and value is not False and not used:
-            off = "false" if value is True else "null (none on the command line)"
-            raise ValueError(
-                f"`{name}`={value!r} has no effect with `{master}`={ruler!r}; set it to {off}"
-            )
-        if value is None and used and name not in _MAY_STAY_NULL:
-            raise ValueError(f"`{master}`={ruler!r} needs `{name}`, which is not set")
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to training images; the rules of its fields are `Augmentation`'s."""
+        return Augmentation(**{name: getattr(self, name) for name in AUGMENTATION_FIELDS})
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], name: str = "custom") -> "Recipe":
+        """The recipe in a record's or a checkpoint's settings, also in one of an older version."""
+        return cls(**{"name": name} | current_settings(settings))
 
 
-FORM = ("one_matrix", "channels_last", "compile", "fastest")  # how, not what, a step computes
-LATER = {"one_matrix": False, "fastest": False}  # fields that older records and checkpoints lack
+AUGMENTATION_FIELDS = tuple(f.name for f in fields(Augmentation))
+FORM_FIELDS = ("one_matrix", "channels_last", "compile", "fastest")  # how a step computes, not what
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
-CHOICES = {
-    "interpolation": ("bilinear", "bicubic"),
-    "normalisation": ("dataset", "half"),
-    "crop": ("none", "pad", "resized"),
-    "flip": ("none", "random", "alternating"),
-    "policy": ("none", "randaugment", "trivialaugment", "timm_randaugment"),
-    "erase_fill": ("mean", "noise"),
+# Records and checkpoints of older versions have other names for some fields, and lack some.
+FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
+DEFAULTS_OF_LATER_FIELDS = {"one_matrix": False, "fastest": False}
+CHOICES = augment.CHOICES | {
+    "interpolation": INTERPOLATIONS,
+    "normalization": NORMALIZATIONS,
     "schedule": ("piecewise", "onecycle", "cosine"),
-    "decay": ("all", "matrices"),
+    "decay_on": ("all", "matrices"),
     "precision": ("float32", "bfloat16", "float16"),
 }
-_POSITIVE = (lambda value: value > 0, "above 0")
-_COUNT = (lambda value: value >= 1, "at least 1")
-_NOT_NEGATIVE = (lambda value: value >= 0, "at least 0")
-_SHARE = (lambda value: 0 <= value <= 1, "between 0 and 1")
-_POSITIVE_SHARE = (lambda value: 0 < value <= 1, "above 0 and at most 1")
-_RANGES = {
-    "image_size": _COUNT,
-    "eval_crop": _POSITIVE_SHARE,
-    "crop_padding": _COUNT,
-    "crop_area": _POSITIVE_SHARE,
-    "policy_operations": _COUNT,
-    "policy_magnitude": _NOT_NEGATIVE,
-    "policy_magnitude_std": _NOT_NEGATIVE,
-    "jitter": _SHARE,
-    "erase": _SHARE,
-    "mixup": _NOT_NEGATIVE,
-    "cutmix": _NOT_NEGATIVE,
-    "label_smoothing": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    "epochs": _COUNT,
-    "batch_size": _COUNT,
-    "accumulate": _COUNT,
-    "max_learning_rate": _POSITIVE,
-    "warmup_epochs": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "adam_epsilon": _POSITIVE,
-    "clip_norm": (_POSITIVE[0], "above 0, or null"),
-    "ema": (lambda value: 0 < value < 1, "above 0 and below 1, or null"),
-    "evaluate_every": _COUNT,
-    "seed": (lambda value: 0 <= value < 2**63, "at least 0 and below 2**63"),
+_RULES = {
+    "image_size": checks.COUNT,
+    "crop_pct": checks.POSITIVE_SHARE,
+    "label_smoothing": checks.Rule(lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "epochs": checks.COUNT,
+    "batch_size": checks.COUNT,
+    "accumulate": checks.COUNT,
+    "max_learning_rate": checks.POSITIVE,
+    "warmup_epochs": checks.NOT_NEGATIVE,
+    "weight_decay": checks.NOT_NEGATIVE,
+    "adam_epsilon": checks.POSITIVE,
+    "clip_norm": checks.Rule(checks.POSITIVE.kept, "above 0, or null"),
+    "ema": checks.Rule(lambda value: 0 < value < 1, "above 0 and below 1, or null"),
+    "evaluate_every": checks.COUNT,
+    "seed": checks.Rule(lambda value: 0 <= value < 2**63, "at least 0 and below 2**63"),
 }
-# A field → the one that decides whether it has an effect, and with which of its values; () stands
-# for any that is neither null nor 0.
+# A field → the one that decides whether it has an effect, and with which of its values
 _USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "frozen": ("weights", ()),
     "interpolation": ("image_size", ()),
-    "eval_crop": ("image_size", ()),
-    "crop_padding": ("crop", ("pad",)),
-    "crop_area": ("crop", ("resized",)),
-    "policy_operations": ("policy", ("randaugment", "timm_randaugment")),
-    "policy_magnitude": ("policy", ("randaugment", "timm_randaugment")),
-    "policy_magnitude_std": ("policy", ("timm_randaugment",)),
-    "erase_fill": ("erase", ()),
+    "crop_pct": ("image_size", ()),
     "warmup_epochs": ("schedule", ("cosine",)),
     "one_matrix": ("fastest", (False,)),
     "channels_last": ("fastest", (False,)),
     "compile": ("fastest", (False,)),
 }
-_MAY_STAY_NULL = ("eval_crop",)
 _FIELD_TYPES = get_type_hints(Recipe)
-_TYPES: dict[
-    Any, tuple[tuple[type, ...], str]
-] = {  # a field's type: what its value may be, in words
-    str: ((str,), "text"),
-    str | None: ((str, type(None)), "text, or null"),
-    int: ((int,), "a whole number"),
-    int | None: ((int, type(None)), "a whole number, or null"),
-    float: ((int, float), "a number"),
-    float | None: ((int, float, type(None)), "a number, or null"),
-    bool: ((bool,), "true or false"),
-    dict[str, Any]: ((dict,), "a table of options"),
-}
+
+
+def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's or a checkpoint's settings under today's names, with the fields that it lacks."""
+    renamed = {FORMER_NAMES.get(name, name): value for name, value in settings.items()}
+    return DEFAULTS_OF_LATER_FIELDS | renamed
 
 
 def list_recipes() -> list[str]:
@@ -227,7 +181,7 @@ def parse_setting(name: str, text: str) -> Any:
     Numbers are read as Python reads them (so 1e-2 is one), switches as true or false, and "none" or
     "null" as None where a field may be that. Raises `ValueError` when the text means no such value.
     """
-    classes, _ = _TYPES[_FIELD_TYPES[name]]
+    classes, _ = checks.TYPES[_FIELD_TYPES[name]]
     if type(None) in classes and text.lower() in ("none", "null"):
         return None
     if bool in classes and text.lower() in ("true", "false"):
@@ -236,7 +190,7 @@ def parse_setting(name: str, text: str) -> Any:
         if number in classes:
             with suppress(ValueError):
                 return number(text)
-    _check_type(name, text)
+    checks.of_type(name, text, _FIELD_TYPES[name])
     return text
 
 
@@ -275,32 +229,12 @@ def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     for key, value in changes.items():
         if key not in SETTINGS:
             hint = did_you_mean(str(key), SETTINGS, f"there are {', '.join(SETTINGS)}")
+            if key in FORMER_NAMES:
+                hint = f"it is called {FORMER_NAMES[key]} now"
             raise ValueError(f"`{key}`={value!r} is not a field of a recipe; {hint}")
     merged = settings | dict(changes)
     if "model_options" in settings and "model_options" in changes:
         for options in (settings["model_options"], changes["model_options"]):
-            _check_type("model_options", options)
+            checks.of_type("model_options", options, dict[str, Any])
         merged["model_options"] = settings["model_options"] | changes["model_options"]
     return merged
-
-
-def _check_type(name: str, value: Any) -> None:
-    """Raise `ValueError` unless `value` is of the field's type; True and False are not numbers."""
-    classes, words = _TYPES[_FIELD_TYPES[name]]
-    right = isinstance(value, classes) and (bool in classes or not isinstance(value, bool))
-    if not right or (isinstance(value, float) and not math.isfinite(value)):
-        hint = ""
-        if float in classes and isinstance(value, str) and _is_number(value):
-            hint = "; YAML reads it as text, so write it with a decimal point, such as 1.0e-2"
-        raise ValueError(f"`{name}`={value!r} must be {words}{hint}")
-
-
-def _is_number(text: str) -> bool:
-    with suppress(ValueError):
-        return math.isfinite(float(text))
-    return False
-
-
-def _check_rule(name: str, value: Any, kept: bool, rule: str) -> None:
-    if not kept:
-        raise ValueError(f"`{name}`={value!r} must be {rule}")

@@ -19,8 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mixerlib.data.augment import Augmentation
-from mixerlib.data.datasets import FILE_DATASETS, Dataset, ImageFiles, load_dataset
+from mixerlib.data import FILE_DATASETS, Augmentation, ImageSource, load_dataset
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Epoch
 from mixerlib.speed.form import Form
@@ -35,7 +34,6 @@ from mixerlib.training.distributed import Processes
 from mixerlib.training.recipe import Recipe
 from mixerlib.weights import load_weights
 
-Images = Dataset | ImageFiles
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -99,7 +97,7 @@ class Run:
 
 def begin(
     recipe: Recipe,
-    dataset: Images,
+    dataset: ImageSource,
     device: torch.device,
     processes: Processes,
     form: Form | None = None,
@@ -148,7 +146,9 @@ def begin(
     )
 
 
-def dataset_for(recipe: Recipe, root: str | Path | None = None, download: bool = False) -> Images:
+def dataset_for(
+    recipe: Recipe, root: str | Path | None = None, download: bool = False
+) -> ImageSource:
     """The recipe's data set, with its images in the form that the recipe asks for."""
     reads_files = recipe.dataset in FILE_DATASETS  # these are cropped while they are read
     return load_dataset(
@@ -157,13 +157,13 @@ def dataset_for(recipe: Recipe, root: str | Path | None = None, download: bool =
         download,
         image_size=recipe.image_size,
         interpolation=recipe.interpolation,
-        eval_crop=recipe.eval_crop,
-        normalisation=recipe.normalisation,
+        crop_pct=recipe.crop_pct,
+        normalization=recipe.normalization,
         crop_area=recipe.crop_area if reads_files else None,
     )
 
 
-def model_for(recipe: Recipe, dataset: Images) -> nn.Module:
+def model_for(recipe: Recipe, dataset: ImageSource) -> nn.Module:
     """The recipe's model, fresh, with the channels, classes and image size of the data set."""
     options = {
         "in_channels": dataset.in_channels,
@@ -180,7 +180,7 @@ def model_for(recipe: Recipe, dataset: Images) -> nn.Module:
     return create_model(recipe.model, **options, **recipe.model_options)
 
 
-def form_for(recipe: Recipe, model: nn.Module, dataset: Images, processes: Processes) -> Form:
+def form_for(recipe: Recipe, model: nn.Module, dataset: ImageSource, processes: Processes) -> Form:
     """The form of the recipe's training step; where it asks for the fastest, that is measured.
 
     On a batch of noise, as none of the forms depends on what the images show.
@@ -208,7 +208,7 @@ def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trained}]
-    if recipe.decay == "matrices":
+    if recipe.decay_on == "matrices":
         groups = [
             {"params": [p for p in trained if p.ndim > 1]},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -222,24 +222,11 @@ def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
     )
 
 
-def augmentation_for(recipe: Recipe, dataset: Images) -> Augmentation:
+def augmentation_for(recipe: Recipe, dataset: ImageSource) -> Augmentation:
     """What the recipe does to each training image, less what its data set does while reading it."""
-    read_cropped = dataset.crops_itself and recipe.crop == "resized"
-    return Augmentation(
-        crop="none" if read_cropped else recipe.crop,
-        crop_padding=recipe.crop_padding,
-        crop_area=None if read_cropped else recipe.crop_area,
-        flip=recipe.flip,
-        policy=recipe.policy,
-        policy_operations=recipe.policy_operations,
-        policy_magnitude=recipe.policy_magnitude,
-        policy_magnitude_std=recipe.policy_magnitude_std,
-        jitter=recipe.jitter,
-        erase=recipe.erase,
-        erase_fill=recipe.erase_fill,
-        mixup=recipe.mixup,
-        cutmix=recipe.cutmix,
-    )
+    if dataset.crops_itself and recipe.crop == "resized":
+        return replace(recipe.augmentation, crop="none", crop_area=None)
+    return recipe.augmentation
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
@@ -251,6 +238,12 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
     else:
         share = schedule.piecewise_linear(progress)
     return recipe.max_learning_rate * share
+
+
+def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
+    """Convolutions and matrix products in the recipe's precision, the rest as torch sees fit."""
+    dtype = PRECISIONS[recipe.precision]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def stream(seed: int, purpose: str, *place: int) -> torch.Generator:

@@ -18,12 +18,12 @@ import numpy as np
 import scipy  # loads `scipy.stats`, which takes a second, when it is used
 
 from mixerlib.records import Record
-from mixerlib.training.recipe import FORM, LATER, Recipe
+from mixerlib.training.recipe import FORM_FIELDS, Recipe, current_settings
 
 CONFIDENCE = 0.95  # the share of experiments in which an interval covers what it is for
 POWER = 0.8  # the share of experiments in which a true difference is shown
 # settings that differ from run to run, or decide how fast it goes and how often it is looked at
-FREE = ("seed", "evaluate_every", *FORM)
+FREE = ("seed", "evaluate_every", *FORM_FIELDS)
 
 
 def runs_of(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
@@ -35,7 +35,7 @@ def runs_of(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
     del settings["name"]
     by_seed: dict[int, Record] = {}
     for record in records:
-        recorded = LATER | record.settings
+        recorded = current_settings(record.settings)
         free = {name: recorded.get(name) for name in FREE}
         if record.recipe == recipe.name and recorded == settings | free:
             if record.seed in by_seed:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mixerlib import checks
 from mixerlib.files import one_line, read_yaml
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import loop
@@ -51,16 +52,12 @@ def read_sweep(path: str | Path) -> list[Recipe]:
 
 
 def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
-    keys = set(entry) if isinstance(entry, dict) else set()
-    if not {"recipes", "seeds"} <= keys <= {"recipes", "seeds", "settings"}:
-        raise ValueError(
-            f"{where}={entry!r} must have the keys `recipes` and `seeds`, and may have `settings`"
-        )
-    for key, kind, words in (("recipes", str, "names of recipes"), ("seeds", int, "whole numbers")):
-        values = entry[key]
-        right = isinstance(values, list) and values and all(type(v) is kind for v in values)
-        if not right:
-            raise ValueError(f"{where}: `{key}`={values!r} must be a list of {words}")
+    checks.table(where, entry, ("recipes", "seeds"), ("settings",))
+    try:
+        checks.list_of("recipes", entry["recipes"], str)
+        checks.list_of("seeds", entry["seeds"], int)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     settings = entry.get("settings", {})
     if not isinstance(settings, dict) or "seed" in settings:
         raise ValueError(f"{where}: `settings`={settings!r} must be a table of fields, no seed")

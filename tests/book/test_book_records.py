@@ -32,7 +32,7 @@ from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
 from mixerlib.speed.rooflines import SCHEMA as ROOFLINE_SCHEMA
 from mixerlib.speed.rooflines import read_roofline
 from mixerlib.speed.timing import Timing
-from mixerlib.training.recipe import LATER, Recipe, load_recipe
+from mixerlib.training.recipe import Recipe, current_settings, load_recipe
 from mixerlib.training.run import model_for
 from mixerlib.training.statistics import FREE
 from mixerlib.training.sweep import read_sweep
@@ -126,7 +126,7 @@ def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
 
     train, test, *_ = FACTS[settings["dataset"]]
     check((record.train_images, record.test_images) == (train, test), "not the whole data set")
-    parameters = parameters_of(Recipe(**settings))
+    parameters = parameters_of(Recipe.from_settings(settings))
     check(record.parameters == parameters, f"the model has {parameters} parameters")
     return found
 
@@ -134,7 +134,7 @@ def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
 def differences(record: Record, sweeps: Path) -> str:
     """Where its settings are neither its recipe's nor those that a sweep states for the run."""
     today = as_json(load_recipe(record.recipe, {"seed": record.seed}))
-    there = LATER | record.settings
+    there = current_settings(record.settings)
     keys = today.keys() | there.keys()
     apart = [k for k in sorted(keys) if today.get(k) != there.get(k) and k not in FREE]
     apart += sorted(set(FREE) - there.keys())

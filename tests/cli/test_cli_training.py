@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import mixerlib.files
 import mixerlib.training.loop
 from mixerlib.cli import main
-from mixerlib.data.datasets import DATASETS, load_dataset
+from mixerlib.data import DATASETS, load_dataset
 from mixerlib.models import create_model
 from mixerlib.models.tweet import ConvMixer as tweet
 from mixerlib.records import Record, read_record, write_record
@@ -116,7 +116,7 @@ def test_a_new_user_in_an_empty_folder(tmp_path):
     digits = load_dataset("digits")
     model = create_model("convmixer", in_channels=1, **record.settings["model_options"])
     load_weights(model, out / "model.safetensors")
-    again = evaluate(model, digits.test_images, digits.test_labels, normalise=digits.normalise)
+    again = evaluate(model, digits.test_images, digits.test_labels, normalize=digits.normalize)
     assert again.top1 == pytest.approx(record.test_accuracy, abs=1 / 360)
     assert again.loss == pytest.approx(record.test_loss, abs=1e-4)
 
@@ -178,7 +178,7 @@ def test_settings_and_options_reach_the_record(capsys, tmp_path):
         (["digits", "--max-lr=1"], "did you mean .*--max-learning-rate"),
         (["digits", "--epochs", "few"], "`epochs`='few' must be a whole number"),
         (["digits", "--model", "convmxer"], "no model of mixerlib; did you mean convmixer"),
-        (["digits", "--flip", "1"], "`flip`='1' must be 'none' or 'random' or 'alternating'"),
+        (["digits", "--flip", "1"], "`flip`='1' must be one of 'none', 'random', 'alternating'"),
         (["digits", "--crop", "pad"], "`crop`='pad' needs `crop_padding`, which is not set"),
         (["digits", "--compile", "1"], "`compile`='1' must be true or false"),
         (["digits", "--dim", "1.5"], "`dim`='1.5' must be a whole number"),
@@ -586,7 +586,7 @@ def own_model() -> torch.nn.Module:
 
 def logits_of(model: torch.nn.Module, mirrored: bool = False) -> torch.Tensor:
     digits = load_dataset("digits")
-    images = digits.normalise(digits.test_images)
+    images = digits.normalize(digits.test_images)
     with torch.inference_mode():
         return model(images.flip(-1) if mirrored else images)
 
@@ -605,7 +605,7 @@ def test_evaluate_agrees_with_the_record_and_the_library(capsys, trained):
     assert found["loss"] == pytest.approx(record.test_loss, rel=1e-6)
     digits, model = load_dataset("digits"), own_model()
     load_weights(model, done / "model.safetensors")
-    again = evaluate(model, digits.test_images, digits.test_labels, normalise=digits.normalise)
+    again = evaluate(model, digits.test_images, digits.test_labels, normalize=digits.normalize)
     assert {name: found[name] for name in ("top1", "top5", "loss")} == {
         "top1": again.top1,
         "top5": again.top5,

@@ -553,7 +553,7 @@ def test_totals_are_exact_where_floats_are_not():
             "splitmixer_vi",
             {},
             32,
-            "`family`='splitmixer_vi' must be one of convmixer, splitmixer_i",
+            "`family`='splitmixer_vi' must be one of 'convmixer', 'splitmixer_i'",
         ),
         ("convmixer_256_8", {}, 32, "`family`='convmixer_256_8' must be one of"),
         ("convmixer", {"ratio": "2/3"}, 32, "`ratio`='2/3' is not an option of 'convmixer'"),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mixerlib._torchvision import import_torchvision
-from mixerlib.data.datasets import (
+from mixerlib.data import (
     DATASETS,
     DataDamaged,
     DataNotFound,
@@ -127,7 +127,7 @@ def test_statistics_are_those_of_the_training_images(digits, cifar_in_small, fas
         pixels = dataset.train_images.double() / 255
         torch.testing.assert_close(dataset.mean.double(), pixels.mean((0, 2, 3)))
         torch.testing.assert_close(dataset.std.double(), pixels.std((0, 2, 3), correction=0))
-        normal = dataset.normalise(dataset.train_images)
+        normal = dataset.normalize(dataset.train_images)
         assert normal.dtype == torch.float32
         assert normal.mean((0, 2, 3)).abs().max() < 1e-5
         assert (normal.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-5
@@ -142,10 +142,10 @@ def test_to_moves_every_tensor(digits):
 
 
 def test_half_is_what_published_weights_expect(cifar_in_small):
-    dataset = load_dataset("cifar10", cifar_in_small, normalisation="half")
+    dataset = load_dataset("cifar10", cifar_in_small, normalization="half")
     assert dataset.mean.tolist() == dataset.std.tolist() == [0.5] * 3
     extremes = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    assert dataset.normalise(extremes).flatten(1).tolist() == [[-1] * 3, [1] * 3]
+    assert dataset.normalize(extremes).flatten(1).tolist() == [[-1] * 3, [1] * 3]
 
 
 def test_cifar_layout_is_read(cifar_in_small):
@@ -311,13 +311,17 @@ def test_unknown_data_set_suggests_near_names():
     [
         ("food101", {}, r"`image_size`=None must be set for food101"),
         ("digits", {"crop_area": 0.5}, r"`crop_area`=0.5 is for images that are read from files"),
-        ("cifar10", {"eval_crop": 0.9}, r"`eval_crop`=0.9 is for .* not for cifar10"),
+        ("cifar10", {"crop_pct": 0.9}, r"`crop_pct`=0.9 is for .* not for cifar10"),
         ("cifar10", {"interpolation": "bicubic"}, r"`interpolation`='bicubic' has no effect"),
         ("digits", {"image_size": 0}, r"`image_size`=0 must be a positive"),
         ("digits", {"image_size": 9, "interpolation": "cubic"}, r"`interpolation`='cubic' must be"),
-        ("digits", {"normalisation": "none"}, r"`normalisation`='none' must be 'dataset' or"),
-        ("imagenet", {"image_size": 9, "crop_area": 0.0}, r"`crop_area`=0.0 must lie above 0"),
-        ("imagenet", {"image_size": 9, "eval_crop": 1.1}, r"`eval_crop`=1.1 must lie above 0"),
+        (
+            "digits",
+            {"normalization": "none"},
+            r"`normalization`='none' must be one of 'dataset'",
+        ),
+        ("imagenet", {"image_size": 9, "crop_area": 0.0}, r"`crop_area`=0.0 must be above 0"),
+        ("imagenet", {"image_size": 9, "crop_pct": 1.1}, r"`crop_pct`=1.1 must be above 0"),
         ("imagenet", {"image_size": 9, "workers": -1}, r"`workers`=-1 must be at least 0"),
     ],
 )

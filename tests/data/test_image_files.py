@@ -53,7 +53,7 @@ def photographs(tmp_path_factory) -> ImageFiles:
         image_size=(16, 16),
         interpolation="bilinear",
         crop_area=None,
-        eval_crop=None,
+        crop_pct=None,
         workers=0,
     )
 
@@ -79,14 +79,14 @@ def test_what_it_says_of_itself(photographs):
     assert (photographs.in_channels, photographs.num_classes) == (3, 3)
     assert photographs.crops_itself and photographs.device == torch.device("cpu")
     assert repr(photographs) == (
-        "ImageFiles('photographs': 12 training and 7 test images, read as 3×16×16, 3 classes)"
+        "ImageFiles('photographs': 12 training and 7 test images of 3×16×16, 3 classes)"
     )
     moved = photographs.to("meta")
     assert moved.device.type == "meta" == moved.train_labels.device.type
     assert moved.train_files is photographs.train_files
     pixels = torch.full((2, 3, 1, 1), 51, dtype=torch.uint8)
     assert torch.allclose(
-        photographs.normalise(pixels)[1].flatten(), torch.tensor([-2, -1.5, -4 / 3])
+        photographs.normalize(pixels)[1].flatten(), torch.tensor([-2, -1.5, -4 / 3])
     )
 
 
@@ -115,7 +115,7 @@ def test_test_images_are_squashed_in_order(photographs):
 
 
 def test_test_images_cut_from_the_centre(photographs):
-    dataset = replace(photographs, eval_crop=0.8, interpolation="bicubic")
+    dataset = replace(photographs, crop_pct=0.8, interpolation="bicubic")
     images = torch.cat([images for images, _ in dataset.test_batches()])
     for image, file in zip(images, dataset.test_files, strict=True):
         whole = opened(file)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from mixerlib._torchvision import import_torchvision
-from mixerlib.data.datasets import DataDamaged, DataNotFound, ImageFiles, load_dataset
+from mixerlib.data import DataDamaged, DataNotFound, ImageFiles, load_dataset
 from mixerlib.data.photographs import FILE_DATASETS
 
 FLOWERS = {"train": [3, 5], "val": [1], "test": [2, 4, 6]}  # numbers of images
@@ -145,15 +145,15 @@ def test_how_images_are_read_is_passed_on(imagenet):
         image_size=8,
         interpolation="bicubic",
         crop_area=0.25,
-        eval_crop=0.96,
+        crop_pct=0.96,
         workers=3,
     )
     assert (dataset.image_size, dataset.interpolation) == ((8, 8), "bicubic")
-    assert (dataset.crop_area, dataset.eval_crop, dataset.workers) == (0.25, 0.96, 3)
+    assert (dataset.crop_area, dataset.crop_pct, dataset.workers) == (0.25, 0.96, 3)
     assert dataset.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert dataset.std.tolist() == pytest.approx([0.229, 0.224, 0.225])
-    plain = open_it("imagenet", imagenet, normalisation="half")
-    assert (plain.interpolation, plain.crop_area, plain.eval_crop) == ("bilinear", None, None)
+    plain = open_it("imagenet", imagenet, normalization="half")
+    assert (plain.interpolation, plain.crop_area, plain.crop_pct) == ("bilinear", None, None)
     assert plain.mean.tolist() == plain.std.tolist() == [0.5] * 3
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mixerlib import create_model
-from mixerlib.data.datasets import Dataset
+from mixerlib.data import Dataset
 from mixerlib.speed import training_step as step
 from mixerlib.speed.form import Form
 from mixerlib.speed.timing import Timing

@@ -37,7 +37,7 @@ def recipe(**fields) -> Recipe:
         "flip": "random",
         "mixup": 0.4,
         "ema": 0.8,
-        "decay": "matrices",
+        "decay_on": "matrices",
         "weight_decay": 0.1,
     }
     return Recipe("digits", "splitmixer_i", **(own | fields))
@@ -71,7 +71,7 @@ UNDISTURBED = [
     {},
     {"ema": None, "schedule": "cosine", "warmup_epochs": 0.5, "accumulate": 2},
     {"precision": "float16", "evaluate_every": 2, "schedule": "onecycle", "crop": "pad"}
-    | {"crop_padding": 2, "erase": 0.5, "erase_fill": "noise", "decay": "all"},
+    | {"crop_padding": 2, "erase": 0.5, "erase_fill": "noise", "decay_on": "all"},
 ]
 
 
@@ -328,7 +328,7 @@ def test_a_state_comes_back_as_it_was(state, whole, tmp_path):
     assert equal(checkpoint.load(path, recipe()), state)
     assert equal(checkpoint.load(path), state)
     found, again = checkpoint.read(path)
-    assert Recipe(**found) == recipe() and equal(again, state)
+    assert Recipe.from_settings(found) == recipe() and equal(again, state)
 
 
 CHANGES = {
@@ -337,7 +337,7 @@ CHANGES = {
     "dataset": "cifar10",
     "weights": "some.safetensors",
     "image_size": 16,
-    "normalisation": "half",
+    "normalization": "half",
     "flip": "alternating",
     "jitter": 0.1,
     "mixup": 0.5,
@@ -348,7 +348,7 @@ CHANGES = {
     "schedule": "onecycle",
     "max_learning_rate": 0.04,
     "weight_decay": 0.2,
-    "decay": "all",
+    "decay_on": "all",
     "adam_epsilon": 1e-7,
     "clip_norm": None,
     "ema": None,

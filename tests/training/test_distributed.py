@@ -23,7 +23,7 @@ from torch import distributed as dist
 from torch import nn
 
 import mixerlib.training.loop
-from mixerlib.data.datasets import Dataset
+from mixerlib.data import Dataset
 from mixerlib.records import Epoch, read_record
 from mixerlib.training.distributed import ALONE, Processes, joined, local_device
 from mixerlib.training.evaluation import evaluate_on

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mixerlib.data.datasets import Dataset
+from mixerlib.data import Dataset
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 
 
@@ -62,9 +62,9 @@ def test_every_part_keeps_its_mode():
 
 def test_uint8_images_are_normalised_in_batches():
     pixels = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8)[:, None, None, :]
-    with pytest.raises(ValueError, match=r"`normalise`=None .* not torch\.uint8"):
+    with pytest.raises(ValueError, match=r"`normalize`=None .* not torch\.uint8"):
         evaluate(Pixels(), pixels, torch.tensor([1, 0]))
-    result = evaluate(Pixels(), pixels, torch.tensor([1, 0]), normalise=lambda x: x / 255)
+    result = evaluate(Pixels(), pixels, torch.tensor([1, 0]), normalize=lambda x: x / 255)
     assert result.top1 == 1 and result.loss == pytest.approx(math.log(1 + 1 / math.e))
 
 
@@ -147,7 +147,7 @@ def test_a_data_set_s_test_images(digits, model, flip_average):
         model,
         digits.test_images,
         digits.test_labels,
-        normalise=digits.normalise,
+        normalize=digits.normalize,
         batch_size=20,
         flip_average=flip_average,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixerlib.data.datasets import Dataset
+from mixerlib.data import Dataset
 from mixerlib.models import create_model
 from mixerlib.records import write_record
 from mixerlib.training import checkpoint

@@ -16,8 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import mixerlib.training.loop
 from mixerlib import create_model, save_weights
-from mixerlib.data.augment import Augmentation
-from mixerlib.data.datasets import Dataset
+from mixerlib.data import Augmentation, Dataset
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.evaluation import evaluate, evaluate_on
 from mixerlib.training.loop import Diverged, train, train_step, training_steps
@@ -70,7 +69,7 @@ def written_out(recipe: Recipe, digits: Dataset) -> tuple[nn.Module, nn.Module, 
     average = deepcopy(model)
     first = [torch.zeros_like(p) for p in model.parameters()]
     second = [torch.zeros_like(p) for p in model.parameters()]
-    images, labels = digits.normalise(digits.train_images), digits.train_labels
+    images, labels = digits.normalize(digits.train_images), digits.train_labels
     losses, step = [], 0
     steps = recipe.epochs * math.ceil(len(labels) / recipe.batch_size)
     for epoch in range(1, recipe.epochs + 1):
@@ -88,7 +87,7 @@ def written_out(recipe: Recipe, digits: Dataset) -> tuple[nn.Module, nn.Module, 
             cut = 1.0 if recipe.clip_norm is None else min(1.0, recipe.clip_norm / length)
             with torch.no_grad():
                 for p, g, m, v in zip(model.parameters(), gradients, first, second, strict=True):
-                    decays = recipe.decay == "all" or p.ndim > 1
+                    decays = recipe.decay_on == "all" or p.ndim > 1
                     p *= 1 - rate * recipe.weight_decay * decays
                     m.copy_(0.9 * m + 0.1 * cut * g)
                     v.copy_(0.999 * v + 0.001 * (cut * g) ** 2)
@@ -111,8 +110,8 @@ CALM = {"adam_epsilon": 1e-3, "max_learning_rate": 0.02}
     "settings",
     [
         {},
-        {"decay": "matrices", "weight_decay": 3.0},
-        {"decay": "all", "weight_decay": 3.0},
+        {"decay_on": "matrices", "weight_decay": 3.0},
+        {"decay_on": "all", "weight_decay": 3.0},
         {"clip_norm": None},
         {"clip_norm": 0.1},
         {"adam_epsilon": 0.1},
@@ -149,7 +148,7 @@ def test_what_the_written_out_settings_change(digits):
     changes = {
         "nothing": {},
         "decay": {"weight_decay": 3.0},
-        "matrices": {"weight_decay": 3.0, "decay": "matrices"},
+        "matrices": {"weight_decay": 3.0, "decay_on": "matrices"},
         "clip": {"clip_norm": 0.1},
         "epsilon": {"adam_epsilon": 0.1},
         "smoothing": {"label_smoothing": 0.3},
@@ -169,7 +168,7 @@ def test_what_the_written_out_settings_change(digits):
 def test_every_step_has_its_own_learning_rate(digits, monkeypatch, accumulate):
     rates = []
     watch_steps(monkeypatch, lambda adam: rates.append([g["lr"] for g in adam.param_groups]))
-    chosen = recipe(epochs=5, max_learning_rate=0.03, decay="matrices", accumulate=accumulate)
+    chosen = recipe(epochs=5, max_learning_rate=0.03, decay_on="matrices", accumulate=accumulate)
     _, record = train(chosen, digits, "cpu")
     # 15 steps: up to 0.03 at the 6th, down to 0.0015 at the 12th, to 0 at the 15th
     expected = [0.005 * i for i in range(1, 7)]
@@ -224,14 +223,14 @@ def test_one_batch_can_be_learned_by_heart(digits):
     settings = {"epochs": 60, "max_learning_rate": 0.05, "evaluate_every": 60}
     model, record = train(recipe(model_options=TINY | {"dim": 32}, **settings), few, "cpu")
     assert record.curve[-1].train_loss < 0.02 and record.curve[-1].train_accuracy == 1
-    again = evaluate(model, few.train_images, few.train_labels, normalise=few.normalise)
+    again = evaluate(model, few.train_images, few.train_labels, normalize=few.normalize)
     assert again.top1 == 1
 
 
 def test_mean_loss_counts_images_not_batches(digits):
     """Without BatchNorm and with hardly a step, training and evaluation see one model."""
     model, record = train(mixer(epochs=1, max_learning_rate=1e-12), digits, "cpu")
-    whole = evaluate(model, digits.train_images, digits.train_labels, normalise=digits.normalise)
+    whole = evaluate(model, digits.train_images, digits.train_labels, normalize=digits.normalize)
     assert record.curve[0].train_loss == pytest.approx(whole.loss, rel=1e-5)
     assert record.curve[0].train_accuracy == whole.top1
 
@@ -289,7 +288,7 @@ def test_the_record_tells_what_was_done(digits):
     assert (record.processes, record.continued) == (1, 0)
     assert record.parameters == sum(p.numel() for p in model.parameters())
     assert [row.epoch for row in record.curve] == [1, 2, 3]
-    last = evaluate(model, digits.test_images, digits.test_labels, normalise=digits.normalise)
+    last = evaluate(model, digits.test_images, digits.test_labels, normalize=digits.normalize)
     assert (record.test_loss, record.test_accuracy, record.test_top5) == (
         last.loss,
         last.top1,
@@ -331,7 +330,7 @@ def published(digits, tmp_path) -> Path:
     """The weights of the same model for three classes, its BatchNorm statistics not the first."""
     torch.manual_seed(9)
     model = create_model("convmixer", **TINY, num_classes=3, in_channels=1)
-    model(digits.normalise(digits.train_images))
+    model(digits.normalize(digits.train_images))
     save_weights(model, tmp_path / "published.safetensors")
     return tmp_path / "published.safetensors"
 
@@ -369,7 +368,7 @@ def test_with_a_frozen_body_only_the_head_changes(digits, published):
 def test_the_data_decide_what_goes_in_and_out(digits, name):
     settings = replace(recipe(), model=name, model_options={"dim": 8, "depth": 1, "patch_size": 2})
     model = model_for(settings, digits)
-    assert model(digits.normalise(digits.test_images)).shape == (30, 10)
+    assert model(digits.normalize(digits.test_images)).shape == (30, 10)
 
 
 # Seeds
@@ -419,7 +418,7 @@ def test_each_batch_is_augmented_by_draws_of_its_own(digits, monkeypatch):
 
     def noted(self, *arguments, **place):
         draws = draw(self, *arguments, **place)
-        seen.append((place["epoch"], place["seed"], draws["mirrored"].tolist()))
+        seen.append((place["epoch"], place["seed"], draws.mirrored.tolist()))
         return draws
 
     monkeypatch.setattr(Augmentation, "draw", noted)
@@ -590,7 +589,7 @@ def test_no_step_waits_for_a_number(digits, monkeypatch, settings):
         monkeypatch.setattr(
             torch.Tensor, name, lambda t, *a, kept=kept: numbers.append(t) or kept(t, *a)
         )
-    images, labels = digits.normalise(digits.train_images), digits.train_labels
+    images, labels = digits.normalize(digits.train_images), digits.train_labels
     train_step(run, images, labels, labels, 70)  # the first may set something up
     numbers.clear()
     with Reads() as reads:
@@ -644,7 +643,7 @@ def test_the_bar_tells_loss_and_accuracy(digits, monkeypatch):
     model, _ = train(still, digits, "cpu")
     order = torch.randperm(70, generator=stream(0, "order", 1))[32:64]
     second = evaluate(
-        model, digits.train_images[order], digits.train_labels[order], normalise=digits.normalise
+        model, digits.train_images[order], digits.train_labels[order], normalize=digits.normalize
     )
     assert f"loss {second.loss:.3f}, accuracy {second.top1:.1%}" in screen.getvalue()
 

@@ -2,18 +2,18 @@
 
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
-from mixerlib.data.datasets import DATASETS, FILE_DATASETS
+from mixerlib.data import DATASETS, FILE_DATASETS, Augmentation
 from mixerlib.models import create_model, model_entry
 from mixerlib.training.recipe import (
     CHOICES,
-    LATER,
+    DEFAULTS_OF_LATER_FIELDS,
     RECIPES,
     SETTINGS,
     Recipe,
@@ -96,7 +96,7 @@ AS_PUBLISHED = {
     "schedule": "piecewise",
     "max_learning_rate": 0.05,
     "weight_decay": 0.005,
-    "decay": "all",
+    "decay_on": "all",
     "adam_epsilon": 1e-8,
     "clip_norm": 1,
     "ema": None,
@@ -148,7 +148,7 @@ def test_every_file_is_a_recipe_with_a_head(name):
     if recipe.dataset in FILE_DATASETS:
         assert recipe.image_size is not None  # photographs have many sizes
     else:
-        assert recipe.eval_crop is None  # small images are tested whole
+        assert recipe.crop_pct is None  # small images are tested whole
     model = model_of(recipe)
     assert sum(p.numel() for p in model.parameters()) > 0
     opening = comments(name)
@@ -167,7 +167,7 @@ def test_every_file_is_a_recipe_with_a_head(name):
 SWITCHED = {
     "frozen": True,
     "interpolation": "bilinear",
-    "eval_crop": 0.9,
+    "crop_pct": 0.9,
     "crop_padding": 4,
     "crop_area": 0.5,
     "policy_operations": 1,
@@ -188,7 +188,7 @@ def test_every_field_that_has_an_effect_is_written(name):
     while file is not None:
         given |= set(written(file))
         file = written(file).get("base")
-    for field in set(SETTINGS) - given - set(LATER):
+    for field in set(SETTINGS) - given - set(DEFAULTS_OF_LATER_FIELDS):
         assert field in SWITCHED, f"{field} is missing"
         with pytest.raises(ValueError, match=f"`{field}`=.* has no effect"):
             replace(recipe, **{field: SWITCHED[field]})
@@ -371,7 +371,7 @@ def test_photographs_as_the_splitmixer_paper_trained_them():
         assert recipe.model == "splitmixer_i_256_8_224"
         assert (recipe.max_learning_rate, recipe.weight_decay) == (rate, decay)
         assert (recipe.image_size, recipe.batch_size, recipe.epochs) == (224, 64, 100)
-        assert recipe.eval_crop is None
+        assert recipe.crop_pct is None
         assert (recipe.policy_operations, recipe.policy_magnitude) == (2, 12)
 
 
@@ -403,10 +403,10 @@ def test_imagenet_by_the_command_of_the_convmixer_authors():
         "jitter": 0,
         "label_smoothing": 0.1,
         "weight_decay": 2e-5,
-        "decay": "matrices",
+        "decay_on": "matrices",
         "ema": None,
         "interpolation": "bicubic",
-        "eval_crop": 0.96,
+        "crop_pct": 0.96,
     }
     settings = asdict(recipe)
     assert {key: settings[key] for key in command | timm} == command | timm
@@ -441,7 +441,7 @@ def test_fine_tuning_starts_from_weights_and_may_freeze_the_body():
     tuned, frozen = (load_recipe(f"cifar10/mixer_b16_224_{k}") for k in ("finetune", "frozen"))
     assert tuned.weights == frozen.weights == "mixer_b16_224.safetensors"
     assert (tuned.frozen, frozen.frozen) == (False, True)
-    assert (tuned.image_size, tuned.interpolation, tuned.normalisation) == (224, "bicubic", "half")
+    assert (tuned.image_size, tuned.interpolation, tuned.normalization) == (224, "bicubic", "half")
     other = load_recipe("cifar10/mixer_b16_224_frozen", {"weights": "elsewhere.safetensors"})
     assert other.weights == "elsewhere.safetensors"
     for name in ("mixer_s4", "mixer_s16_224_scratch"):
@@ -654,8 +654,8 @@ def test_incomplete_files(tmp_path, text):
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_word_that_is_no_choice(name):
-    words = " or ".join(repr(choice) for choice in CHOICES[name])
-    with pytest.raises(ValueError, match=f"`{name}`='other' must be {words}$"):
+    words = ", ".join(repr(choice) for choice in CHOICES[name])
+    with pytest.raises(ValueError, match=f"`{name}`='other' must be one of {words}$"):
         Recipe("digits", "convmixer", **{name: "other"})
 
 
@@ -663,7 +663,7 @@ def test_a_word_that_is_no_choice(name):
 NEEDED = {
     "frozen": {"weights": "a.safetensors"},
     "interpolation": {"image_size": 224},
-    "eval_crop": {"image_size": 224, "interpolation": "bilinear"},
+    "crop_pct": {"image_size": 224, "interpolation": "bilinear"},
     "crop_padding": {"crop": "pad"},
     "crop_area": {"crop": "resized"},
     "policy_operations": {"policy": "randaugment", "policy_magnitude": 9},
@@ -689,7 +689,7 @@ def test_a_field_that_another_one_switches_off(name):
         Recipe("digits", "convmixer", **{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name in SWITCHED if name not in ("frozen", "eval_crop")])
+@pytest.mark.parametrize("name", [name for name in SWITCHED if name not in ("frozen", "crop_pct")])
 def test_a_field_that_another_one_asks_for(name):
     master, value = next(iter(NEEDED[name].items()))
     with pytest.raises(ValueError, match=f"`{master}`={value!r} needs `{name}`, which is not set"):
@@ -697,8 +697,8 @@ def test_a_field_that_another_one_asks_for(name):
 
 
 def test_what_may_stay_unset():
-    recipe = Recipe("digits", "convmixer", weights="a.pt", **NEEDED["eval_crop"])
-    assert (recipe.eval_crop, recipe.frozen) == (None, False)
+    recipe = Recipe("digits", "convmixer", weights="a.pt", **NEEDED["crop_pct"])
+    assert (recipe.crop_pct, recipe.frozen) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -729,6 +729,45 @@ def test_notebooks_meet_the_same_rules():
         Recipe("digits", "convmixer", epochs="3")
     with pytest.raises(ValueError, match="`dataset`=3 must be text"):
         Recipe(3, "convmixer")
+
+
+# Settings that older versions recorded
+
+FORMER = {"decay_on": "decay", "crop_pct": "eval_crop", "normalization": "normalisation"}
+RANDAUGMENT = {"policy": "randaugment", "policy_operations": 2, "policy_magnitude": 12}
+
+
+def test_settings_of_older_records_are_read():
+    """Three fields had other names, and two did not exist yet."""
+    today = load_recipe("imagenet/convmixer_1536_20")
+    settings = {name: getattr(today, name) for name in SETTINGS}
+    older = {FORMER.get(name, name): value for name, value in settings.items()}
+    del older["one_matrix"], older["fastest"]
+    assert set(FORMER.values()) <= older.keys()
+    assert Recipe.from_settings(older, name=today.name) == today
+    assert Recipe.from_settings(settings, name=today.name) == today
+    assert Recipe.from_settings(older | {"name": "mine"}).name == "mine"  # as in a checkpoint
+
+
+@pytest.mark.parametrize("new", FORMER)
+def test_a_former_name_in_a_file_is_answered_by_the_new_one(tmp_path, new):
+    message = f"`{FORMER[new]}`='x' is not a field of a recipe; it is called {new} now"
+    with pytest.raises(ValueError, match=message):
+        load_recipe(write(tmp_path, f"{FORMER[new]}: x"))
+
+
+# Augmentation, whose fields a recipe has among its own
+
+
+def test_augmentation_has_one_set_of_types_defaults_and_rules():
+    kinds, handed = get_type_hints(Augmentation), get_type_hints(Recipe)
+    assert {name: handed[name] for name in kinds} == kinds
+    assert Recipe("digits", "convmixer").augmentation == Augmentation()
+    chosen = load_recipe("imagenet/convmixer_1536_20")
+    for name in kinds:
+        assert getattr(chosen.augmentation, name) == getattr(chosen, name)
+    with pytest.raises(ValueError, match="`policy_magnitude`=31 must be a whole number in 0 … 30"):
+        Recipe("digits", "convmixer", **RANDAUGMENT | {"policy_magnitude": 31})
 
 
 # The command line

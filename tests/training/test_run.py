@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mixerlib.training.run
-from mixerlib.data.augment import Augmentation
+from mixerlib.data import Augmentation
 from mixerlib.models import create_model
 from mixerlib.training import schedule
 from mixerlib.training.distributed import ALONE, Processes, choose_device
@@ -103,7 +103,7 @@ def test_a_recipe_does_not_say_what_the_data_decide(digits, option):
 
 def test_the_images_have_the_recipe_s_form():
     dataset = dataset_for(
-        recipe(image_size=12, interpolation="bicubic", normalisation="half"), download=True
+        recipe(image_size=12, interpolation="bicubic", normalization="half"), download=True
     )
     assert dataset.image_size == (12, 12) and dataset.interpolation == "bicubic"
     assert dataset.mean.tolist() == dataset.std.tolist() == [0.5]
@@ -118,15 +118,15 @@ def test_photographs_are_cropped_while_they_are_read(monkeypatch, name, crop_are
 
     monkeypatch.setattr(mixerlib.training.run, "load_dataset", load)
     form = {"image_size": 64, "interpolation": "bilinear", "crop": "resized", "crop_area": 0.3}
-    dataset_for(Recipe(name, "convmixer", **form, eval_crop=0.9), Path("there"), True)
+    dataset_for(Recipe(name, "convmixer", **form, crop_pct=0.9), Path("there"), True)
     assert asked == {
         "name": name,
         "root": Path("there"),
         "download": True,
         "image_size": 64,
         "interpolation": "bilinear",
-        "eval_crop": 0.9,
-        "normalisation": "dataset",
+        "crop_pct": 0.9,
+        "normalization": "dataset",
         "crop_area": crop_area,
     }
 
@@ -177,7 +177,7 @@ def groups_of(chosen: Recipe, model: nn.Module) -> list[tuple[set[str], float]]:
 
 
 def test_decay_on_matrices_only(digits):
-    chosen = recipe(decay="matrices", weight_decay=0.3)
+    chosen = recipe(decay_on="matrices", weight_decay=0.3)
     matrices = {"stem.0.weight", "blocks.0.0.fn.0.weight", "blocks.0.1.weight", "head.weight"}
     others = {"stem.0.bias", "stem.2.weight", "stem.2.bias", "head.bias"}
     others |= {f"blocks.0.{part}" for part in ("0.fn.0.bias", "0.fn.2.weight", "0.fn.2.bias")}
@@ -187,7 +187,7 @@ def test_decay_on_matrices_only(digits):
 
 @pytest.mark.parametrize("name", ["splitmixer_i", "splitmixer_iv", "splitmixer_3d", "mlp_mixer"])
 def test_matrices_are_the_weights_of_convolutions_and_linear_layers(digits, name):
-    chosen = recipe(name, decay="matrices", weight_decay=0.3)
+    chosen = recipe(name, decay_on="matrices", weight_decay=0.3)
     chosen = replace(chosen, model_options={"dim": 8, "depth": 1, "patch_size": 2})
     model = model_for(chosen, digits)
     layers = (nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -217,7 +217,7 @@ def test_a_frozen_body_is_no_business_of_the_optimizer(digits, tmp_path, decay):
     mixerlib.save_weights(
         create_model("convmixer", **TINY, in_channels=1, num_classes=10), tmp_path / "w.safetensors"
     )
-    chosen = recipe(weights=str(tmp_path / "w.safetensors"), frozen=True, decay=decay)
+    chosen = recipe(weights=str(tmp_path / "w.safetensors"), frozen=True, decay_on=decay)
     run = begin(chosen, digits, CPU, ALONE)
     trained = set().union(*(names for names, _ in groups_of(chosen, run.model)))
     assert trained == {"head.weight", "head.bias"}
@@ -305,7 +305,7 @@ def test_streams_are_the_same_on_every_machine_and_in_every_version():
 
 def test_a_state_is_complete(digits):
     """A run that was brought to it equals the one that it was taken of, in all that has a value."""
-    chosen = recipe("splitmixer_i", ema=0.8, precision="float16", decay="matrices")
+    chosen = recipe("splitmixer_i", ema=0.8, precision="float16", decay_on="matrices")
     run = begin(chosen, digits, CPU, ALONE)
     for _ in training_steps(run, digits):
         pass

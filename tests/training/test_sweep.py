@@ -113,7 +113,7 @@ def test_two_recipes_of_one_name_are_refused(folder):
         ),
         (
             "runs: [{recipes: [digits], seeds: [0]}, {recipes: digits, seeds: [0]}]",
-            r"`runs\[1\]`: `recipes`='digits' must be a list of names of recipes",
+            r"`runs\[1\]`: `recipes`='digits' must be a list of texts",
         ),
         ("runs: [{recipes: [], seeds: [0]}]", r"`recipes`=\[\] must be a list"),
         ("runs: [{recipes: [3], seeds: [0]}]", r"`recipes`=\[3\] must be a list"),
