@@ -79,8 +79,8 @@ class Sheets:
         reader, first = PdfReader(printed), len(self.owners)
         self.places[name, ""] = (first, None, None)
         for anchor, place in reader.named_destinations.items():
-            sheet = first + reader.get_destination_page_number(place)
-            self.places[name, anchor.removeprefix("/")] = (sheet, place.left, place.top)
+            number = first + (reader.get_destination_page_number(place) or 0)
+            self.places[name, anchor.removeprefix("/")] = (number, place.left, place.top)
         for sheet in reader.pages:
             self.writer.add_page(sheet)
             self.owners.append(name)

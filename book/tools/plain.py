@@ -227,7 +227,7 @@ class Page:
         done = 0
         for (start, end), lines in sorted(changes.items()):
             made += source[done:start]
-            indent = re.match(r"\s*", source[start])[0]
+            indent = re.sub(r"\S.*", "", source[start])
             block = (start, end) not in paragraphs  # those still have their indent
             made += [indent + x if block and isinstance(x, str) and x else x for x in lines]
             done = end
@@ -270,6 +270,7 @@ def quoted(title: str, body: list[str | Cut]) -> list[str]:
 
 def whole(lines: list[str | Cut]) -> list[str]:
     """These lines; Unknown if a cell would have to end between them."""
-    if any(isinstance(line, Cut) for line in lines):
+    texts = [line for line in lines if isinstance(line, str)]
+    if len(texts) < len(lines):
         raise Unknown("an exercise or a solution inside another directive")
-    return lines  # type: ignore[return-value]
+    return texts

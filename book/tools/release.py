@@ -23,7 +23,7 @@ from book.tools.repository import git
 def package_version(root: Path = ROOT) -> str:
     """`__version__` of mixerlib, read without importing torch."""
     text = (root / "mixerlib" / "__init__.py").read_text()
-    return re.search(r'^__version__ = "(.+)"$', text, re.M).group(1)
+    return re.findall(r'^__version__ = "(.+)"$', text, re.M)[0]
 
 
 def release_version(root: Path = ROOT) -> str:
