@@ -85,7 +85,7 @@ notebooks-tested: $(READY) $(LIKE_COLAB)
 # which its first cell installs mixerlib. What it fetches is this working tree; nothing is downloaded.
 .tested/%.passed: .tested/%.inputs
 	@rm -rf .tested/$* && mkdir -p .tested/$*
-	@$(BIN)/python book/colab.py trial $* .tested/$*
+	@$(BIN)/python -m book.tools.colab trial $* .tested/$*
 	@$(BIN)/python tests/like_colab.py .tested/$*/environment
 	JUPYTER_PATH=$(CURDIR)/.tested/$*/environment/share/jupyter MIXERBOOK_SOURCE=$(CURDIR)/.tested/$*/source.git \
 	  PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 $(BIN)/python -m pytest -o filterwarnings=default \
@@ -98,12 +98,12 @@ $(LIKE_COLAB): tests/like_colab.txt $(READY)
 	@touch $@
 
 notebooks: $(READY)
-	$(BIN)/python book/colab.py
+	$(BIN)/python -m book.tools.colab
 
 # By hand, on a quiet machine: how long each notebook runs here, into book/records/notebooks.
 .PHONY: notebooks-timed
 notebooks-timed: notebooks
-	$(BIN)/python book/colab.py time _build/colab
+	$(BIN)/python -m book.tools.colab time _build/colab
 
 lab: $(READY)
 	@JUPYTER_CONFIG_DIR=.venv/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown
@@ -122,24 +122,40 @@ site-tested: $(READY)
 
 release: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[release]"
-	$(BIN)/python book/release.py --check
+	$(BIN)/python -m book.tools.release --check
 	@$(MAKE) --no-print-directory book
 	@$(MAKE) --no-print-directory notebooks
-	$(BIN)/python book/release.py
+	$(BIN)/python -m book.tools.release
 
-# What the workflows call, after `make notebooks`. The first pushes to origin, the last needs GitHub's `gh`.
+# What the workflows call, after `make notebooks`. The first pushes to origin, with git and one package
+# and nothing else of the book's environment; the last needs GitHub's `gh`.
+PUBLISHER := _build/ghp-import
 colab-branch:
-	python3 book/publish.py branch
+	python3 -m pip install --quiet --upgrade --target $(PUBLISHER) -c constraints.txt ghp-import
+	PYTHONPATH=$(PUBLISHER) python3 -m book.tools.branch
 
 COLAB_IMAGE := us-docker.pkg.dev/colab-images/public/runtime:latest
+COLAB_RUN := _build/colab-run
 colab-run:
-	@mkdir -p _build/colab-run
+	@mkdir -p $(COLAB_RUN)
 	docker run --rm --pull always --entrypoint python3 -v "$(CURDIR)/_build/colab:/book/colab:ro" \
-	  -v "$(CURDIR)/book/publish.py:/book/publish.py:ro" -v "$(CURDIR)/_build/colab-run:/book/out" \
-	  $(COLAB_IMAGE) /book/publish.py run /book/colab /book/out
+	  -v "$(CURDIR)/book/tools/run_notebooks.py:/book/run_notebooks.py:ro" -v "$(CURDIR)/$(COLAB_RUN):/book/out" \
+	  $(COLAB_IMAGE) /book/run_notebooks.py /book/colab /book/out
 
+# What broke, as a comment on the issue that is open for it, or as a new one. GitHub takes 65,536 characters.
 colab-report:
-	python3 book/publish.py report _build/colab-run/report.md
+	@mkdir -p $(COLAB_RUN)
+	@echo "The weekly run in Colab's newest runtime broke:" \
+	  "$$GITHUB_SERVER_URL/$$GITHUB_REPOSITORY/actions/runs/$$GITHUB_RUN_ID" > $(COLAB_RUN)/issue.md
+	@echo >> $(COLAB_RUN)/issue.md
+	@head -c 60000 $(COLAB_RUN)/report.md >> $(COLAB_RUN)/issue.md || \
+	  echo "It broke before the first notebook ended." >> $(COLAB_RUN)/issue.md
+	@export GH_REPO="$$GITHUB_REPOSITORY" LABEL=colab-weekly; \
+	gh label create $$LABEL --force --description "The weekly run of the notebooks in Colab's image"; \
+	open=$$(gh issue list --label $$LABEL --state open --json number --jq 'map(.number) | min // empty'); \
+	if [ -n "$$open" ]; then gh issue comment "$$open" --body-file $(COLAB_RUN)/issue.md; \
+	else gh issue create --label $$LABEL --body-file $(COLAB_RUN)/issue.md \
+	  --title "A notebook breaks in the newest Colab runtime"; fi
 
 clean:
 	rm -rf _build .tested

@@ -10,6 +10,7 @@ import copy
 import html
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,25 +18,16 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+sys.path.append(str(Path(__file__).parents[2]))  # Sphinx does not start there
+
+from book.tools.repository import site_address
+
 GLOSSARY = "book/glossary"
 LOGO = Path(__file__).parents[1] / "assets" / "logo.svg"
 CARD_TEXT = (
     "The Mixer Book. Seven drawings, ConvMixer and the six SplitMixer strategies: which channels "
     "each of four blocks mixes, and how many parameters are left."
 )
-
-
-def site_address(home: str) -> str:
-    """Where GitHub Pages shows the repository owner/name; empty for an empty `home`.
-
-    The site has a folder of its own below the owner's, except in the owner's own repository. An
-    owner with a domain of their own loses nothing: GitHub leads readers there from this address.
-    """
-    if not home:
-        return ""
-    owner, name = home.split("/")
-    host = f"{owner.lower()}.github.io"
-    return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
 
 
 def find_address(app: Sphinx, config: Config) -> None:

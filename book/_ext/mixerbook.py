@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-import re
 import shutil
-import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx_external_toc.collectors import TocTreeCollectorWithStyles as TocTreeCollector
 
-ROOT = Path(__file__).parents[2]
+sys.path.append(str(Path(__file__).parents[2]))  # Sphinx does not start there
+
+from book.tools import ROOT
+from book.tools.repository import home
+from book.tools.toc import chapter_number
+
 # jupyter-cache looks at a notebook's own text only. These decide its outputs just as much.
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
-CHAPTER = re.compile(r"notebooks/(\d\d)-")
-GITHUB = re.compile(
-    r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[:/](?P<home>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
-)
 
 
 def sources_hash() -> str:
@@ -47,33 +47,6 @@ def choose_cache(app: Sphinx, config: Config) -> None:
         if old != current:
             shutil.rmtree(old)
     config["nb_execution_cache_path"] = str(current)
-
-
-def home(root: Path = ROOT) -> str:
-    """Where this copy of the book lives on GitHub, as owner/name; empty if nothing says so.
-
-    It is never typed. A workflow has it in GITHUB_REPOSITORY; elsewhere the remote `origin` says
-    it, in any of git's forms for github.com. So a fork's links are the fork's. ValueError for a
-    GITHUB_REPOSITORY that is not owner/name; an empty one means: no links.
-    """
-    if (named := os.environ.get("GITHUB_REPOSITORY")) is not None:
-        if named and not re.fullmatch(r"[\w.-]+/[\w.-]+", named):
-            raise ValueError(f"`GITHUB_REPOSITORY`={named!r} must have the form owner/name")
-        return named
-    try:
-        asked = subprocess.run(
-            ["git", "remote", "get-url", "origin"],
-            cwd=root,
-            # A copy without git inside somebody's repository must not take that one for its home.
-            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:  # no git here
-        return ""
-    found = GITHUB.fullmatch(asked.stdout.strip())
-    return found["home"] if found else ""
 
 
 def link_home(app: Sphinx, config: Config) -> None:
@@ -125,10 +98,9 @@ def number_by_name(env: BuildEnvironment) -> None:
     So 17-throughput is chapter 17 before 15 and 16 are written, and its equations are (17.1), ….
     """
     for page, numbers in env.toc_secnumbers.items():
-        chapter = CHAPTER.match(page)
-        if not chapter:
+        first = chapter_number(page)
+        if not first:
             continue
-        first = int(chapter[1])
         for anchor, number in numbers.items():
             numbers[anchor] = number and (first, *number[1:])
         for node in (env.titles[page], *env.tocs[page].findall(nodes.reference)):

@@ -8,7 +8,6 @@ import html
 import json
 import platform
 import re
-import subprocess
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -18,6 +17,8 @@ from typing import Any
 from mixerbook import PACKAGES, ROOT, sources_hash
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
+
+from book.tools.repository import git
 
 RECORDS = ROOT / "book" / "records"
 # How the source of a page that reads records says so, and below which folders these then lie
@@ -63,15 +64,10 @@ def measured_on(kind: str, records: Path = RECORDS) -> str:
 def commit() -> str:
     """The commit that the book is built from, and whether anything differs; empty without git."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+        described = git(ROOT, "describe", "--always", "--dirty", "--exclude=*", check=False)
+    except OSError:
         return ""
-    name, _, dirty = done.stdout.strip().partition("-")
+    name, _, dirty = described.partition("-")
     return f"{name}, with changes" if dirty else name
 
 

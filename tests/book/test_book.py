@@ -1,6 +1,5 @@
 """The tests of the book itself: its environment, its drawings, its chapters, its words."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from helpers import ROOT, Later
+from helpers import ROOT, Later, load_file
 
 from mixerlib.pages import SHORT_LABELS
 
@@ -63,15 +62,8 @@ def test_every_dependency_is_pinned_and_has_its_reason():
     assert [name for name in sorted(required) if name not in table] == []
 
 
-def load_draw():
-    spec = importlib.util.spec_from_file_location("draw", ROOT / "book" / "assets" / "draw.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_logo_and_favicon_are_what_the_code_draws():
-    draw = load_draw()
+    draw = load_file(ROOT / "book" / "assets" / "draw.py")
     for name, text in draw.files().items():
         kept = (ROOT / "book" / "assets" / name).read_text()
         if name == "cover.svg":  # matplotlib may place letters differently in another version

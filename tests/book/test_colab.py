@@ -5,19 +5,25 @@ like Colab's into which its first cell installs mixerlib.
 """
 
 import ast
-import importlib.util
 import json
 import re
 import subprocess
-import sys
 import tomllib
 import venv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import like_colab
 import pytest
 from helpers import ROOT, Later
 from markdown_it import MarkdownIt
+
+from book.tools import times, toc
+from book.tools.colab import snapshot
+from book.tools.notebook import RUNTIME, first_cell, make_notebook
+from book.tools.plain import Page, Unknown
+from book.tools.references import Book, Label, read_book
 
 pytest.importorskip("myst_parser", reason="the notebooks are made with the book's parser")
 pytest.importorskip("pybtex", reason="the notebooks cite with the book's bibliography")
@@ -28,29 +34,19 @@ SITE = "https://anna.github.io/leaves/"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def load(name: str, path: Path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-colab = load("colab", ROOT / "book" / "colab.py")
-like_colab = load("like_colab", ROOT / "tests" / "like_colab.py")
-CHAPTERS = [Path(page).name for page in colab.chapters()]
+CHAPTERS = [Path(page).name for page in toc.chapters()]
 
 
 @pytest.fixture(scope="module")
 def books():
-    return {home: colab.read_book(home) for home in (HOME, "")}
+    return {home: read_book(home) for home in (HOME, "")}
 
 
 @pytest.fixture(scope="module")
 def made(books):
     """Every chapter's notebook, of a book with a home and of one without."""
     return {
-        (stem, home): colab.notebook(f"notebooks/{stem}", book, home, COMMIT)
+        (stem, home): make_notebook(f"notebooks/{stem}", book, home, COMMIT)
         for home, book in books.items()
         for stem in CHAPTERS
     }
@@ -198,7 +194,7 @@ class TestNotebook:
         assert len(lines) <= 25 and max(map(len, lines)) <= 92
         ast.parse(first["source"])
         assert f'COMMIT = "{COMMIT}"' in first["source"] and "--no-deps" in first["source"]
-        assert f"runtime {colab.RUNTIME}" in first["source"]
+        assert f"runtime {RUNTIME}" in first["source"]
         assert (f'"https://github.com/{HOME}"' in first["source"]) == bool(home)
 
     def test_ids_are_unique(self, made, stem, home):
@@ -225,13 +221,13 @@ class TestPlainForms:
 
     @pytest.fixture
     def page(self):
-        book = colab.Book(SITE, {"notebooks/a": "A", "notebooks/b": "About $b$", "book/c": "C"})
-        book.labels["eq-1"] = colab.Label("notebooks/b", "equation-eq-1", "equation", "2.1")
-        book.labels["ex-1"] = colab.Label("notebooks/b", "ex-1", "Count", "2.3")
-        book.labels["place"] = colab.Label("book/c", "place", "A section")
-        book.terms["patch"] = colab.Label("book/c", "term-patch", "patch")
+        book = Book(SITE, {"notebooks/a": "A", "notebooks/b": "About $b$", "book/c": "C"})
+        book.labels["eq-1"] = Label("notebooks/b", "equation-eq-1", "equation", "2.1")
+        book.labels["ex-1"] = Label("notebooks/b", "ex-1", "Count", "2.3")
+        book.labels["place"] = Label("book/c", "place", "A section")
+        book.terms["patch"] = Label("book/c", "term-patch", "patch")
         book.citations = {"a": "Ada, 1843", "b": "Bo *et al.*, 2001"}
-        return colab.Page(book, "notebooks/a")
+        return Page(book, "notebooks/a")
 
     def plain(self, page, text: str) -> str:
         return "\n".join(page.lines(text))
@@ -312,11 +308,10 @@ class TestPlainForms:
             ("After.", ""),
         ]
 
-    def test_a_picture_comes_along(self, page, tmp_path, monkeypatch):
+    def test_a_picture_comes_along(self, page, tmp_path):
         (tmp_path / "notebooks").mkdir()
         (tmp_path / "dot.svg").write_text("<svg/>")
-        monkeypatch.setattr(colab, "ROOT", tmp_path)
-        colab.parser()
+        page.book.root = tmp_path
         data = "data:image/svg+xml;base64,PHN2Zy8+"
         assert self.plain(page, "![a dot](../dot.svg)") == f"![a dot]({data})"
         figure = "```{figure} ../dot.svg\n:alt: a dot\nIts caption.\n```"
@@ -340,31 +335,25 @@ class TestPlainForms:
         ],
     )
     def test_what_has_no_plain_form_stops_the_making(self, page, text):
-        with pytest.raises(colab.Unknown):
+        with pytest.raises(Unknown):
             self.plain(page, text)
 
 
-def test_an_unknown_form_is_told_with_its_file_and_cell(books, tmp_path, monkeypatch):
+def test_an_unknown_form_is_reported_with_its_file_and_cell(books, tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "x.md").write_text("# X\n\nWords.\n\n```{strange}\n```\n")
-    monkeypatch.setattr(colab, "ROOT", tmp_path)
+    book = replace(books[HOME], root=tmp_path)
     with pytest.raises(ValueError, match=r"notebooks/x\.md, in the cell '# X': .*'strange'"):
-        colab.notebook("notebooks/x", books[HOME], HOME, COMMIT)
-
-
-def test_the_site_of_a_home_is_where_pages_puts_it():
-    assert colab.site_of("Anna/Leaves") == "https://anna.github.io/Leaves/"
-    assert colab.site_of("anna/anna.github.io") == "https://anna.github.io/"
-    assert colab.site_of("") == ""
+        make_notebook("notebooks/x", book, HOME, COMMIT)
 
 
 def test_the_time_is_told_from_records_only(tmp_path):
-    told = colab.time_told("a", tmp_path)
+    told = times.running_time("a", tmp_path)
     assert told == "It has not been timed on a CPU or a T4 GPU yet."
     stamp = {"device_name": "Processor 7", "date": "2026-01-31T10:00:00+00:00"}
     record = {"provenance": stamp}
     (tmp_path / "cpu.json").write_text(json.dumps(record | {"seconds": {"a": 12.4, "b": 0.3}}))
-    assert colab.time_told("a", tmp_path) == (
+    assert times.running_time("a", tmp_path) == (
         "It runs in 12 seconds on a CPU (Processor 7, 2026-01-31). "
         "It has not been timed on a T4 GPU yet."
     )
@@ -373,30 +362,30 @@ def test_the_time_is_told_from_records_only(tmp_path):
         json.dumps({"provenance": stamp | {"device_name": "Tesla T4"}, "seconds": {"a": 31}})
     )
     assert (
-        colab.time_told("a", tmp_path)
+        times.running_time("a", tmp_path)
         == (
             "It runs in 12 seconds on a CPU (Processor 7, 2026-01-31), "
             "3 minutes on a CPU with `FULL = True`, 31 seconds on a T4 GPU (Tesla T4, 2026-01-31)."
         ).strip()
     )
-    assert "not been timed on a CPU or a T4" in colab.time_told("c", tmp_path)
+    assert "not been timed on a CPU or a T4" in times.running_time("c", tmp_path)
 
 
 def test_the_committed_times_name_chapters_and_say_where_they_were_measured():
-    for path in sorted(colab.TIMES.glob("*.json")):
+    for path in sorted(times.TIMES.glob("*.json")):
         record = json.loads(path.read_text())
         assert set(record["seconds"]) <= set(CHAPTERS)
         assert all(0 < seconds < 7200 for seconds in record["seconds"].values())
         stamp = record["provenance"]
-        assert record["schema"] == colab.SCHEMA
+        assert record["schema"] == times.SCHEMA
         assert stamp["device_name"] and stamp["date"] and stamp["commit"] and not stamp["dirty"]
         assert path.stem.endswith("-full") == record["full"]
 
 
 def test_what_colab_lacks_is_added_only_where_a_chapter_asks_for_it():
-    plain = colab.first_cell("import torch", HOME, COMMIT)
+    plain = first_cell("import torch", HOME, COMMIT)
     assert "lacks" not in plain and "needs none" in plain
-    with_tools = colab.first_cell("import thop\nx.to('cuda')", HOME, COMMIT)
+    with_tools = first_cell("import thop\nx.to('cuda')", HOME, COMMIT)
     assert '"thop".split()' in with_tools and "T4 GPU" in with_tools
     for text in (plain, with_tools):
         assert not re.search(r"\[[^]]*\"(torch|torchvision|numpy)\"", text)
@@ -434,8 +423,7 @@ class TestFirstCell:
         (tmp_path / "content").mkdir()
         cell = tmp_path / "cell.py"
         cell.write_text(
-            colab.first_cell("", HOME, head.stdout.strip())
-            + "print(os.getcwd(), mixerlib.__file__)\n"
+            first_cell("", HOME, head.stdout.strip()) + "print(os.getcwd(), mixerlib.__file__)\n"
         )
         return tmp_path
 
@@ -505,18 +493,15 @@ class TestFirstCell:
         assert list((place / "content").iterdir()) == [] and self.packages(place) == before
 
 
-def test_a_trial_fetches_the_working_tree_and_the_same_tree_is_the_same_commit(
-    tmp_path, monkeypatch
-):
+def test_a_trial_fetches_the_working_tree_and_the_same_tree_is_the_same_commit(tmp_path):
     book = tmp_path / "book"
     book.mkdir()
     subprocess.run(["git", "init", "-q"], cwd=book, check=True)
     (book / ".gitignore").write_text("ignored\n")
     (book / "new.txt").write_text("not committed\n")
     (book / "ignored").write_text("x")
-    monkeypatch.setattr(colab, "ROOT", book)
-    first = colab.snapshot(tmp_path / "a.git")
-    assert colab.snapshot(tmp_path / "b.git") == first
+    first = snapshot(tmp_path / "a.git", book)
+    assert snapshot(tmp_path / "b.git", book) == first
     listed = subprocess.run(
         ["git", "ls-tree", "--name-only", first],
         cwd=tmp_path / "a.git",
@@ -526,7 +511,7 @@ def test_a_trial_fetches_the_working_tree_and_the_same_tree_is_the_same_commit(
     )
     assert listed.stdout.split() == [".gitignore", "new.txt"]
     (book / "new.txt").write_text("changed\n")
-    assert colab.snapshot(tmp_path / "c.git") != first
+    assert snapshot(tmp_path / "c.git", book) != first
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=book, capture_output=True, text=True, check=True
     )
@@ -555,21 +540,20 @@ def test_times_go_into_a_record_named_by_the_device(tmp_path, monkeypatch):
 
     monkeypatch.setattr(nbclient, "NotebookClient", Client)
     clock = SimpleNamespace(monotonic=iter([10.0, 12.04, 20.0, 20.5]).__next__)
-    monkeypatch.setattr(colab, "time", clock)
-    monkeypatch.setattr(colab, "TIMES", tmp_path / "times")
+    monkeypatch.setattr(times, "time", clock)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("MIXERBOOK_FULL", "1")
     with pytest.raises(ValueError, match="There are no notebooks"):
-        colab.time_all(tmp_path)
+        times.time_all(tmp_path, tmp_path / "times")
     for name in ("b", "a"):
         cell = {"cell_type": "markdown", "source": name, "metadata": {}, "id": name}
         text = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
         (tmp_path / f"{name}.ipynb").write_text(json.dumps(text))
-    path = colab.time_all(tmp_path)
+    path = times.time_all(tmp_path, tmp_path / "times")
     assert ran == ["a", "b"] and path == tmp_path / "times" / "cpu-full.json"
     record = json.loads(path.read_text())
     assert record["seconds"] == {"a": 2.0, "b": 0.5} and record["full"] is True
-    assert record["schema"] == colab.SCHEMA and record["provenance"]["device"] == "cpu"
+    assert record["schema"] == times.SCHEMA and record["provenance"]["device"] == "cpu"
 
 
 def test_colab_ships_all_that_mixerlib_needs():

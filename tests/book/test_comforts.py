@@ -1,6 +1,5 @@
 """What the site has besides its pages: cards, the map, the way back, the terms' meanings."""
 
-import importlib.util
 import io
 import json
 import os
@@ -12,19 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, load_file
+
+from book.tools.repository import site_address
 
 pytest.importorskip("sphinx_book_theme", reason="needs the extra `book`")
-
-
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_the_site", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-comforts = load(ROOT / "book" / "_ext" / "comforts.py")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +30,7 @@ comforts = load(ROOT / "book" / "_ext" / "comforts.py")
     ],
 )
 def test_the_address_of_the_site_follows_from_its_home(home, address):
-    assert comforts.site_address(home) == address
+    assert site_address(home) == address
 
 
 CONF = """
@@ -176,7 +167,7 @@ def test_the_card_is_what_the_code_draws():
     from matplotlib import image
 
     kept = image.imread(ROOT / "book" / "assets" / "card.png")
-    drawn = image.imread(io.BytesIO(load(ROOT / "book" / "assets" / "draw.py").card()))
+    drawn = image.imread(io.BytesIO(load_file(ROOT / "book" / "assets" / "draw.py").card()))
     assert kept.shape == drawn.shape == (630, 1200, 4)
     # another matplotlib may set letters a little differently
     assert np.abs(kept - drawn).mean() < 0.01, "the card is old: run python book/assets/draw.py"

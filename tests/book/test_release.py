@@ -1,7 +1,6 @@
 """The release: what it is called, what it packs, and that the same files give the same bytes."""
 
 import datetime
-import importlib.util
 import io
 import re
 import subprocess
@@ -16,18 +15,9 @@ import yaml
 from helpers import ROOT, git
 
 import mixerlib
+from book.tools import packing, pdf, release, toc
 
 NOON = 1_700_000_000
-
-
-def load_release():
-    spec = importlib.util.spec_from_file_location("release", ROOT / "book" / "release.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-release = load_release()
 
 
 @pytest.fixture
@@ -69,7 +59,7 @@ def test_a_changed_file_is_not_what_the_tag_names(checkout):
         release.release_version(checkout)
 
 
-def test_a_release_is_told_of(checkout):
+def test_a_release_is_in_the_changelog(checkout):
     (checkout / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n## 1.2.30 - 2026-01-31\n"
     )
@@ -90,11 +80,11 @@ def test_any_commit_can_be_tried_out_as_dev_and_as_nothing_else(checkout, monkey
 def test_nothing_is_packed_before_it_is_built(checkout, monkeypatch):
     monkeypatch.setenv("VERSION", "dev")
     with pytest.raises(ValueError, match="no pages in _build/html: make book"):
-        release.release(checkout)
+        release.make_release(checkout)
     (checkout / "_build" / "html").mkdir(parents=True)
     (checkout / "_build" / "html" / "index.html").write_text("A page")
     with pytest.raises(ValueError, match="no notebooks in _build/colab: make notebooks"):
-        release.release(checkout)
+        release.make_release(checkout)
 
 
 def test_a_zip_depends_on_its_files_and_the_commit_s_time_alone(tmp_path):
@@ -107,7 +97,7 @@ def test_a_zip_depends_on_its_files_and_the_commit_s_time_alone(tmp_path):
         (folder / ".buildinfo").write_text(folder.name)
     (second / "index.html").chmod(0o600)
     for folder in (first, second):
-        release.write_zip(folder, folder.with_suffix(".zip"), "mixer-book-1", NOON)
+        packing.write_zip(folder, folder.with_suffix(".zip"), "mixer-book-1", NOON)
     assert first.with_suffix(".zip").read_bytes() == second.with_suffix(".zip").read_bytes()
     with zipfile.ZipFile(first.with_suffix(".zip")) as archive:
         assert archive.namelist() == [f"mixer-book-1/{name}" for name in sorted(names)]
@@ -121,7 +111,7 @@ def test_a_zip_can_hold_one_kind_of_file(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.ipynb", "notes.txt"):
         (tmp_path / "in" / name).write_text("{}")
-    release.write_zip(tmp_path / "in", tmp_path / "a.zip", "n", NOON, "*.ipynb")
+    packing.write_zip(tmp_path / "in", tmp_path / "a.zip", "n", NOON, "*.ipynb")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.namelist() == ["n/a.ipynb"]
 
@@ -139,7 +129,7 @@ def test_a_source_distribution_depends_on_its_files_and_the_commit_s_time_alone(
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mtime, entry.mode, entry.uname = len(name), moment, mode, folder
                 archive.addfile(entry, io.BytesIO(name.encode()))
-        release.settle_sdist(made, NOON)
+        packing.settle_sdist(made, NOON)
     assert (tmp_path / "one" / made.name).read_bytes() == made.read_bytes()
     with tarfile.open(made) as archive:
         assert archive.getnames() == ["m", "m/a.py", "m/b.py"]
@@ -176,7 +166,7 @@ def test_the_package_holds_every_module_and_every_file_that_modules_read():
 def test_checksums_are_those_that_coreutils_checks(tmp_path):
     for name in ("b.pdf", "a.zip"):
         (tmp_path / name).write_text(f"The bytes of {name}")
-    release.write_checksums(tmp_path)
+    packing.write_checksums(tmp_path)
     lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
     assert [line.split("  ")[1] for line in lines] == ["a.zip", "b.pdf"]
     command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
@@ -186,12 +176,12 @@ def test_checksums_are_those_that_coreutils_checks(tmp_path):
 
 
 def test_the_pdf_has_every_page_of_the_contents_in_their_order():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    parts = release.chapters()
-    assert parts[0] == ("", [toc["root"]])
-    assert [caption for caption, _ in parts[1:]] == [part["caption"] for part in toc["parts"]]
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    parts = toc.parts()
+    assert parts[0] == ("", [contents["root"]])
+    assert [caption for caption, _ in parts[1:]] == [part["caption"] for part in contents["parts"]]
     # the contents are flat: a page below a page would be lost
-    listed = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    listed = [chapter for part in contents["parts"] for chapter in part["chapters"]]
     assert all(set(chapter) == {"file"} for chapter in listed)
     assert [name for _, names in parts[1:] for name in names] == [c["file"] for c in listed]
 
@@ -207,16 +197,16 @@ def test_headings_are_read_as_a_reader_sees_them(tmp_path):
         '<span class="math">\\(s\\)</span>'
         '<a class="headerlink" href="#idea">#</a></h2><section id="x"><h3>Deeper</h3></section>'
     )
-    assert release.headings(page) == ("7. Widths & depths", [("idea", "The idea of s")])
+    assert pdf.headings(page) == ("7. Widths & depths", [("idea", "The idea of s")])
 
 
 def test_without_chromium_the_message_says_what_is_missing(tmp_path, monkeypatch):
     pytest.importorskip("pypdf")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CHROMIUM", raising=False)
-    assert release.find_chromium() == ""
+    assert pdf.find_chromium() == ""
     with pytest.raises(RuntimeError, match="printed by Chromium, and none is here"):
-        release.write_pdf(tmp_path, tmp_path / "a.pdf", [("", ["index"])], "A book", NOON)
+        pdf.write_pdf(tmp_path, tmp_path / "a.pdf", [("", ["index"])], "A book", NOON)
 
 
 PAGE = """<!doctype html><title>{name}</title><article>
@@ -233,7 +223,7 @@ addEventListener("beforeprint", () => document.body.append("Printed with scripts
 
 def test_the_pdf_is_the_pages_with_bookmarks_and_links_that_stay_inside(tmp_path):
     pypdf = pytest.importorskip("pypdf")
-    if not release.find_chromium():
+    if not pdf.find_chromium():
         pytest.skip("no Chromium here")
     site = tmp_path / "site"
     (site / "book").mkdir(parents=True)
@@ -241,7 +231,7 @@ def test_the_pdf_is_the_pages_with_bookmarks_and_links_that_stay_inside(tmp_path
         (site / "book" / f"{name}.html").write_text(PAGE.format(name=name, other=other))
     (site / "book" / "notes.txt").write_text("Notes")
     parts = [("", ["book/one"]), ("Part I", ["book/two"])]
-    release.write_pdf(site, tmp_path / "a.pdf", parts, "A book", NOON)
+    pdf.write_pdf(site, tmp_path / "a.pdf", parts, "A book", NOON)
 
     reader = pypdf.PdfReader(tmp_path / "a.pdf")
     texts = [sheet.extract_text() for sheet in reader.pages]

@@ -7,7 +7,6 @@ Chromium opens the files themselves, with no server and no network. One visit to
 there is to know about it, and the tests ask the notes.
 """
 
-import importlib.util
 import os
 import re
 import urllib.parse
@@ -21,6 +20,8 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import ROOT
+
+from book.tools.pdf import find_chromium
 
 SITE = Path(os.environ.get("SITE", ROOT / "_build" / "html")).resolve()
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -167,15 +168,6 @@ def test_every_page_leads_to_the_next_and_to_the_previous_one():
 
 
 # --- the browser ----------------------------------------------------------------------------------
-
-
-def find_chromium() -> str:
-    """The browser that the release prints with."""
-    path = ROOT / "book" / "release.py"
-    spec = importlib.util.spec_from_file_location("release_of_the_site", path)
-    release = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(release)
-    return release.find_chromium()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The links to where the book lives: taken from the surroundings, right in a fork, never typed."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -10,18 +9,9 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, git
 
+from book.tools.repository import home
+
 pytest.importorskip("sphinx", reason="needs the extra `book`")
-
-
-def load_mixerbook():
-    path = ROOT / "book" / "_ext" / "mixerbook.py"
-    spec = importlib.util.spec_from_file_location("mixerbook_links", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-mixerbook = load_mixerbook()
 
 
 @pytest.fixture
@@ -47,7 +37,7 @@ def checkout(tmp_path, monkeypatch):
 )
 def test_the_home_is_read_from_every_form_of_the_remote(checkout, url):
     git(checkout, "remote", "add", "origin", url)
-    assert mixerbook.home(checkout) == "some-one/my.mixers"
+    assert home(checkout) == "some-one/my.mixers"
 
 
 @pytest.mark.parametrize(
@@ -62,31 +52,31 @@ def test_the_home_is_read_from_every_form_of_the_remote(checkout, url):
 )
 def test_any_other_remote_is_no_home(checkout, url):
     git(checkout, "remote", "add", "origin", url)
-    assert mixerbook.home(checkout) == ""
+    assert home(checkout) == ""
 
 
 def test_without_a_remote_or_without_git_there_is_no_home(checkout, tmp_path, monkeypatch):
-    assert mixerbook.home(checkout) == ""
+    assert home(checkout) == ""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert mixerbook.home(checkout) == ""
+    assert home(checkout) == ""
 
 
 def test_a_copy_inside_another_repository_does_not_take_its_home(checkout):
     git(checkout, "remote", "add", "origin", "https://github.com/some-one/else")
     inside = checkout / "copy"
     inside.mkdir()
-    assert mixerbook.home(inside) == ""
+    assert home(inside) == ""
 
 
 def test_the_variable_comes_first_and_an_empty_one_means_no_links(checkout, monkeypatch):
     git(checkout, "remote", "add", "origin", "https://github.com/some-one/mixers")
     monkeypatch.setenv("GITHUB_REPOSITORY", "a-fork/mixers")
-    assert mixerbook.home(checkout) == "a-fork/mixers"
+    assert home(checkout) == "a-fork/mixers"
     monkeypatch.setenv("GITHUB_REPOSITORY", "")
-    assert mixerbook.home(checkout) == ""
+    assert home(checkout) == ""
     monkeypatch.setenv("GITHUB_REPOSITORY", "mixers")
     with pytest.raises(ValueError, match=r"`GITHUB_REPOSITORY`='mixers' must have the form"):
-        mixerbook.home(checkout)
+        home(checkout)
 
 
 CONF = """
@@ -162,7 +152,7 @@ def test_no_address_of_this_repository_is_typed_anywhere():
     own = r"colab\.research\.google\.com/github/[\w.-]+/|[\w-]+\.github\.io/(?:mixer|the-mixer)"
     own += r"|github\.com[/:][\w.-]+/(?:the-?)?mixer(?:-?(?:book|lib))?\b"
     own += r"|raw\.githubusercontent\.com|repository-code:|repository_url:|project\.urls"
-    if here := mixerbook.home():
+    if here := home():
         owner, name = here.split("/")
         own += rf"|github\.com[/:]{re.escape(here)}\b|{re.escape(owner)}\.github\.io/{name}"
     typed = {}

@@ -191,7 +191,7 @@ def test_another_python_gets_a_venv_of_its_own_and_the_same_one_does_not(tmp_pat
 
 def test_a_release_is_checked_before_it_is_built_and_packed_after(tmp_path):
     said = dry_run(tmp_path, "release", "VERSION=dev")
-    order = ["release.py --check", "jupyter-book build", "book/release.py\n"]
+    order = ["book.tools.release --check", "jupyter-book build", "book.tools.release\n"]
     places = [said.index(words) for words in order]
     assert places == sorted(places)
     assert "release]" in said[: places[0]]
@@ -203,8 +203,8 @@ def test_the_container_sees_the_notebooks_and_not_the_library(tmp_path):
     seen = re.findall(r'-v "([^"]+)"', said)
     assert [mount.split(":")[0] for mount in seen] == [
         f"{tmp_path}/_build/colab",
-        f"{tmp_path}/book/publish.py",
+        f"{tmp_path}/book/tools/run_notebooks.py",
         f"{tmp_path}/_build/colab-run",
     ]
     inside = {mount.split(":")[1] for mount in seen}
-    assert set(said.split("publish.py run ")[1].split()) <= inside
+    assert set(said.split("run_notebooks.py ")[1].split()) <= inside
