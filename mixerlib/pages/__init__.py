@@ -15,9 +15,13 @@ from mixerlib.pages.tables import (
     duration,
     listed,
     machine,
+    percent,
+    preset_label,
     prints_and_counts,
     signed,
+    span,
     table,
+    unbroken,
 )
 
 if TYPE_CHECKING:
@@ -38,11 +42,15 @@ __all__ = [
     "duration",
     "listed",
     "machine",
+    "percent",
     "plots",
+    "preset_label",
     "prints_and_counts",
     "signed",
+    "span",
     "table",
     "tables",
+    "unbroken",
 ]
 
 

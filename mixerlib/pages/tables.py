@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from mixerlib import costs
-from mixerlib.models import create_model
+from mixerlib.models import create_model, model_entry
 from mixerlib.records import Provenance
 
 # The families of the book → their names, in full and beside one another
@@ -88,6 +88,44 @@ def digits(number: float, count: int = 3) -> str:
     if round(abs(number), decimals) >= 10 ** (count - decimals):  # 9.996 is 10.0
         decimals -= 1
     return f"{number:,.{max(0, decimals)}f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with a decimal where it is small: "42%", "3.8%"."""
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
+
+
+def span(numbers: Iterable[float], form: str = "{:.2f}") -> str:
+    """The least and the greatest of some numbers, "0.99 to 1.03", or one where they print alike.
+
+    Raises `ValueError` for none.
+    """
+    numbers = [*numbers]
+    if not numbers:
+        raise ValueError("`numbers` must hold at least one")
+    low, high = form.format(min(numbers)), form.format(max(numbers))
+    return low if low == high else f"{low} to {high}"
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces and hyphens that keep it in one line."""
+    return text.replace(" ", "\u00a0").replace("-", "\u2011")
+
+
+def preset_label(name: str) -> str:
+    """A registered model as people write it: "SplitMixer-I 256/8", "Mixer-S/16".
+
+    What is no preset of the families of `LABELS` or of MLP-Mixer keeps its name; errors as in
+    `model_entry`.
+    """
+    family = model_entry(name).family
+    if family == "mlp_mixer" and name != family:
+        size = name.removeprefix("mixer_")
+        return f"Mixer-{size[0].upper()}/{size[1:]}"
+    if family not in LABELS:
+        return name
+    width, _, rest = name.removeprefix(family).strip("_").partition("_")
+    return f"{LABELS[family]} {width}/{rest.replace('_', ' ')}".removesuffix(" /")
 
 
 def signed(number: float, half_width: float | None = None, decimals: int = 2) -> str:
