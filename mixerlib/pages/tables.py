@@ -146,15 +146,24 @@ def duration(seconds: float) -> str:
     return f"{digits(seconds / 1e-6)} µs"
 
 
+def device_label(provenance: Provenance) -> str:
+    """The device of a number, and of a CPU how many threads: "CPU 9, 2 threads"."""
+    return f"{provenance.device_name}{_threads(provenance)}"
+
+
+def _threads(provenance: Provenance) -> str:
+    if provenance.device != "cpu":
+        return ""
+    return f", {provenance.threads} thread{'s' if provenance.threads != 1 else ''}"
+
+
 def machine(provenance: Provenance, settings: dict[str, Any] | None = None) -> str:
     """Where a number was measured, in a few words: device, threads, PyTorch, environment.
 
     `settings` are a benchmark's: the processor's instructions, and environment variables.
     """
     settings = settings or {}
-    threads = ""
-    if provenance.device == "cpu":
-        threads = f", {provenance.threads} thread{'s' if provenance.threads != 1 else ''}"
     more = f" with {settings['instructions']}" if "instructions" in settings else ""
     knobs = "".join(f", `{name}={settings[name]}`" for name in settings if name.isupper())
+    threads = _threads(provenance)
     return f"{provenance.device_name}{more}{threads}, PyTorch {provenance.torch}{knobs}"

@@ -121,6 +121,13 @@ def test_a_machine_in_a_few_words():
     assert "thread" not in tables.machine(replace(stamp, device="cuda"))
 
 
+def test_a_device_in_fewer_words():
+    stamp = replace(provenance("cpu"), device_name="CPU 9", threads=1)
+    assert tables.device_label(stamp) == "CPU 9, 1 thread"
+    assert tables.device_label(replace(stamp, threads=12)) == "CPU 9, 12 threads"
+    assert tables.device_label(replace(stamp, device="cuda")) == "CPU 9"
+
+
 def test_every_strategy_has_its_names_and_its_colour():
     assert list(tables.LABELS) == list(tables.SHORT_LABELS)
     assert set(tables.LABELS) == set(FAMILIES) - {"mlp_mixer"}
