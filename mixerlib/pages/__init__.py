@@ -11,13 +11,18 @@ from mixerlib.pages.tables import (
     IN_PAPER,
     LABELS,
     SHORT_LABELS,
+    device_label,
     digits,
     duration,
     listed,
     machine,
+    percent,
+    preset_label,
     prints_and_counts,
     signed,
+    span,
     table,
+    unbroken,
 )
 
 if TYPE_CHECKING:
@@ -34,15 +39,20 @@ __all__ = [
     "Published",
     "Verdict",
     "audit",
+    "device_label",
     "digits",
     "duration",
     "listed",
     "machine",
+    "percent",
     "plots",
+    "preset_label",
     "prints_and_counts",
     "signed",
+    "span",
     "table",
     "tables",
+    "unbroken",
 ]
 
 

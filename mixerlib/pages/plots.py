@@ -9,14 +9,16 @@ and its letters are the page's letters. Nothing here computes: functions draw wh
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -203,6 +205,33 @@ def curves(
     if len(lines) > 1:
         axes.legend()
     return axes
+
+
+def plain_ticks(axis: Axis, steps: Sequence[float] = (1, 2, 5)) -> None:
+    """Numbers on a logarithmic axis as they are said: at these multiples of powers of ten."""
+    axis.set_major_locator(ticker.LogLocator(subs=steps))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def stacked_bar(
+    axes: Axes, y: float, pieces: Sequence[tuple[float, str, float]], height: float = 0.62
+) -> float:
+    """A horizontal bar at `y` from pieces (length, color, opacity); returns where it ends."""
+    left = 0.0
+    for length, color, opacity in pieces:
+        axes.barh(y, length, height, left, color=color, alpha=opacity, linewidth=0)
+        left += length
+    return left
+
+
+def key(axes: Axes, fills: Mapping[str, tuple[str, float]], **options: Any) -> None:
+    """A legend of squares: label → (color, opacity). The options are those of `Axes.legend`."""
+    squares = [
+        Rectangle((0, 0), 1, 1, facecolor=color, alpha=opacity, linewidth=0)
+        for color, opacity in fills.values()
+    ]
+    axes.legend(squares, list(fills), **options)
 
 
 def confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> Axes:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from mixerlib import costs
-from mixerlib.models import create_model
+from mixerlib.models import create_model, model_entry
 from mixerlib.records import Provenance
 
 # The families of the book → their names, in full and beside one another
@@ -90,6 +90,44 @@ def digits(number: float, count: int = 3) -> str:
     return f"{number:,.{max(0, decimals)}f}"
 
 
+def percent(share: float) -> str:
+    """A share in per cent, with a decimal where it is small: "42%", "3.8%"."""
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
+
+
+def span(numbers: Iterable[float], form: str = "{:.2f}") -> str:
+    """The least and the greatest of some numbers, "0.99 to 1.03", or one where they print alike.
+
+    Raises `ValueError` for none.
+    """
+    numbers = [*numbers]
+    if not numbers:
+        raise ValueError("`numbers` must hold at least one")
+    low, high = form.format(min(numbers)), form.format(max(numbers))
+    return low if low == high else f"{low} to {high}"
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces and hyphens that keep it in one line."""
+    return text.replace(" ", "\u00a0").replace("-", "\u2011")
+
+
+def preset_label(name: str) -> str:
+    """A registered model as people write it: "SplitMixer-I 256/8", "Mixer-S/16".
+
+    What is no preset of the families of `LABELS` or of MLP-Mixer keeps its name; errors as in
+    `model_entry`.
+    """
+    family = model_entry(name).family
+    if family == "mlp_mixer" and name != family:
+        size = name.removeprefix("mixer_")
+        return f"Mixer-{size[0].upper()}/{size[1:]}"
+    if family not in LABELS:
+        return name
+    width, _, rest = name.removeprefix(family).strip("_").partition("_")
+    return f"{LABELS[family]} {width}/{rest.replace('_', ' ')}".removesuffix(" /")
+
+
 def signed(number: float, half_width: float | None = None, decimals: int = 2) -> str:
     """A difference with its sign and, where it is known, the half-width of its interval:
     "+1.24 ± 0.71".
@@ -108,15 +146,24 @@ def duration(seconds: float) -> str:
     return f"{digits(seconds / 1e-6)} µs"
 
 
+def device_label(provenance: Provenance) -> str:
+    """The device of a number, and of a CPU how many threads: "CPU 9, 2 threads"."""
+    return f"{provenance.device_name}{_threads(provenance)}"
+
+
+def _threads(provenance: Provenance) -> str:
+    if provenance.device != "cpu":
+        return ""
+    return f", {provenance.threads} thread{'s' if provenance.threads != 1 else ''}"
+
+
 def machine(provenance: Provenance, settings: dict[str, Any] | None = None) -> str:
     """Where a number was measured, in a few words: device, threads, PyTorch, environment.
 
     `settings` are a benchmark's: the processor's instructions, and environment variables.
     """
     settings = settings or {}
-    threads = ""
-    if provenance.device == "cpu":
-        threads = f", {provenance.threads} thread{'s' if provenance.threads != 1 else ''}"
     more = f" with {settings['instructions']}" if "instructions" in settings else ""
     knobs = "".join(f", `{name}={settings[name]}`" for name in settings if name.isupper())
+    threads = _threads(provenance)
     return f"{provenance.device_name}{more}{threads}, PyTorch {provenance.torch}{knobs}"

@@ -22,7 +22,36 @@ from mixerlib.speed.machine import Machine, measure_machine
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
 from mixerlib.speed.published_table3 import REPETITIONS, TABLE_3, published_table
-from mixerlib.speed.rooflines import Layer, Part, Roofline, by_kind, read_roofline, roofline
+from mixerlib.speed.reports import (
+    FORMS,
+    PLAIN,
+    STOCK,
+    by_form,
+    drift,
+    fastest,
+    fastest_forms,
+    read_by_device,
+    speedup,
+)
+from mixerlib.speed.roofline_report import (
+    Bills,
+    bills,
+    by_role,
+    comparable,
+    roles_of,
+    under_one_roof,
+)
+from mixerlib.speed.rooflines import (
+    ROLES,
+    Layer,
+    Part,
+    Roofline,
+    by_kind,
+    read_roofline,
+    role_of,
+    roofline,
+)
+from mixerlib.speed.table3_report import Table3, finer_is_faster
 from mixerlib.speed.timing import Timing, coverage, race, ratios, stopwatch, synchronize, warm_up
 from mixerlib.speed.training_step import (
     fastest_form,
@@ -34,9 +63,14 @@ from mixerlib.speed.whole_matrix import OneMatrix
 
 __all__ = [
     "DTYPES",
+    "FORMS",
+    "PLAIN",
     "REPETITIONS",
+    "ROLES",
+    "STOCK",
     "TABLE_3",
     "Benchmark",
+    "Bills",
     "Case",
     "FastModel",
     "Form",
@@ -47,15 +81,24 @@ __all__ = [
     "Prepared",
     "Result",
     "Roofline",
+    "Table3",
     "Timing",
     "benchmark",
+    "bills",
+    "by_form",
     "by_kind",
+    "by_role",
     "check",
     "choice",
+    "comparable",
     "coverage",
+    "drift",
     "export_onnx",
     "extra_memory",
+    "fastest",
     "fastest_form",
+    "fastest_forms",
+    "finer_is_faster",
     "fold",
     "folding",
     "form_of_settings",
@@ -69,15 +112,20 @@ __all__ = [
     "race",
     "ratios",
     "read_benchmark",
+    "read_by_device",
     "read_matrix",
     "read_roofline",
     "relative_difference",
+    "role_of",
+    "roles_of",
     "roofline",
     "settings_here",
     "settings_of_form",
+    "speedup",
     "stopwatch",
     "synchronize",
     "timm_form",
     "timm_is_installed",
+    "under_one_roof",
     "warm_up",
 ]

@@ -110,6 +110,28 @@ class Result:
     images_per_second: float
     peak_memory_bytes: int | None  # of tensors, in a step: weights, images and all that it makes
 
+    @property
+    def chosen_form(self) -> Form | None:
+        """The form that the fast implementation has chosen, as `detail` says it; None for others.
+
+        Raises `ValueError` for a detail that says no form.
+        """
+        if self.case.implementation != "fast":
+            return None
+        words = (self.detail or "").partition(";")[0].split(", ")
+        try:
+            said = dict(word.split("=") for word in words)
+            if "rewriting" in said:  # as records of the first schema have it
+                folded = said["rewriting"] != "as it is"
+                said["mixing"] = said["rewriting"] if folded else "own"
+                said["channels_last"] = str(said["layout"] == "NHWC")
+                said |= {"folded": str(folded), "compile": said["compiled"]}
+            flags = {name: said[name] == "True" for name in ("folded", "channels_last", "compile")}
+            at_once = None if said["at_once"] == "None" else int(said["at_once"])
+            return Form(said["mixing"], at_once=at_once, **flags)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"`detail`={self.detail!r} must say a form: {error}") from None
+
 
 @dataclass(frozen=True)
 class Benchmark:

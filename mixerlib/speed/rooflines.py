@@ -36,6 +36,9 @@ from mixerlib.speed.timing import Clock, Timing, stopwatch, synchronize, warm_up
 
 SCHEMA = "mixerlib roofline 1"  # a record of another shape has another name here
 
+# What the layers of a ConvMixer or a SplitMixer are
+ROLES = ("channel mixing", "depthwise", "BatchNorm", "GELU", "residual sum", "stem and head")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -50,6 +53,11 @@ class Layer:
     by_bytes: float
     predicted: float
     seconds: Timing  # measured
+
+    @property
+    def role(self) -> str:
+        """What the layer is: one of `ROLES`."""
+        return role_of(self.name, self.kind)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,19 @@ class Roofline:
     settings: dict[str, Any]  # what else a speed depends on: `settings_here`
     provenance: Provenance
     schema: str = SCHEMA
+
+
+def role_of(name: str, kind: str) -> str:
+    """What a layer of a ConvMixer or a SplitMixer is, one of `ROLES`, by its module's name and
+    class. Chapter 18.
+    """
+    if not name.startswith("blocks."):
+        return "stem and head"
+    if kind in ("GELU", "BatchNorm2d"):
+        return kind.removesuffix("2d")
+    if not re.match(r"blocks\.\d+\.(0|spatial)\b", name):
+        return "channel mixing"
+    return "depthwise" if kind == "Conv2d" else "residual sum"
 
 
 def roofline(

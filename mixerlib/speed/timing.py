@@ -14,6 +14,7 @@ the clock is the GPU's own. Chapter 17 shows what each of these is worth.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil, comb, inf
 from typing import TypeVar
 
@@ -66,9 +67,8 @@ class Timing:
         """
         if not 0 < confidence < 1:
             raise ValueError(f"`confidence`={confidence!r} must lie between 0 and 1")
-        runs, rank = sorted(self.runs), 1
-        while coverage(len(runs), rank + 1) >= confidence:
-            rank += 1
+        runs = sorted(self.runs)
+        rank = _outermost_rank(len(runs), confidence)
         return runs[rank - 1], runs[-rank]
 
 
@@ -79,6 +79,15 @@ def coverage(count: int, rank: int) -> float:
     Each run lies below the median with probability 1/2, like a coin: 1 − 2·2⁻ⁿ Σ_{i<l} (n over i).
     """
     return 1 - 2 * sum(comb(count, i) for i in range(rank)) / 2**count
+
+
+@cache
+def _outermost_rank(count: int, confidence: float) -> int:
+    """The largest rank whose `coverage` is at least this confidence; 1 where there is none."""
+    rank = 1
+    while coverage(count, rank + 1) >= confidence:
+        rank += 1
+    return rank
 
 
 def ratios(base: Timing, other: Timing) -> Timing:

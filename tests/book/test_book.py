@@ -125,24 +125,17 @@ def test_a_name_that_only_a_removed_cell_defines_is_undefined():
     assert undefined_names(late) == {"y"}
 
 
-# Chapters whose cells have yet to be put in order.
-UNORDERED = ("17-throughput", "18-roofline", "19-making-it-fast")
 PAGES = [path for path in sorted((ROOT / "book").glob("*.md")) if "{code-cell}" in path.read_text()]
 PAGES = [path for path in PAGES if path.read_text().startswith("---")]  # the others show an example
-IN_ORDER = [
-    pytest.param(
-        path, id=path.stem, marks=[pytest.mark.xfail(strict=True)] * (path.stem in UNORDERED)
-    )
-    for path in NOTEBOOKS + PAGES
-]
+SHOWN = [pytest.param(path, id=path.stem) for path in NOTEBOOKS + PAGES]
 
 
-@pytest.mark.parametrize("path", IN_ORDER)
+@pytest.mark.parametrize("path", SHOWN)
 def test_every_cell_shown_runs_as_shown(path):
     assert undefined_names(code_cells(path)) == set()
 
 
-@pytest.mark.parametrize("path", IN_ORDER)
+@pytest.mark.parametrize("path", SHOWN)
 def test_folded_cells_are_short_too(path):
     for cell in code_cells(path):
         lines = cell.source.strip().splitlines()

@@ -149,3 +149,38 @@ def test_the_patch_grid_has_a_line_between_patches_and_none_at_the_border():
     place = plots.patch_grid(plots.canvas()[1][0, 0], height=6, width=9, patch=3)
     assert [line.get_ydata()[0] for line in place.lines[:1]] == [2.5]
     assert [line.get_xdata()[0] for line in place.lines[1:]] == [2.5, 5.5]
+
+
+def test_a_bar_of_pieces_ends_where_the_last_one_does():
+    _, axes = plots.canvas(1, 1)
+    place = axes[0, 0]
+    pieces = [(2.0, plots.INK, 1.0), (0.5, plots.WARM, 0.4), (1.0, plots.WARM, 0.2)]
+    assert plots.stacked_bar(place, 3, pieces, height=0.5) == 3.5
+    boxes = [patch.get_bbox().bounds for patch in place.patches]
+    assert boxes == [(0, 2.75, 2, 0.5), (2, 2.75, 0.5, 0.5), (2.5, 2.75, 1, 0.5)]
+    assert [patch.get_alpha() for patch in place.patches] == [1.0, 0.4, 0.2]
+    assert plots.stacked_bar(place, 0, []) == 0
+
+
+def test_the_key_of_a_drawing_shows_its_fills():
+    _, axes = plots.canvas(1, 1)
+    fills = {"BatchNorm": (plots.WARM, 1.0), "GELU": (plots.WARM, 0.5)}
+    plots.key(axes[0, 0], fills, loc="upper right", title="pieces")
+    legend = axes[0, 0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(fills)
+    assert [square.get_alpha() for square in legend.legend_handles] == [1.0, 0.5]
+    assert legend.get_title().get_text() == "pieces"
+
+
+def test_logarithmic_axes_have_numbers_as_they_are_said():
+    figure, axes = plots.canvas(1, 1)
+    axes[0, 0].set(xscale="log", xlim=(0.05, 300), yscale="log", ylim=(1, 100))
+    plots.plain_ticks(axes[0, 0].xaxis, (1,))
+    plots.plain_ticks(axes[0, 0].yaxis)
+    figure.canvas.draw()
+    x, y = (
+        [label.get_text() for label in axis.get_ticklabels()]
+        for axis in (axes[0, 0].xaxis, axes[0, 0].yaxis)
+    )
+    assert {"0.1", "1", "10", "100"} <= set(x) and "5" not in x
+    assert {"1", "2", "5", "10", "20", "50", "100"} <= set(y)

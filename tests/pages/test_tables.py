@@ -63,6 +63,48 @@ def test_differences_have_a_sign():
 
 
 @pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0949, "9.5%"), (0.0996, "10%"), (0.42, "42%"), (0, "0.0%"), (1.5, "150%")],
+)
+def test_small_shares_have_a_decimal(share, text):
+    assert tables.percent(share) == text
+
+
+def test_the_least_and_the_greatest():
+    assert tables.span([2.0, 0.5, 1.0]) == "0.50 to 2.00"
+    assert tables.span({1.001: 0, 0.999: 0}) == "1.00"
+    assert tables.span(iter([7, 9]), "{}") == "7 to 9"
+    with pytest.raises(ValueError, match="`numbers` must hold at least one"):
+        tables.span([])
+
+
+def test_words_in_one_line():
+    assert tables.unbroken("SplitMixer-I 256/8") == "SplitMixer\u2011I\u00a0256/8"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("convmixer", "ConvMixer"),
+        ("convmixer_768_32", "ConvMixer 768/32"),
+        ("splitmixer_iii_256_8", "SplitMixer-III 256/8"),
+        ("splitmixer_i_256_8_224", "SplitMixer-I 256/8 224"),
+        ("splitmixer_3d_256_8", "SplitMixer, 3-D form 256/8"),
+        ("mixer_s16", "Mixer-S/16"),
+        ("mlp_mixer", "mlp_mixer"),
+        ("splitmixer_i_ablated_256_8", "splitmixer_i_ablated_256_8"),
+    ],
+)
+def test_presets_as_people_write_them(name, label):
+    assert tables.preset_label(name) == label
+
+
+def test_a_preset_that_does_not_exist():
+    with pytest.raises(ValueError, match="did you mean"):
+        tables.preset_label("splitmixer_vi")
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0"), (2, "2.00 s"), (0.012, "12.0 ms"), (3e-6, "3.00 µs"), (4e-8, "0.0400 µs")],
 )
@@ -77,6 +119,13 @@ def test_a_machine_in_a_few_words():
     text = tables.machine(replace(stamp, threads=2), settings)
     assert text == "CPU 9 with AVX2, 2 threads, PyTorch 2.13.0, `OMP_WAIT_POLICY=passive`"
     assert "thread" not in tables.machine(replace(stamp, device="cuda"))
+
+
+def test_a_device_in_fewer_words():
+    stamp = replace(provenance("cpu"), device_name="CPU 9", threads=1)
+    assert tables.device_label(stamp) == "CPU 9, 1 thread"
+    assert tables.device_label(replace(stamp, threads=12)) == "CPU 9, 12 threads"
+    assert tables.device_label(replace(stamp, device="cuda")) == "CPU 9"
 
 
 def test_every_strategy_has_its_names_and_its_colour():

@@ -1,0 +1,140 @@
+"""The two bills of a model on any machine, and what rooflines say beside one another. Chapter 18.
+
+bill = bills("splitmixer_i_256_8")
+bill.at_balance(10)                      # the least time, in that of a MAC
+for group in comparable(reports):
+    for report in under_one_roof(group):
+        at_best, measured = by_role(report)
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mixerlib import costs
+from mixerlib.models import model_entry
+from mixerlib.speed.bench import model_of
+from mixerlib.speed.cases import Case
+from mixerlib.speed.machine import Machine
+from mixerlib.speed.rooflines import Roofline, role_of
+
+RATES = ("macs_per_second", "copy_bytes_per_second", "memory_bytes_per_second")
+
+
+@dataclass(frozen=True)
+class Bills:
+    """What one image of many costs, layer by layer or, ideally fused, part by part.
+
+    Weights, which a large batch reads once, are left out. Chapter 18.
+    """
+
+    parts: tuple[str, ...]  # the names of the layers or parts
+    macs: np.ndarray  # of each
+    moved: np.ndarray  # numbers read and written by each
+
+    def at_balance(self, balance: float, width: int = 4) -> float:
+        """The least time on a machine of this balance, in MACs a byte; its unit is that of a MAC.
+
+        `width` is the bytes of a number.
+        """
+        return float(np.maximum(self.macs, balance * width * self.moved).sum())
+
+    def seconds(self, machine: Machine, width: int = 4) -> float:
+        """The least time on a machine. `width` is the bytes of a number."""
+        by_macs = self.macs / machine.macs_per_second
+        by_bytes = width * self.moved / machine.copy_bytes_per_second
+        return float(np.maximum(by_macs, by_bytes).sum())
+
+
+def bills(
+    model: str,
+    options: Mapping[str, Any] | None = None,
+    image_size: int | None = None,
+    fused: bool = False,
+) -> Bills:
+    """The bills of a registered model, layer by layer; if `fused`, part by part, as the closed
+    forms have it: one kernel for each convolution, with all in it that is elementwise.
+
+    `image_size` in pixels, None for the one that the model is meant for. Raises `ValueError` as
+    `Case` does, and for a model without closed forms that is to be `fused`.
+    """
+    case = Case(model, dict(options or {}), image_size=image_size)
+    assert case.image_size is not None  # as it takes the model's
+    blank = model_of(case, torch.device("meta"))  # shapes are enough to count
+    counted = costs.measure(blank, case.image_size, blank.in_channels)
+    if fused:
+        macs, moved = counted.macs, _fused(case)
+    else:
+        macs = counted.macs_by_layer
+        moved = {layer: float(n) for layer, n in counted.moved_by_layer.items() if n}
+    return Bills(
+        tuple(moved),
+        np.array([macs.get(part, 0) for part in moved], dtype=float),
+        np.array([*moved.values()], dtype=float),
+    )
+
+
+def _fused(case: Case) -> dict[str, float]:
+    """Numbers that each part moves, ideally fused."""
+    entry = model_entry(case.model)
+    if entry.family in costs.MEASURED_ONLY:
+        raise ValueError(f"`fused`=True needs closed forms, and {case.model} has none")
+    options = dict(entry.defaults) | case.options
+    options.pop("image_size", None)
+    return {
+        part: float(costs.value_of(form, entry.family, options, case.image_size))
+        for part, form in costs.formulas(entry.family).moved_fused.items()
+    }
+
+
+def roles_of(model: nn.Module) -> dict[str, str]:
+    """What each layer of a ConvMixer or a SplitMixer is: its module's name → one of `ROLES`."""
+    return {name: role_of(name, type(module).__name__) for name, module in model.named_modules()}
+
+
+def by_role(report: Roofline) -> tuple[Counter[str], Counter[str]]:
+    """Seconds at best, and measured, of the layers of each of `ROLES`, for a batch."""
+    at_best: Any = Counter()  # of seconds; its type allows only whole numbers
+    measured: Any = Counter()
+    for layer in report.layers:
+        at_best[layer.role] += layer.predicted
+        measured[layer.role] += layer.seconds.median
+    return at_best, measured
+
+
+def comparable(reports: Iterable[Roofline]) -> list[list[Roofline]]:
+    """Reports in groups that may be compared: of one device with as many threads, one dtype, image
+    size and batch, and models of one size, such as 256/8. Those of a GPU come first.
+    """
+    groups: dict[tuple[Any, ...], list[Roofline]] = {}
+    for report in reports:
+        stamp = report.provenance
+        size = report.model.removeprefix(model_entry(report.model).family)  # such as _256_8
+        device = stamp.device != "cuda", stamp.device_name, stamp.threads
+        key = *device, report.dtype, report.image_size, report.batch, size
+        groups.setdefault(key, []).append(report)
+    return [groups[key] for key in sorted(groups)]
+
+
+def under_one_roof(reports: Sequence[Roofline]) -> list[Roofline]:
+    """The same reports, their layers predicted with the best rates that any of them saw.
+
+    A machine is never faster than it is, only disturbed. The parts stay as they were.
+    """
+    best = {rate: max(getattr(report.machine, rate) for report in reports) for rate in RATES}
+    return [_with_machine(report, replace(report.machine, **best)) for report in reports]
+
+
+def _with_machine(report: Roofline, machine: Machine) -> Roofline:
+    layers = []
+    for layer in report.layers:
+        by_macs = layer.macs / machine.macs_per_second
+        by_bytes = layer.moved_bytes / machine.copy_bytes_per_second
+        predicted = max(by_macs, by_bytes)
+        layers.append(replace(layer, by_macs=by_macs, by_bytes=by_bytes, predicted=predicted))
+    return replace(report, machine=machine, layers=layers)

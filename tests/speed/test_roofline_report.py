@@ -1,0 +1,167 @@
+"""The two bills of a model, and rooflines beside one another."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mixerlib import costs, create_model
+from mixerlib.models import model_entry
+from mixerlib.speed.machine import Machine
+from mixerlib.speed.roofline_report import (
+    Bills,
+    bills,
+    by_role,
+    comparable,
+    roles_of,
+    under_one_roof,
+)
+from mixerlib.speed.rooflines import ROLES, Layer, Roofline, role_of, roofline
+from mixerlib.speed.timing import Timing
+
+SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
+MACHINE = Machine(2e6, 64, 5e5, 1000, 4e5)  # of round numbers, and slow
+FAMILIES = [family for family in costs.FAMILIES if family != "mlp_mixer"]
+
+
+def small(name: str = "convmixer", machine: Machine = MACHINE, **options) -> Roofline:
+    return roofline(name, SMALL | options, batch=3, image_size=16, rounds=1, machine=machine)
+
+
+# The bills
+
+
+def test_the_least_time_by_hand():
+    bill = Bills(("a", "b"), np.array([100.0, 6.0]), np.array([5.0, 10.0]))
+    assert bill.at_balance(1) == 100 + 40  # of four bytes a number
+    assert bill.at_balance(0) == 106
+    assert bill.at_balance(10, width=2) == 100 + 200
+    assert bill.seconds(MACHINE) == pytest.approx(100 / 2e6 + 40 / 5e5)
+    assert bill.seconds(MACHINE, width=2) == pytest.approx(100 / 2e6 + 20 / 5e5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bills_are_those_of_the_roofline_but_for_the_weights(family):
+    report = small(family)
+    bill = bills(family, SMALL, 16)
+    layers = {layer.name: layer for layer in report.layers}
+    assert [name or "mean" for name in bill.parts] == list(layers)
+    model = create_model(family, **SMALL)
+    assert bill.macs.tolist() == [layer.macs / 3 for layer in report.layers]
+    weights = 4 * sum(tensor.numel() for tensor in model.parameters())
+    assert 3 * 4 * bill.moved.sum() + weights == sum(layer.moved_bytes for layer in report.layers)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fused_the_bills_are_those_of_the_closed_forms(family):
+    bill, layers = bills(family, SMALL, 16, fused=True), bills(family, SMALL, 16)
+    options = dict(model_entry(family).defaults) | SMALL
+    forms, (h, places, depth) = costs.formulas(family), (8, 4 * 4, 2)
+    passes = float(costs.value_of(forms.passes_fused, family, options, 16))
+    in_blocks = [
+        moved
+        for part, moved in zip(bill.parts, bill.moved, strict=True)
+        if part not in ("stem", "head")
+    ]
+    assert sum(in_blocks) == pytest.approx(depth * passes * h * places)
+    assert bill.macs.sum() == layers.macs.sum() == forms.counts(options, 16).total("macs")
+    assert bill.moved.sum() < layers.moved.sum()
+
+
+def test_the_image_size_is_the_models():
+    assert bills("convmixer_256_8").macs.sum() == bills("convmixer_256_8", image_size=32).macs.sum()
+    assert bills("mixer_s16").macs.sum() == bills("mixer_s16", None, 224).macs.sum()
+
+
+def test_what_has_no_closed_forms_has_no_fused_bill():
+    with pytest.raises(ValueError, match="`fused`=True needs closed forms, and splitmixer_i_abl"):
+        bills("splitmixer_i_ablated", SMALL, 16, fused=True)
+    assert bills("splitmixer_i_ablated", SMALL, 16).macs.sum() > 0
+
+
+# What the layers are
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "role"),
+    [
+        ("stem.1", "GELU", "stem and head"),
+        ("", "ConvMixer", "stem and head"),
+        ("head", "Linear", "stem and head"),
+        ("blocks.0.0.fn.0", "Conv2d", "depthwise"),
+        ("blocks.11.spatial.3", "Conv2d", "depthwise"),
+        ("blocks.0.0.fn.2", "BatchNorm2d", "BatchNorm"),
+        ("blocks.0.act", "GELU", "GELU"),
+        ("blocks.0.0", "Residual", "residual sum"),
+        ("blocks.0.spatial", "Sequential", "residual sum"),
+        ("blocks.0.1", "Conv2d", "channel mixing"),
+        ("blocks.0.mixing.mixer", "Conv2d", "channel mixing"),
+        ("blocks.0.mixing", "MixOne", "channel mixing"),
+    ],
+)
+def test_what_a_layer_is(name, kind, role):
+    assert role_of(name, kind) == role and role in ROLES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_role_is_in_every_model(family):
+    report = small(family)
+    assert {layer.role for layer in report.layers} == set(ROLES)
+    with torch.device("meta"):
+        roles = roles_of(create_model(family, **SMALL))
+    for layer in report.layers:
+        assert roles["" if layer.name == "mean" else layer.name] == layer.role
+
+
+def layer(role_name: str, kind: str, predicted: float, seconds: float) -> Layer:
+    timing = Timing.of([seconds])
+    return Layer(role_name, kind, "part", 60, 12, 0.0, predicted, predicted, timing)
+
+
+def test_seconds_by_what_the_layers_are():
+    layers = [
+        layer("blocks.0.act", "GELU", 1.0, 2.0),
+        layer("blocks.1.act", "GELU", 3.0, 5.0),
+        layer("stem.1", "GELU", 7.0, 9.0),
+    ]
+    at_best, measured = by_role(replace(small(), layers=layers))
+    assert at_best == Counter({"GELU": 4.0, "stem and head": 7.0})
+    assert measured == Counter({"GELU": 7.0, "stem and head": 9.0})
+
+
+# Reports beside one another
+
+
+def test_one_roof_is_made_of_the_best_rates():
+    quick, free = Machine(4e6, 64, 3e5, 1000, 1e5), Machine(1e6, 64, 6e5, 1000, 9e5)
+    layers = [layer("blocks.0.1", "Conv2d", 9.0, 1.0)]
+    reports = [replace(small(), machine=m, layers=layers) for m in (quick, free)]
+    both = under_one_roof(reports)
+    assert {report.machine for report in both} == {Machine(4e6, 64, 6e5, 1000, 9e5)}
+    for report in both:
+        (one,) = report.layers
+        assert (one.by_macs, one.by_bytes) == (60 / 4e6, 12 / 6e5)
+        assert one.predicted == max(60 / 4e6, 12 / 6e5)
+        assert one.seconds.median == 1.0
+    assert reports[0].layers == layers  # as they were
+
+
+def test_reports_that_may_be_compared():
+    cpu = small("convmixer_256_8")
+    other, gpu = small("splitmixer_i_256_8"), replace(cpu.provenance, device="cuda")
+    unlike = [
+        replace(cpu, dtype="bfloat16"),
+        replace(cpu, batch=4),
+        replace(cpu, image_size=32),
+        replace(cpu, model="convmixer_768_32"),
+        replace(cpu, provenance=replace(cpu.provenance, threads=99)),
+        replace(cpu, provenance=replace(cpu.provenance, device_name="CPU 9")),
+    ]
+    first = replace(cpu, provenance=gpu)
+    groups = comparable([cpu, *unlike, first, other])
+    assert groups[0] == [first]
+    assert [cpu, other] in groups
+    assert sorted(map(len, groups)) == [1] * 7 + [2]
+    assert comparable([]) == []

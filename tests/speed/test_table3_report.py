@@ -1,0 +1,75 @@
+"""What a rerun of SplitMixer's table 3 says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from clock import Clock
+
+from mixerlib.speed.bench import Prepared
+from mixerlib.speed.cases import Benchmark, Result
+from mixerlib.speed.published_table3 import TABLE_3, published_table
+from mixerlib.speed.table3_report import Table3, finer_is_faster
+from mixerlib.speed.timing import Timing
+
+ROWS = len(TABLE_3)
+
+
+@pytest.fixture
+def report() -> Benchmark:
+    """A table in whose every row the first call as published takes 8 s, the later ones 2 s."""
+    clock = Clock()
+
+    def prepare(case, device):
+        seconds = [8.0, 2.0] if case.task == "as published" else [1.0]
+        return Prepared(clock.taking(case.task, seconds), lambda: None)
+
+    return published_table(batch=4, rounds=3, repetitions=3, prepare=prepare, clock=clock)
+
+
+def retimed(result: Result, *runs: float) -> Result:
+    timing = Timing.of(runs)
+    return replace(result, seconds=timing, images_per_second=result.case.batch / timing.median)
+
+
+def test_a_table_in_convmixers(report):
+    results = list(report.results)
+    results[2] = retimed(results[2], 0.5, 0.5, 0.5)  # 8 images a second; ConvMixer: 12 in 12 s
+    results[ROWS + 2] = retimed(results[ROWS + 2], 0.5, 0.25, 0.2)
+    rerun = Table3(replace(report, results=results))
+    assert [result.case.task for result in rerun.before] == ["as published"] * ROWS
+    assert [result.case.task for result in rerun.after] == ["inference"] * ROWS
+    ones = np.ones(ROWS)
+    assert rerun.as_published == pytest.approx(np.where(np.arange(ROWS) == 2, 8.0, ones))
+    assert rerun.speedups[2].runs == [2.0, 4.0, 5.0]
+    assert rerun.in_turn == pytest.approx(np.where(np.arange(ROWS) == 2, 4.0, ones))
+    assert rerun.first_calls == pytest.approx(np.where(np.arange(ROWS) == 2, 1.0, 4 * ones))
+    assert rerun.shown == pytest.approx(np.where(np.arange(ROWS) == 2, 0.5, 0.25 * ones))
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_how_far_the_ratio_is_bent(report, factor):
+    """ConvMixer's steps as published take so many times as long: all others look as much faster."""
+    first = report.results[0]
+    slower = replace(first, images_per_second=first.images_per_second / factor)
+    bent = Table3(replace(report, results=[slower, *report.results[1:]])).bent
+    assert Table3(report).bent == pytest.approx(1)
+    assert bent == pytest.approx(2.0)
+
+
+def test_a_report_of_another_race_is_refused(report):
+    with pytest.raises(ValueError, match="of 35 results must have two of each of the 18 rows"):
+        Table3(replace(report, results=report.results[1:]))
+
+
+def test_rows_with_less_to_mix():
+    strategies = [model for model, _ in TABLE_3]
+    pairs = ROWS - len(set(strategies))  # all but the first row of each strategy
+    assert finer_is_faster(np.arange(ROWS)) == (pairs, pairs)
+    assert finer_is_faster([1.0] * ROWS) == (0, pairs)
+    values = [0.0] * ROWS
+    values[2] = 1.0  # the second row of I is faster than the first, and the third slower
+    assert finer_is_faster(values) == (1, pairs)
+    values = [0.0] * ROWS
+    values[6] = 1.0  # the first row of II follows one of another strategy
+    assert finer_is_faster(values) == (0, pairs)
