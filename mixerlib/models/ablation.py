@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.models.heads import Classifier, new_head
 
 RESIDUALS = ("spatial", "none", "both", "channel")
 NORMS = ("batch", "layer")
@@ -38,8 +39,7 @@ SEGMENTS_MIXED = ("alternating", "first")
 class OneSegment(nn.Module):
     """Mix `width` channels from `start` on, pass the others through. (B, h, H, W) → (B, h, H, W).
 
-    m² + m parameters, m = `width`. SplitMixer's own form can also overwrite the segment in place.
-    This one never does: its input may be needed again, for a residual round the channel mixing.
+    m² + m parameters, m = `width`.
     """
 
     def __init__(self, start: int, width: int):
@@ -101,7 +101,7 @@ class AblatedBlock(nn.Module):
         return x
 
 
-class AblatedSplitMixer(nn.Module):
+class AblatedSplitMixer(Classifier):
     """SplitMixer-I-`dim`/`depth` of which a piece can be taken out, moved or replaced.
 
     Shapes: images (B, `in_channels`, H, W) → features (B, h, H/p, W/p) → logits (B, `num_classes`),
@@ -162,7 +162,6 @@ class AblatedSplitMixer(nn.Module):
             checks.positive_int("patch_size", patch_size),
         )
         checks.positive_int("in_channels", in_channels)
-        checks.positive_int("num_classes", num_classes)
         act = checks.activation(activation)
         alpha = checks.ratio(ratio)
         m = alpha.numerator * h // alpha.denominator
@@ -173,6 +172,7 @@ class AblatedSplitMixer(nn.Module):
         self.mixes = checks.one_of("mixes", mixes, MIXES)
         self.segments_mixed = checks.one_of("segments_mixed", segments_mixed, SEGMENTS_MIXED)
         self.in_channels, self.patch_size = in_channels, p
+        self.num_features, self.num_classes = h, checks.count("num_classes", num_classes)
         size = checks.image_pair("image_size", image_size)
         self.image_size = size if norm == "layer" else None
         if norm == "layer":
@@ -186,19 +186,20 @@ class AblatedSplitMixer(nn.Module):
         self.blocks = nn.Sequential(
             *(AblatedBlock(h, k, mixing, act, new_norm, residual, mixes) for mixing in mixings)
         )
-        self.head = nn.Linear(h, num_classes)
+        self.head = new_head(h, self.num_classes)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → features before pooling (B, h, H/p, W/p)."""
         checks.images(x, self.in_channels, self.patch_size)
-        if self.image_size not in (None, tuple(x.shape[2:])):
-            raise ValueError(
-                f"`x` of height and width {tuple(x.shape[2:])} must have "
-                f"`image_size`={self.image_size}: `norm`='layer' has a gain for every place"
-            )
+        if self.image_size is not None:
+            checks.sides(x, self.image_size, "`norm`='layer' has a gain for every place")
         return self.blocks(self.stem(x))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Features (B, h, H/p, W/p) → logits (B, num_classes); `pre_logits`: their mean (B, h)."""
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return x if pre_logits else self.head(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
-        features = self.forward_features(x)
-        return self.head(F.adaptive_avg_pool2d(features, 1).flatten(1))  # the mean over all places
+        return self.forward_head(self.forward_features(x))
