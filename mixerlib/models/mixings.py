@@ -207,7 +207,17 @@ class StridedSegments(nn.Module):
 def channel_mixing(
     strategy: str, block: int, dim: int, ratio: Ratio | None, segments: int | None
 ) -> nn.Module:
-    """The channel mixing of block `block` (from 0) of a SplitMixer. (B, h, H, W) → (B, h, H, W)."""
+    """The channel mixing of one block of a SplitMixer. (B, h, H, W) → (B, h, H, W).
+
+    Args:
+        strategy: one of `STRATEGIES`.
+        block: which block, from 0.
+        dim: the width h.
+        ratio: α, of strategies I and V.
+        segments: s, of the others.
+
+    Raises `ValueError` for a value that breaks its rule, or a missing one that is needed.
+    """
     if strategy == "I":
         m = overlap_width(dim, ratio)
         return OneSegment(dim, start=0 if block % 2 == 0 else dim - m, width=m)

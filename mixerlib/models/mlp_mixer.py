@@ -36,7 +36,15 @@ class MLP(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, T, h)."""
+    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, T, h).
+
+    Args:
+        tokens: how many, T.
+        dim: the width h.
+        tokens_dim: hidden width of the token MLP.
+        channels_dim: hidden width of the channel MLP.
+        act: the class of the activation.
+    """
 
     def __init__(
         self, tokens: int, dim: int, tokens_dim: int, channels_dim: int, act: type[nn.Module]

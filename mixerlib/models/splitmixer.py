@@ -25,8 +25,15 @@ class SplitMixerBlock(nn.Module):
     """Residual[1×k depthwise → act → BN → k×1 depthwise → act → BN], then channel mixing → act → BN
     over all channels.
 
-    One residual goes round both spatial convolutions. (B, h, H, W) → (B, h, H, W). With
-    `shuffle` s the channels of s equal segments are dealt out in turn right after the mixing.
+    One residual goes round both spatial convolutions. (B, h, H, W) → (B, h, H, W).
+
+    Args:
+        dim: the width h.
+        kernel_size: length k of the depthwise kernels.
+        mixing: the channel mixing, a module that keeps (B, h, H, W).
+        act: the class of the activation.
+        shuffle: of how many equal segments the channels are dealt out in turn right after the
+            mixing; 1: they stay.
     """
 
     def __init__(
