@@ -6,6 +6,7 @@ argument's name, its value and the rule.
 
 import difflib
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
@@ -13,16 +14,24 @@ from numbers import Integral
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import torch
+import torch.fx
 from torch import nn
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 Choice = TypeVar("Choice")
 
 
-def positive_int(name: str, value: int) -> int:
+def positive_int(name: str, value: object) -> int:
     """A whole number of at least 1, as an `int`. Booleans and floats such as 8.0 are refused."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"`{name}`={value!r} must be a positive whole number")
+    return int(value)
+
+
+def count(name: str, value: object) -> int:
+    """A whole number of at least 0, as an `int`. Booleans and floats such as 8.0 are refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError(f"`{name}`={value!r} must be a whole number of at least 0")
     return int(value)
 
 
@@ -51,7 +60,7 @@ def activation(value: str) -> type[nn.Module]:
     return ACTIVATIONS[one_of("activation", value, tuple(ACTIVATIONS))]
 
 
-def ratio(value: str | float | Fraction) -> Fraction:
+def ratio(value: object) -> Fraction:
     """The overlap ratio α as an exact fraction with 1/2 < α ≤ 1.
 
     Text ("2/3") and `Fraction` are exact already. A float is read as the fraction with the smallest
@@ -94,14 +103,39 @@ def patches(height: int, width: int, patch_size: int) -> tuple[int, int]:
     return height // patch_size, width // patch_size
 
 
+def _shape(x: torch.Tensor) -> tuple[int, ...]:
+    """A tensor's shape in numbers, also for `torch.jit.trace`, which hands out tensors for them."""
+    if not torch.jit.is_tracing():
+        return tuple(x.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # that no check is recorded
+        return tuple(int(size) for size in x.shape)
+
+
+# torch.fx knows no sizes while it traces: it records a call of the next two, and looks no further.
+
+
+@torch.fx.wrap
 def images(x: torch.Tensor, in_channels: int, patch_size: int) -> None:
     """A batch of images (B, in_channels, H, W) whose H and W the patch divides."""
-    if x.ndim != 4 or x.shape[1] != in_channels:
+    shape = _shape(x)
+    if len(shape) != 4 or shape[1] != in_channels:
         raise ValueError(
-            f"`x` of shape {tuple(x.shape)} must be a batch of images (B, {in_channels}, H, W): "
+            f"`x` of shape {shape} must be a batch of images (B, {in_channels}, H, W): "
             f"`in_channels`={in_channels}"
         )
-    patches(x.shape[2], x.shape[3], patch_size)
+    patches(shape[2], shape[3], patch_size)
+
+
+@torch.fx.wrap
+def sides(x: torch.Tensor, image_size: tuple[int, int], reason: str) -> None:
+    """Images (B, in_channels, H, W) of the one height and width that a model was made for."""
+    height_and_width = _shape(x)[2:]
+    if height_and_width != image_size:
+        raise ValueError(
+            f"`x` of height and width {height_and_width} must have `image_size`={image_size}: "
+            f"{reason}"
+        )
 
 
 # Numbers, and dataclasses of settings

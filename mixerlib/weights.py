@@ -24,11 +24,13 @@ from torch import nn
 
 from mixerlib.checks import ACTIVATIONS
 from mixerlib.files import write_atomic
+from mixerlib.models import unwrapped
 
 __all__ = ["load_weights", "save_weights"]
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar")
 VERSION = "1"  # of our own files; to be raised when an older mixerlib would misread them
+PLAIN_IN_TENSORS = ("num_features", "num_classes")  # attributes that the head's shape says too
 OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; old files lack it
 LOWEST_GELU = -0.17  # GELU's minimum, rounded down
 
@@ -140,8 +142,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent. Until all of it fits, nothing in the model changes.
-    The model keeps its dtype and device. Without `head` the file's classifier is left out, whatever
-    its classes, and the model keeps its own: the beginning of a fine-tuning.
+    The model keeps its dtype and device; it may be compiled, in `DataParallel` or averaged. Without
+    `head` the file's classifier is left out, whatever its classes, and the model keeps its own: the
+    beginning of a fine-tuning.
 
     Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D from one another when
     the segments are equal. What the file states (the metadata of `save_weights`, or `activation` in
@@ -151,7 +154,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
     Raises `FileNotFoundError` for a path with no file, and `ValueError` for a file that has another
     suffix or layout, is damaged or cut short, would run code if unpickled, or does not fit.
     """
-    path = Path(path)
+    path, model = Path(path), unwrapped(model)
     tensors, stated = _read(path)
     layout = OURS if stated.get("layout") == OURS.name else recognise(tensors)
     if layout is None:
@@ -198,7 +201,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     file is whole or not there at all: it is written under another name in the same folder and then
     renamed. Raises `ValueError` for another suffix, `FileNotFoundError` for a missing folder.
     """
-    path = Path(path)
+    path, model = Path(path), unwrapped(model)
     if path.suffix != ".safetensors":
         raise ValueError(f"`path`='{path}' must end in .safetensors")
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
@@ -306,7 +309,10 @@ def _traits(model: nn.Module) -> dict[str, str]:
     plain = {
         name: str(value)
         for name, value in vars(model).items()
-        if isinstance(value, str | int | tuple) and name != "training" and name[0] != "_"
+        if isinstance(value, str | int | tuple)
+        and name != "training"
+        and name[0] != "_"
+        and name not in PLAIN_IN_TENSORS
     }
     fixed = {"layout_version": VERSION, "architecture": type(model).__name__}
     return plain | fixed | {"activation": " and ".join(sorted(acts))}

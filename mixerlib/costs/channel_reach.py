@@ -16,7 +16,7 @@ Step = tuple[Sequence[tuple[int, int]], int]
 
 def mixing_steps(model: nn.Module) -> list[Step]:
     """What each block of a ConvMixer or SplitMixer does to its channels, asked of its modules."""
-    width = model.head.in_features
+    width = model.num_features
     steps: list[Step] = []
     for block in model.blocks:
         if hasattr(block, "mixing"):

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import sympy
-from sympy import And, Eq, Expr, Max, Ne, floor
+from sympy import And, Expr, Max, floor
 
 from mixerlib.costs.counts import QUANTITIES, Counts
 from mixerlib.costs.symbols import (
@@ -92,23 +92,22 @@ class _Mixing:
     moved: Expr = 2 * d * h  # read once, written once
     moved_fused: Expr = 2 * d * h
     kept: Expr = ZERO  # beside the input, which every mixing keeps
-    joined_weights: Expr = ZERO  # kept too, whatever the size of the image
 
 
 MIXINGS: dict[str, _Mixing] = {
     # one h×h matrix
     "convmixer": _Mixing(params=d * (h**2 + h), macs=d * h**2),
-    # m of the h channels: the slice is copied, mixed and written back, six passes over it
+    # m of the h channels: the slice is copied and mixed, and all channels are concatenated
     "splitmixer_i": _Mixing(
         params=d * (m**2 + m),
         macs=d * m**2,
-        moved=d * (4 * m + 2 * m * iverson(m < h)),
+        moved=d * (2 * m + 2 * h + 2 * m * iverson(m < h)),
     ),
     # as I, on the segment whose turn it is
     "splitmixer_ii": _Mixing(
         params=(d - TURNS) * (c**2 + c) + TURNS * (r**2 + r),
         macs=(d - TURNS) * c**2 + TURNS * r**2,
-        moved=(4 + 2 * iverson(s > 1)) * BLOCK_WIDTHS + shuffle * SHUFFLES,
+        moved=(2 + 2 * iverson(s > 1)) * BLOCK_WIDTHS + 2 * d * h + shuffle * SHUFFLES,
     ),
     # one c×c matrix, used s times
     "splitmixer_iii": _Mixing(
@@ -116,13 +115,11 @@ MIXINGS: dict[str, _Mixing] = {
         macs=d * s * c**2,
         moved=2 * d * h + shuffle * SHUFFLES,
     ),
-    # s matrices; equal segments are one grouped convolution of joined weights, ragged ones are
-    # sliced, mixed one by one and concatenated
+    # s matrices: the segments are sliced, mixed one by one and concatenated
     "splitmixer_iv": _Mixing(
         params=d * ((s - 1) * (c**2 + c) + r**2 + r),
         macs=d * ((s - 1) * c**2 + r**2),
-        moved=2 * d * h * (1 + 2 * iverson(Ne(r, c))) + shuffle * SHUFFLES,
-        joined_weights=d * h * c * iverson(Eq(r, c)),
+        moved=2 * d * h * (2 + iverson(s > 1)) + shuffle * SHUFFLES,
     ),
     # two m×m matrices; the input of the second is concatenated from the output of the first
     "splitmixer_v": _Mixing(
@@ -203,7 +200,7 @@ def _convolutional(family: str) -> Formulas:
         activations={
             "stem": C_in * H * W + map_size,
             "spatial mixing": d * (2 * convolutions * map_size + e * spatial.padding),
-            "channel mixing": 2 * d * map_size + mixing.kept * T + mixing.joined_weights,
+            "channel mixing": 2 * d * map_size + mixing.kept * T,
             "normalisation": norms * (gelu * map_size + 2 * h),
             "head": h,
         },
@@ -223,7 +220,7 @@ def _convolutional(family: str) -> Formulas:
         },
         # beside the mixings: the activation function of the channel mixing, and the block's norms
         passes_eager=sympy.expand(spatial.moved / map_size)
-        + sum(term / (d * h) for term in sympy.Add.make_args(mixing.moved))
+        + sum(term / (d * h) for term in sympy.Add.make_args(sympy.expand(mixing.moved)))
         + 2
         + 2 * (convolutions + 1),
         passes_fused=spatial.moved_fused / map_size + mixing.moved_fused / (d * h),

@@ -2,14 +2,17 @@
 
 create_model("splitmixer_i_256_8")                          # as published for CIFAR-10
 create_model("splitmixer_iv", dim=64, depth=4, segments=3)  # your own
+create_model("convmixer_256_8", num_classes=0)              # features (B, h) instead of logits
+
+Every model can be traced: by `torch.fx`, torchvision's `create_feature_extractor`, `torch.export`,
+`torch.jit.trace` and TensorBoard's `add_graph`. `torch.jit.script`, which PyTorch has given up, is
+not supported: the checks of the images are ordinary Python.
 """
 
 from mixerlib.models import tweet
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
-from mixerlib.models.mlp_mixer import MixerBlock, MLPMixer, PatchEmbedding
-from mixerlib.models.registry import Entry, create_model, list_models, model_entry
-from mixerlib.models.splitmixer import (
+from mixerlib.models.mixings import (
     OVERLAPPING,
     SHUFFLING,
     STRATEGIES,
@@ -17,14 +20,16 @@ from mixerlib.models.splitmixer import (
     OneSegment,
     SeparateSegments,
     SharedSegments,
-    SplitMixer,
-    SplitMixerBlock,
     StridedSegments,
     channel_mixing,
     channel_shuffle,
     overlap_width,
     segment_widths,
 )
+from mixerlib.models.mlp_mixer import MixerBlock, MLPMixer, PatchEmbedding
+from mixerlib.models.registry import Entry, create_model, list_models, model_entry
+from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
+from mixerlib.models.wrappers import unwrapped
 
 __all__ = [
     "OVERLAPPING",
@@ -51,4 +56,5 @@ __all__ = [
     "overlap_width",
     "segment_widths",
     "tweet",
+    "unwrapped",
 ]

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.models.heads import Classifier, new_head
 
 RESIDUALS = ("spatial", "none", "both", "channel")
 NORMS = ("batch", "layer")
@@ -38,8 +39,7 @@ SEGMENTS_MIXED = ("alternating", "first")
 class OneSegment(nn.Module):
     """Mix `width` channels from `start` on, pass the others through. (B, h, H, W) → (B, h, H, W).
 
-    m² + m parameters, m = `width`. SplitMixer's own form can also overwrite the segment in place.
-    This one never does: its input may be needed again, for a residual round the channel mixing.
+    m² + m parameters, m = `width`.
     """
 
     def __init__(self, start: int, width: int):
@@ -61,6 +61,15 @@ class AblatedBlock(nn.Module):
     S is 1×k depthwise → act → norm → k×1 depthwise → act → norm, M is `mixing` → act → norm. A
     residual is added after the last norm of its part, and nothing follows the sum: x ↦ x + S(x).
     (B, h, H, W) → (B, h, H, W).
+
+    Args:
+        dim: the width h.
+        kernel_size: length k of the depthwise kernels.
+        mixing: the channel mixing, a module that keeps (B, h, H, W).
+        act: the class of the activation.
+        new_norm: makes a norm of h channels.
+        residual: as of `AblatedSplitMixer`.
+        mixes: as of `AblatedSplitMixer`.
     """
 
     def __init__(
@@ -101,38 +110,44 @@ class AblatedBlock(nn.Module):
         return x
 
 
-class AblatedSplitMixer(nn.Module):
+class AblatedSplitMixer(Classifier):
     """SplitMixer-I-`dim`/`depth` of which a piece can be taken out, moved or replaced.
 
     Shapes: images (B, `in_channels`, H, W) → features (B, h, H/p, W/p) → logits (B, `num_classes`),
-    in floating point. The sizes, `ratio` and `activation` are those of SplitMixer-I. S and M are
-    the two parts of a block as `AblatedBlock` writes them, and what we take the table's Eq. 3 and
-    Eq. 4 to be.
+    in floating point. S and M are the two parts of a block as `AblatedBlock` writes them, and what
+    we take the table's Eq. 3 and Eq. 4 to be.
 
-    `residual` says where a block with the input x adds an earlier map:
-
-    - "spatial", as published: z = x + S(x), then M(z);
-    - "none", the row "– Residual in Eq. 3": M(S(x));
-    - "both", the row "+ Residual in Eq. 4", read to the letter: z = x + S(x), then z + M(z);
-    - "channel", for the sentence that moving the residual to after the channel mixing hurts:
-      z = S(x), then z + M(z). The sentence could also mean x + M(S(x)); that is not here.
-
-    `norm` is "batch" or "layer". "layer" puts `nn.LayerNorm((h, H/p, W/p))` in place of every
-    BatchNorm, the stem's too, as lines do that are commented out in the authors' CIFAR notebook.
-    Mean and variance are then those of one image's whole map, and each channel at each place has a
-    gain and a shift of its own: 2hHW/p² parameters a norm, where BatchNorm has 2h. So the model
-    serves one `image_size` only, a number or (H, W); with "batch" that option is not looked at.
-    ConvNeXt's LayerNorm, over the channels of each place, would be another network.
-
-    `mixes` is "both", "spatial" (the row "Spatial only": every block is S) or "channels" ("Channel
-    only": every block is M, so nothing leaves its patch before the final mean). A part that is left
-    out takes its residual with it. In the authors' notebook a function with "channel_only" in its
-    name keeps the spatial mixing, as a k×k convolution. That is not what the slides describe.
-
-    `segments_mixed` is "alternating", as published, or "first", the row "One segment": every block
-    mixes the first m = ⌊αh⌋ channels, and the other h − m meet them in the head alone. The slides
-    can also be read as a narrower network. That one is splitmixer_i with `dim` m and `ratio` 1, and
-    with BatchNorm its features are the first m of this one's.
+    Args:
+        dim: the width h, channels of every map.
+        depth: how many blocks.
+        residual: where a block with the input x adds an earlier map. "spatial", as published:
+            z = x + S(x), then M(z). "none", the row "– Residual in Eq. 3": M(S(x)). "both", the row
+            "+ Residual in Eq. 4", read to the letter: z = x + S(x), then z + M(z). "channel", for
+            the sentence that moving the residual to after the channel mixing hurts: z = S(x), then
+            z + M(z). The sentence could also mean x + M(S(x)); that is not here.
+        norm: "batch" or "layer". "layer" puts `nn.LayerNorm((h, H/p, W/p))` in place of every
+            BatchNorm, the stem's too, as lines do that are commented out in the authors' CIFAR
+            notebook. Mean and variance are then those of one image's whole map, and each channel at
+            each place has a gain and a shift of its own: 2hHW/p² parameters a norm, where BatchNorm
+            has 2h. ConvNeXt's LayerNorm, over the channels of each place, would be another network.
+        mixes: "both", "spatial" (the row "Spatial only": every block is S) or "channels" ("Channel
+            only": every block is M, so nothing leaves its patch before the final mean). A part that
+            is left out takes its residual with it. In the authors' notebook a function with
+            "channel_only" in its name keeps the spatial mixing, as a k×k convolution. That is not
+            what the slides describe.
+        segments_mixed: "alternating", as published, or "first", the row "One segment": every block
+            mixes the first m = ⌊αh⌋ channels, and the other h − m meet them in the head alone. The
+            slides can also be read as a narrower network. That one is splitmixer_i with `dim` m and
+            `ratio` 1, and with BatchNorm its features are the first m of this one's.
+        ratio: α in (1/2, 1], as in `SplitMixer`.
+        image_size: a number or (H, W), the one size that a model with `norm` "layer" serves. With
+            "batch" it is not looked at.
+        kernel_size: length k of the depthwise kernels; it may be even, as in ConvMixer.
+        patch_size: side p of the patches; it must divide the images' sides.
+        num_classes: how many logits; with 0 there is no head, and the features' mean (B, h) comes
+            out.
+        in_channels: of the images.
+        activation: "gelu" or "relu".
 
     Raises `ValueError` for an option that breaks its rule, and for images whose sides `patch_size`
     does not divide or that `norm` "layer" was not made for.
@@ -162,7 +177,6 @@ class AblatedSplitMixer(nn.Module):
             checks.positive_int("patch_size", patch_size),
         )
         checks.positive_int("in_channels", in_channels)
-        checks.positive_int("num_classes", num_classes)
         act = checks.activation(activation)
         alpha = checks.ratio(ratio)
         m = alpha.numerator * h // alpha.denominator
@@ -173,6 +187,7 @@ class AblatedSplitMixer(nn.Module):
         self.mixes = checks.one_of("mixes", mixes, MIXES)
         self.segments_mixed = checks.one_of("segments_mixed", segments_mixed, SEGMENTS_MIXED)
         self.in_channels, self.patch_size = in_channels, p
+        self.num_features, self.num_classes = h, checks.count("num_classes", num_classes)
         size = checks.image_pair("image_size", image_size)
         self.image_size = size if norm == "layer" else None
         if norm == "layer":
@@ -186,19 +201,20 @@ class AblatedSplitMixer(nn.Module):
         self.blocks = nn.Sequential(
             *(AblatedBlock(h, k, mixing, act, new_norm, residual, mixes) for mixing in mixings)
         )
-        self.head = nn.Linear(h, num_classes)
+        self.head = new_head(h, self.num_classes)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → features before pooling (B, h, H/p, W/p)."""
         checks.images(x, self.in_channels, self.patch_size)
-        if self.image_size not in (None, tuple(x.shape[2:])):
-            raise ValueError(
-                f"`x` of height and width {tuple(x.shape[2:])} must have "
-                f"`image_size`={self.image_size}: `norm`='layer' has a gain for every place"
-            )
+        if self.image_size is not None:
+            checks.sides(x, self.image_size, "`norm`='layer' has a gain for every place")
         return self.blocks(self.stem(x))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Features (B, h, H/p, W/p) → logits (B, num_classes); `pre_logits`: their mean (B, h)."""
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return x if pre_logits else self.head(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
-        features = self.forward_features(x)
-        return self.head(F.adaptive_avg_pool2d(features, 1).flatten(1))  # the mean over all places
+        return self.forward_head(self.forward_features(x))

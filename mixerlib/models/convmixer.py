@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.models.heads import Classifier, new_head
 
 
 class Residual(nn.Module):
@@ -22,13 +23,23 @@ class Residual(nn.Module):
         return x + self.fn(x)
 
 
-class ConvMixer(nn.Module):
+class ConvMixer(Classifier):
     """ConvMixer-`dim`/`depth` with h = `dim` channels kept from the first layer to the last.
 
     Shapes: images (B, `in_channels`, H, W) → features (B, h, H/p, W/p) → logits (B, `num_classes`),
-    in floating point. `kernel_size` k may be even: "same" padding then adds the odd row and column
-    at the bottom and the right. The weights have timm's names (`stem`, `blocks`, `head`), so timm's
-    ConvMixer checkpoints fit as they are.
+    in floating point. The weights have timm's names (`stem`, `blocks`, `head`), so timm's ConvMixer
+    checkpoints fit as they are.
+
+    Args:
+        dim: the width h, channels of every map.
+        depth: how many blocks.
+        kernel_size: side k of the depthwise kernels. It may be even: "same" padding then adds the
+            odd row and column at the bottom and the right.
+        patch_size: side p of the patches; it must divide the images' sides.
+        num_classes: how many logits; with 0 there is no head, and the features' mean (B, h) comes
+            out.
+        in_channels: of the images.
+        activation: "gelu" or "relu".
 
     Raises `ValueError` for an option that breaks its rule, and for images whose sides `patch_size`
     does not divide.
@@ -52,10 +63,10 @@ class ConvMixer(nn.Module):
             checks.positive_int("patch_size", patch_size),
         )
         checks.positive_int("in_channels", in_channels)
-        checks.positive_int("num_classes", num_classes)
         act = checks.activation(activation)
 
         self.in_channels, self.patch_size = in_channels, p
+        self.num_features, self.num_classes = h, checks.count("num_classes", num_classes)
         self.stem = nn.Sequential(nn.Conv2d(in_channels, h, p, stride=p), act(), nn.BatchNorm2d(h))
         self.blocks = nn.Sequential(
             *(
@@ -74,14 +85,18 @@ class ConvMixer(nn.Module):
                 for _ in range(d)
             )
         )
-        self.head = nn.Linear(h, num_classes)
+        self.head = new_head(h, self.num_classes)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → features before pooling (B, h, H/p, W/p)."""
         checks.images(x, self.in_channels, self.patch_size)
         return self.blocks(self.stem(x))
 
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Features (B, h, H/p, W/p) → logits (B, num_classes); `pre_logits`: their mean (B, h)."""
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return x if pre_logits else self.head(x)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
-        x = self.forward_features(x)
-        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))  # the mean over all places: (B, h)
+        return self.forward_head(self.forward_features(x))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.models.heads import Classifier, new_head
 
 
 class PatchEmbedding(nn.Module):
@@ -35,7 +36,15 @@ class MLP(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, T, h)."""
+    """Token mixing, then channel mixing, each after LayerNorm, in a residual; keeps (B, T, h).
+
+    Args:
+        tokens: how many, T.
+        dim: the width h.
+        tokens_dim: hidden width of the token MLP.
+        channels_dim: hidden width of the channel MLP.
+        act: the class of the activation.
+    """
 
     def __init__(
         self, tokens: int, dim: int, tokens_dim: int, channels_dim: int, act: type[nn.Module]
@@ -52,14 +61,24 @@ class MixerBlock(nn.Module):
         return x + self.mlp_channels(self.norm2(x))
 
 
-class MLPMixer(nn.Module):
+class MLPMixer(Classifier):
     """MLP-Mixer with T = (H/p)·(W/p) tokens of h = `dim` channels (S and C in the paper).
 
-    Shapes: images (B, `in_channels`, H, W) → features (B, T, h) → logits (B, `num_classes`).
-    `image_size` is one number or (H, W): token mixing has one weight a patch, so the model serves
-    that size only. `tokens_dim` is the hidden width of the token MLP (the paper's D_S),
-    `channels_dim` that of the channel MLP (D_C). The weights have timm's names, so timm's MLP-Mixer
-    checkpoints fit as they are.
+    Shapes: images (B, `in_channels`, H, W) → features (B, T, h) → logits (B, `num_classes`). The
+    weights have timm's names, so timm's MLP-Mixer checkpoints fit as they are.
+
+    Args:
+        dim: the width h, numbers of every token.
+        depth: how many blocks.
+        tokens_dim: hidden width of the token MLP, the paper's D_S.
+        channels_dim: hidden width of the channel MLP, D_C.
+        image_size: one number or (H, W). Token mixing has one weight a patch, so the model serves
+            this size only.
+        patch_size: side p of the patches; it must divide both sides of the images.
+        num_classes: how many logits; with 0 there is no head, and the tokens' mean (B, h) comes
+            out.
+        in_channels: of the images.
+        activation: "gelu" or "relu".
 
     Raises `ValueError` for an option that breaks its rule, and for images of another size.
     """
@@ -84,29 +103,30 @@ class MLPMixer(nn.Module):
         checks.positive_int("channels_dim", channels_dim)
         checks.positive_int("patch_size", patch_size)
         checks.positive_int("in_channels", in_channels)
-        checks.positive_int("num_classes", num_classes)
         act = checks.activation(activation)
         self.image_size = checks.image_pair("image_size", image_size)
         rows, columns = checks.patches(*self.image_size, patch_size)
 
         self.in_channels, self.patch_size = in_channels, patch_size
+        self.num_features, self.num_classes = dim, checks.count("num_classes", num_classes)
         self.stem = PatchEmbedding(in_channels, dim, patch_size)
         self.blocks = nn.Sequential(
             *(MixerBlock(rows * columns, dim, tokens_dim, channels_dim, act) for _ in range(depth))
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.head = nn.Linear(dim, num_classes)
+        self.head = new_head(dim, self.num_classes)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → normalised tokens (B, T, h)."""
         checks.images(x, self.in_channels, self.patch_size)
-        if tuple(x.shape[2:]) != self.image_size:
-            raise ValueError(
-                f"`x` of height and width {tuple(x.shape[2:])} must have "
-                f"`image_size`={self.image_size}: token mixing has one weight a patch"
-            )
+        checks.sides(x, self.image_size, "token mixing has one weight a patch")
         return self.norm(self.blocks(self.stem(x)))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Tokens (B, T, h) → logits (B, num_classes); with `pre_logits` their mean (B, h)."""
+        x = x.mean(dim=1)
+        return x if pre_logits else self.head(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
-        return self.head(self.forward_features(x).mean(dim=1))  # the mean over the tokens
+        return self.forward_head(self.forward_features(x))

@@ -15,7 +15,7 @@ from mixerlib.checks import did_you_mean
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
-from mixerlib.models.splitmixer import OVERLAPPING, SHUFFLING, STRATEGIES, SplitMixer
+from mixerlib.models.splitmixer import SplitMixer
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,19 @@ class Entry:
 CIFAR = {"dim": 256, "depth": 8, "kernel_size": 5, "patch_size": 2, "num_classes": 10}
 LARGE = {"dim": 256, "depth": 8, "kernel_size": 7, "patch_size": 7, "num_classes": 102}
 COMMON = {"in_channels": 3, "activation": "gelu"}
+RATIO, SPLIT = {"ratio": "2/3"}, {"segments": 2}
+SHUFFLE = SPLIT | {"shuffle": False}
+# SplitMixer-I's options for the ablations, which it is not to have beside the paper
+PIECES = RATIO | {"image_size": 32, "residual": "spatial", "norm": "batch", "mixes": "both"}
+PIECES |= {"segments_mixed": "alternating"}
 
 # MLP-Mixer's scales (arXiv 2105.01601, table 1): width C, layers, widths D_S and D_C of the MLPs.
-SCALES = {
-    "s": {"dim": 512, "depth": 8, "tokens_dim": 256, "channels_dim": 2048},
-    "b": {"dim": 768, "depth": 12, "tokens_dim": 384, "channels_dim": 3072},
-    "l": {"dim": 1024, "depth": 24, "tokens_dim": 512, "channels_dim": 4096},
-    "h": {"dim": 1280, "depth": 32, "tokens_dim": 640, "channels_dim": 5120},
-}
+S = {"dim": 512, "depth": 8, "tokens_dim": 256, "channels_dim": 2048}
+B = {"dim": 768, "depth": 12, "tokens_dim": 384, "channels_dim": 3072}
+L = {"dim": 1024, "depth": 24, "tokens_dim": 512, "channels_dim": 4096}
+H = {"dim": 1280, "depth": 32, "tokens_dim": 640, "channels_dim": 5120}
+ON_32 = {"image_size": 32, "patch_size": 4, "num_classes": 10}
+ON_224 = {"image_size": 224, "patch_size": 16, "num_classes": 1000}
 
 # What timm and others call an option → what it is called here, for the refusal's hint
 OTHERS_WORDS = {
@@ -62,87 +67,80 @@ OTHERS_WORDS = {
     "n_classes": "num_classes",
 }
 
-_registry: dict[str, Entry] = {}
+
+def of(strategy: str) -> dict[str, Any]:
+    return {"strategy": strategy}
 
 
-def _register(
-    name: str, model: type[nn.Module], defaults: dict[str, Any], about: str, **fixed: Any
-) -> None:
-    options = MappingProxyType(COMMON | defaults)
+BARE = "; defaults are 256/8 for 32×32 images"
+AT_32, AT_224 = " 256/8 for CIFAR", " 256/8 for 224×224 images (Flowers102, Food101)"
+IMAGENET = {"num_classes": 1000}
+
+# name, class, what the name fixes, the options' defaults, what it is
+# fmt: off
+TABLE: tuple[tuple[str, type[nn.Module], dict[str, Any], dict[str, Any], str], ...] = (
+    ("convmixer", ConvMixer, {}, CIFAR, "ConvMixer" + BARE),
+    ("convmixer_256_8", ConvMixer, {}, CIFAR,
+     "ConvMixer-256/8 for CIFAR, as the SplitMixer paper trains it"),
+    ("convmixer_256_8_224", ConvMixer, {}, LARGE, "ConvMixer-256/8 for 224×224 images"),
+    ("convmixer_768_32", ConvMixer, {},
+     IMAGENET | {"dim": 768, "depth": 32, "kernel_size": 7, "patch_size": 7, "activation": "relu"},
+     "ConvMixer for ImageNet (ReLU)"),
+    ("convmixer_1024_20", ConvMixer, {},
+     IMAGENET | {"dim": 1024, "depth": 20, "kernel_size": 9, "patch_size": 14},
+     "ConvMixer for ImageNet (patch 14)"),
+    ("convmixer_1536_20", ConvMixer, {},
+     IMAGENET | {"dim": 1536, "depth": 20, "kernel_size": 9, "patch_size": 7},
+     "ConvMixer for ImageNet (the largest)"),
+    ("splitmixer_i", SplitMixer, of("I"), CIFAR | RATIO, "SplitMixer-I" + BARE),
+    ("splitmixer_i_256_8", SplitMixer, of("I"), CIFAR | RATIO, "SplitMixer-I" + AT_32),
+    ("splitmixer_i_256_8_224", SplitMixer, of("I"), LARGE | RATIO, "SplitMixer-I" + AT_224),
+    ("splitmixer_ii", SplitMixer, of("II"), CIFAR | SHUFFLE, "SplitMixer-II" + BARE),
+    ("splitmixer_ii_256_8", SplitMixer, of("II"), CIFAR | SHUFFLE, "SplitMixer-II" + AT_32),
+    ("splitmixer_ii_256_8_224", SplitMixer, of("II"), LARGE | SHUFFLE, "SplitMixer-II" + AT_224),
+    ("splitmixer_iii", SplitMixer, of("III"), CIFAR | SHUFFLE, "SplitMixer-III" + BARE),
+    ("splitmixer_iii_256_8", SplitMixer, of("III"), CIFAR | SHUFFLE, "SplitMixer-III" + AT_32),
+    ("splitmixer_iii_256_8_224", SplitMixer, of("III"), LARGE | SHUFFLE, "SplitMixer-III" + AT_224),
+    ("splitmixer_iv", SplitMixer, of("IV"), CIFAR | SHUFFLE, "SplitMixer-IV" + BARE),
+    ("splitmixer_iv_256_8", SplitMixer, of("IV"), CIFAR | SHUFFLE, "SplitMixer-IV" + AT_32),
+    ("splitmixer_iv_256_8_224", SplitMixer, of("IV"), LARGE | SHUFFLE, "SplitMixer-IV" + AT_224),
+    ("splitmixer_v", SplitMixer, of("V"), CIFAR | RATIO, "SplitMixer-V" + BARE),
+    ("splitmixer_v_256_8", SplitMixer, of("V"), CIFAR | RATIO, "SplitMixer-V" + AT_32),
+    ("splitmixer_v_256_8_224", SplitMixer, of("V"), LARGE | RATIO, "SplitMixer-V" + AT_224),
+    ("splitmixer_3d", SplitMixer, of("3D"), CIFAR | SPLIT, "SplitMixer, 3-D form" + BARE),
+    ("splitmixer_3d_256_8", SplitMixer, of("3D"), CIFAR | SPLIT, "SplitMixer, 3-D form" + AT_32),
+    ("splitmixer_3d_256_8_224", SplitMixer, of("3D"), LARGE | SPLIT,
+     "SplitMixer, 3-D form" + AT_224),
+    ("splitmixer_i_ablated", AblatedSplitMixer, {}, CIFAR | PIECES,
+     "SplitMixer-I with pieces taken out" + BARE),
+    ("splitmixer_i_ablated_256_8", AblatedSplitMixer, {}, CIFAR | PIECES,
+     "SplitMixer-I with pieces taken out" + AT_32),
+    ("mlp_mixer", MLPMixer, {}, S | ON_32, "MLP-Mixer; defaults are S/4 for 32×32 images"),
+    ("mixer_s4", MLPMixer, {}, S | ON_32, "Mixer-S/4 for 32×32 images"),
+    ("mixer_s32", MLPMixer, {}, S | ON_224 | {"patch_size": 32}, "Mixer-S/32 for ImageNet"),
+    ("mixer_s16", MLPMixer, {}, S | ON_224 | {"patch_size": 16}, "Mixer-S/16 for ImageNet"),
+    ("mixer_s8", MLPMixer, {}, S | ON_224 | {"patch_size": 8}, "Mixer-S/8 for ImageNet"),
+    ("mixer_b32", MLPMixer, {}, B | ON_224 | {"patch_size": 32}, "Mixer-B/32 for ImageNet"),
+    ("mixer_b16", MLPMixer, {}, B | ON_224 | {"patch_size": 16}, "Mixer-B/16 for ImageNet"),
+    ("mixer_l16", MLPMixer, {}, L | ON_224 | {"patch_size": 16}, "Mixer-L/16 for ImageNet"),
+    ("mixer_h14", MLPMixer, {}, H | ON_224 | {"patch_size": 14}, "Mixer-H/14 for ImageNet"),
+)
+# fmt: on
+
+
+def _entry(
+    name: str,
+    model: type[nn.Module],
+    fixed: dict[str, Any],
+    defaults: dict[str, Any],
+    about: str,
+) -> Entry:
+    options: MappingProxyType[str, Any] = MappingProxyType(COMMON | defaults)
     side = options.get("image_size", 32 if options["num_classes"] == 10 else 224)
-    _registry[name] = Entry(name, model, MappingProxyType(fixed), options, about, side)
+    return Entry(name, model, MappingProxyType(fixed), options, about, side)
 
 
-_register("convmixer", ConvMixer, CIFAR, "ConvMixer; defaults are 256/8 for 32×32 images")
-_register(
-    "convmixer_256_8",
-    ConvMixer,
-    CIFAR,
-    "ConvMixer-256/8 for CIFAR, as the SplitMixer paper trains it",
-)
-_register("convmixer_256_8_224", ConvMixer, LARGE, "ConvMixer-256/8 for 224×224 images")
-for _name, _options, _about in (
-    (
-        "convmixer_768_32",
-        {"dim": 768, "depth": 32, "kernel_size": 7, "patch_size": 7, "activation": "relu"},
-        "ReLU",
-    ),
-    (
-        "convmixer_1024_20",
-        {"dim": 1024, "depth": 20, "kernel_size": 9, "patch_size": 14},
-        "patch 14",
-    ),
-    (
-        "convmixer_1536_20",
-        {"dim": 1536, "depth": 20, "kernel_size": 9, "patch_size": 7},
-        "the largest",
-    ),
-):
-    _register(
-        _name, ConvMixer, {"num_classes": 1000} | _options, f"ConvMixer for ImageNet ({_about})"
-    )
-
-for _strategy in STRATEGIES:
-    _name = f"splitmixer_{_strategy.lower()}"
-    _split = {"ratio": "2/3"} if _strategy in OVERLAPPING else {"segments": 2}
-    if _strategy in SHUFFLING:
-        _split["shuffle"] = False
-    _title = "SplitMixer, 3-D form" if _strategy == "3D" else f"SplitMixer-{_strategy}"
-    for _suffix, _setting, _about in (
-        ("", CIFAR, "; defaults are 256/8 for 32×32 images"),
-        ("_256_8", CIFAR, " 256/8 for CIFAR"),
-        ("_256_8_224", LARGE, " 256/8 for 224×224 images (Flowers102, Food101)"),
-    ):
-        _register(
-            _name + _suffix, SplitMixer, _setting | _split, _title + _about, strategy=_strategy
-        )
-
-# Another name for SplitMixer-I, with options that it is not to have beside the paper.
-_pieces = {"residual": "spatial", "norm": "batch", "mixes": "both", "segments_mixed": "alternating"}
-for _suffix, _about in (
-    ("", "; defaults are 256/8 for 32×32 images"),
-    ("_256_8", " 256/8 for CIFAR"),
-):
-    _register(
-        f"splitmixer_i_ablated{_suffix}",
-        AblatedSplitMixer,
-        CIFAR | {"ratio": "2/3", "image_size": 32} | _pieces,
-        f"SplitMixer-I with pieces taken out{_about}",
-    )
-
-_small = {"image_size": 32, "patch_size": 4, "num_classes": 10}
-_register(
-    "mlp_mixer", MLPMixer, SCALES["s"] | _small, "MLP-Mixer; defaults are S/4 for 32×32 images"
-)
-_register("mixer_s4", MLPMixer, SCALES["s"] | _small, "Mixer-S/4 for 32×32 images")
-for _scale, _patch in (("s", 32), ("s", 16), ("s", 8), ("b", 32), ("b", 16), ("l", 16), ("h", 14)):
-    _options = SCALES[_scale] | {"image_size": 224, "patch_size": _patch, "num_classes": 1000}
-    _register(
-        f"mixer_{_scale}{_patch}",
-        MLPMixer,
-        _options,
-        f"Mixer-{_scale.upper()}/{_patch} for ImageNet",
-    )
+_registry = {row[0]: _entry(*row) for row in TABLE}
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -112,7 +112,7 @@ def model_of(case: Case, device: torch.device) -> nn.Module:
 def prepare_case(case: Case, device: torch.device) -> Prepared:
     """The model of a case, its images and its step. Raises what torch raises."""
     model = model_of(case, device)
-    channels, classes = model.in_channels, model.head.out_features
+    channels, classes = model.in_channels, model.num_classes
     images = torch.randn(case.batch, channels, case.image_size, case.image_size, device=device)
     images = images.to(memory_format=case.form.memory_format)
     if case.implementation == "fast":
@@ -121,6 +121,8 @@ def prepare_case(case: Case, device: torch.device) -> Prepared:
     if case.implementation != "mixerlib":
         model, detail = _peer(model, case)
     if case.task == "training":
+        if classes == 0:
+            raise ValueError("`num_classes`=0 leaves nothing to train for: time it in inference")
         labels = torch.arange(case.batch, device=device) % classes
         return _training(model, images, labels, case, detail)
     dtype = DTYPES[case.dtype]

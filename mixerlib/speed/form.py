@@ -6,7 +6,7 @@ import torch
 
 from mixerlib import checks
 
-MIXINGS = ("own", "convolution", "linear", "one matrix")
+MIXINGS = ("own", "convolution", "in place", "linear", "one matrix")
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Form:
     """One of the ways to compute a model, in training and in inference alike. Chapter 19.
 
     `mixing` is how the channels of a block are mixed: by the model's "own" code, by one grouped
-    "convolution", by one "linear" product, or by "one matrix" of h×h numbers. With `folded`, which
+    "convolution", by one that writes its segment over itself, "in place", by one "linear" product,
+    or by "one matrix" of h×h numbers. With `folded`, which
     is for inference, BatchNorm's constants lie in the layers around it. `channels_last` is the
     layout of maps in memory, the channels of a place side by side. `compile` has the compiler write
     the code. `at_once` is how many images go through the network together, None for all of a batch.

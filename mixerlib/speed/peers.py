@@ -16,15 +16,15 @@ from torch import nn
 from mixerlib._torchvision import import_torchvision
 from mixerlib.models import tweet
 from mixerlib.models.convmixer import ConvMixer, Residual
-from mixerlib.models.mlp_mixer import MLPMixer
-from mixerlib.models.splitmixer import (
+from mixerlib.models.mixings import (
     BothOverlapping,
     OneSegment,
     SeparateSegments,
     SharedSegments,
-    SplitMixer,
     StridedSegments,
 )
+from mixerlib.models.mlp_mixer import MLPMixer
+from mixerlib.models.splitmixer import SplitMixer
 
 
 class InParts(nn.Module):
@@ -77,12 +77,12 @@ def listed_mixing(mixing: nn.Module, dim: int) -> nn.Module:
 def listing_form(model: nn.Module) -> nn.Module | None:
     """A copy of a ConvMixer or SplitMixer as one chain of modules, like its paper's listing.
 
-    ConvMixer is the tweet's. None for what no listing has: ReLU or other than three channels in
-    ConvMixer, a shuffle in SplitMixer, and MLP-Mixer, whose paper lists it in JAX.
+    ConvMixer is the tweet's. None for what no listing has: ReLU, other than three channels or no
+    classes in ConvMixer, a shuffle in SplitMixer, and MLP-Mixer, whose paper lists it in JAX.
     """
     model = copy.deepcopy(model)
     if type(model) is SplitMixer and not model.shuffle:
-        dim = model.head.in_features
+        dim = model.num_features
         blocks = (
             nn.Sequential(
                 Residual(block.spatial), listed_mixing(block.mixing, dim), block.act, block.norm
@@ -91,9 +91,10 @@ def listing_form(model: nn.Module) -> nn.Module | None:
         )
         pool = nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()
         return nn.Sequential(*model.stem, *blocks, *pool, model.head).train(model.training)
-    if type(model) is ConvMixer and type(model.stem[1]) is nn.GELU and model.in_channels == 3:
-        h, k = model.head.in_features, model.blocks[0][0].fn[0].kernel_size[0]
-        form = tweet.ConvMixer(h, len(model.blocks), k, model.patch_size, model.head.out_features)
+    as_tweeted = type(model) is ConvMixer and model.in_channels == 3 and model.num_classes > 0
+    if as_tweeted and type(model.stem[1]) is nn.GELU:
+        h, k = model.num_features, model.blocks[0][0].fn[0].kernel_size[0]
+        form = tweet.ConvMixer(h, len(model.blocks), k, model.patch_size, model.num_classes)
         weights = zip(form.state_dict(), model.state_dict().values(), strict=True)
         form.load_state_dict(dict(weights), assign=True)  # the tensors stand in the same order
         return form.train(model.training)
@@ -113,9 +114,9 @@ def timm_form(model: nn.Module) -> nn.Module | None:
     if type(model) not in (ConvMixer, MLPMixer):
         return None
     import_torchvision()  # timm needs it, and cannot always import it by itself
-    shared = {"num_classes": model.head.out_features, "in_chans": model.in_channels}
+    shared = {"num_classes": model.num_classes, "in_chans": model.in_channels}
     shared |= {"patch_size": model.patch_size}
-    h, d = model.head.in_features, len(model.blocks)
+    h, d = model.num_features, len(model.blocks)
     if type(model) is ConvMixer:
         from timm.models.convmixer import ConvMixer as TimmConvMixer
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.models.splitmixer import SplitMixer, channel_shuffle
+from mixerlib.models.mixings import channel_shuffle
+from mixerlib.models.splitmixer import SplitMixer
 
 
 class OneMatrix(nn.Module):

@@ -99,7 +99,7 @@ class Scale:
         recipe = load_recipe(self.recipe_name(family))
         with torch.device("meta"):  # only the shapes matter
             model = create_model(recipe.model, **recipe.model_options)
-        return float(costs.reach(model.head.in_features, costs.mixing_steps(model)).mean())
+        return float(costs.reach(model.num_features, costs.mixing_steps(model)).mean())
 
     def difference(
         self, first: Sequence[Record], second: Sequence[Record], confidence: float = CONFIDENCE

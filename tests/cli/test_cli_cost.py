@@ -80,7 +80,7 @@ def test_a_family_without_formulas_is_measured_alone(capsys):
     plain = report(capsys, "splitmixer_i_256_8")["formula"]
     found = report(capsys, name)
     assert found["formula"] is None
-    for quantity in ("params", "buffers", "macs", "flops", "thop", "activations", "parts"):
+    for quantity in ("params", "buffers", "macs", "flops", "thop", "activations", "moved", "parts"):
         assert found["measured"][quantity] == plain[quantity]  # nothing is taken out
 
     assert main(["cost", name, "--norm", "layer"]) == 0
@@ -90,4 +90,4 @@ def test_a_family_without_formulas_is_measured_alone(capsys):
 
     assert main(["cost", "--compare", "splitmixer_i_256_8", name, "--image-size", "64"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith(name) and lines[2].count("100.0%") == 4  # but for what is moved
+    assert lines[2].startswith(name) and lines[2].count("100.0%") == 5

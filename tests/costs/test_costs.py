@@ -424,13 +424,15 @@ def test_passes_counted_by_hand():
     # depthwise, GELU, BatchNorm: 6; sum: 3; pointwise, GELU, BatchNorm: 6
     assert passes("convmixer") == 15
     assert passes("convmixer", "fused") == 4
-    # 1×k and k×1 with theirs: 12; sum: 3; slice copied, mixed, written back: 6 over 170 channels of
-    # 256; GELU, BatchNorm: 4
-    assert passes("splitmixer_i") == 19 + 6 * Fraction(170, 256)
-    assert passes("splitmixer_ii") == 19 + 6 * Fraction(1, 2)
-    assert passes("splitmixer_iii") == passes("splitmixer_iv") == 21
+    # 1×k and k×1 with theirs: 12; sum: 3; slice copied and mixed: 4 over 170 channels of 256, and
+    # all concatenated: 2; GELU, BatchNorm: 4
+    assert passes("splitmixer_i") == 21 + 4 * Fraction(170, 256)
+    assert passes("splitmixer_ii") == 21 + 4 * Fraction(1, 2)
+    assert passes("splitmixer_iii") == 21
     assert passes("splitmixer_iii", shuffle=True) == passes("splitmixer_3d") == 23
-    assert passes("splitmixer_iv", segments=3) == 25  # ragged: sliced, mixed, concatenated
+    # every segment sliced and mixed, and all concatenated, whether s divides h or not
+    assert passes("splitmixer_iv") == passes("splitmixer_iv", segments=3) == 25
+    assert passes("splitmixer_iv", segments=1) == 23  # a slice of all channels is no copy
     # read, write; read, read the residual, write; read, write
     assert {passes(family, "fused") for family in SPLIT if family != "splitmixer_v"} == {7}
     # two mixings of 170 channels; where the segments leave a gap, every channel once

@@ -20,7 +20,7 @@ from torch import nn
 
 import mixerlib
 from mixerlib.models import create_model, list_models, model_entry
-from mixerlib.models.splitmixer import OVERLAPPING, SHUFFLING, STRATEGIES
+from mixerlib.models.mixings import OVERLAPPING, SHUFFLING, STRATEGIES
 
 SPLITMIXERS = [f"splitmixer_{s.lower()}" for s in STRATEGIES]
 FAMILIES = ["convmixer", *SPLITMIXERS, "splitmixer_i_ablated", "mlp_mixer"]
@@ -196,7 +196,7 @@ def test_outputs_without_autograd_are_bit_equal(name: str, train: bool, mode: ty
     logits = with_grad(x)
     with mode():
         assert torch.equal(without_grad(x), logits)
-    assert torch.equal(x, before)  # segments are written in place, but never in the caller's tensor
+    assert torch.equal(x, before)
     for one, other in zip(with_grad.buffers(), without_grad.buffers(), strict=True):
         assert torch.equal(one, other)
 
@@ -263,7 +263,7 @@ def test_compile_traces_the_whole_training_step(name: str):
         for one, other in zip(plain.parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6)
         before = x.clone()
-        with torch.no_grad():  # traced anew, with the segments written in place
+        with torch.no_grad():  # traced anew
             torch.testing.assert_close(fast.eval()(x), plain.eval()(x), rtol=1e-5, atol=1e-6)
         assert torch.equal(x, before)
 
@@ -378,6 +378,10 @@ def test_a_size_that_is_no_positive_whole_number_is_refused(drawn, data):
     sizes = [o for o in (*SIZES, *MIXER_SIZES, "segments", "image_size") if o in options]
     option, value = data.draw(st.sampled_from(sizes)), data.draw(NOT_A_SIZE)
     rule = "must be a positive whole number"
+    if option == "num_classes" and value == 0 and not isinstance(value, float | bool):
+        return  # no classes: the features come out
+    if option == "num_classes":
+        rule = "must be a whole number of at least 0"
     refused(name, options | {option: value}, f"`{option}`={value!r}", rule)
 
 

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mixerlib.models import create_model
-from mixerlib.models.splitmixer import (
+from mixerlib.models import (
     OVERLAPPING,
     SHUFFLING,
     STRATEGIES,
@@ -28,6 +27,7 @@ from mixerlib.models.splitmixer import (
     StridedSegments,
     channel_mixing,
     channel_shuffle,
+    create_model,
     overlap_width,
     segment_widths,
 )
@@ -164,7 +164,7 @@ def test_a_block_mixes_its_turn_and_passes_the_rest_bit_for_bit(strategy, h, rat
         mixing = channel_mixing(strategy, i, h, ratio, segments).double()
         x = features(h)
         with torch.set_grad_enabled(grad):
-            y = mixing(x.clone(), inplace=not grad)
+            y = mixing(x)
         passed = [c for c in range(h) if c not in mixed]
         assert torch.equal(y[:, passed], x[:, passed])
         assert (y[:, list(mixed)] != x[:, list(mixed)]).all()
@@ -274,7 +274,7 @@ def test_channel_shuffle_deals_the_segments_out_in_turn(s: int, c: int):
 def test_v_is_one_segment_twice(h: int, ratio: str):
     m, x = math.floor(Fraction(ratio) * h), features(h).requires_grad_()
     mixing = BothOverlapping(h, ratio).double()
-    first, second = OneSegment(0, m).double(), OneSegment(h - m, m).double()
+    first, second = OneSegment(h, 0, m).double(), OneSegment(h, h - m, m).double()
     first.mixer.load_state_dict(mixing.mixer1.state_dict())
     second.mixer.load_state_dict(mixing.mixer2.state_dict())
     torch.testing.assert_close(mixing(x), second(first(x)), **close)
@@ -360,7 +360,7 @@ def test_shuffle_is_refused_where_it_cannot_be():
             assert str(caught.value) == f"`shuffle`={wrong!r} must be True or False"
 
 
-# Writing in place
+# Nothing is written into what a mixing is given
 
 
 @st.composite
@@ -381,23 +381,35 @@ def mixings(draw: st.DrawFn) -> tuple[nn.Module, int]:
 
 @given(mixings(), st.sampled_from([torch.contiguous_format, torch.channels_last]))
 @settings(max_examples=120, deadline=None)
-def test_in_place_forms_give_the_same_bits(drawn, layout):
+def test_a_mixing_leaves_its_input_and_gives_the_same_bits_without_autograd(drawn, layout):
     mixing, h = drawn
     x = torch.randn(2, h, 3, 5).to(memory_format=layout)
     before = x.clone()
     plain = mixing(x)
-    assert torch.equal(x, before)  # without `inplace` the input is never written
-    with torch.no_grad():
-        assert torch.equal(mixing(x.clone(), inplace=True), plain)
-        assert torch.equal(mixing(x), plain)
+    assert torch.equal(x, before)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(mixing(x), plain)
         assert torch.equal(x, before)
 
 
-def test_i_and_ii_return_the_very_tensor_they_were_given_in_place():
-    mixing, x = OneSegment(2, 4), torch.randn(2, 9, 3, 5)
+@every_strategy
+def test_a_hook_keeps_what_a_mixing_was_given(strategy: str):
+    model, kept = split(strategy, depth=1), []
+    mixing = model.blocks[0].mixing
+    mixing.register_forward_hook(lambda _, given, output: kept.append((given[0], output)))
+    x = features(3, 4, 6)
     with torch.no_grad():
-        assert mixing(x, inplace=True) is x
-        assert mixing(x).data_ptr() != x.data_ptr()
+        model(x)
+    (given, output), again = kept[0], mixing(kept[0][0])
+    assert torch.equal(output, again) and not torch.equal(output, given)
+
+
+def test_the_layout_of_memory_is_kept_where_channels_pass():
+    for start, width in ((0, 4), (2, 4), (5, 4), (0, 9)):
+        x = torch.randn(2, 9, 3, 5).to(memory_format=torch.channels_last)
+        y = OneSegment(9, start, width)(x)
+        assert y.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_iii_reads_its_segments_without_a_copy():

@@ -18,7 +18,7 @@ from torch import nn
 
 import mixerlib
 from mixerlib.models import create_model, list_models
-from mixerlib.models.splitmixer import channel_mixing, channel_shuffle
+from mixerlib.models.mixings import channel_mixing, channel_shuffle
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import check, export_onnx, fold, optimize_for_inference, remembered
 from mixerlib.speed.inference import choice as choosing
@@ -164,9 +164,36 @@ def test_every_mixing_in_every_form(case: tuple[nn.Module, int, int], form: str)
     x = features(dim, 2, 3)
     expected = channel_shuffle(mixing(x), shuffle)
     fast = fast_mixing(mixing, shuffle, dim, form)
-    torch.testing.assert_close(fast(x), expected, **close)
+    torch.testing.assert_close(fast(x.clone()), expected, **close)  # one form writes over it
     nhwc = x.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(fast(nhwc), expected, **close)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strategy", ["I", "II", "V"])
+def test_in_place_the_channels_that_pass_stay_where_they_are(strategy):
+    mixing, x = channel_mixing(strategy, 1, 12, "2/3", 3).double(), features(12)
+    expected, copied = mixing(x), fast_mixing(mixing, 1, 12, "convolution")
+    assert copied(x).data_ptr() != x.data_ptr()
+    fast, own = fast_mixing(mixing, 1, 12, "in place"), x.clone()
+    assert fast(own) is own
+    torch.testing.assert_close(own, expected, **close)
+
+
+def test_in_place_is_tried_only_where_channels_pass():
+    images = torch.randn(1, 3, 8, 8)
+    for name in ("convmixer", *(f"splitmixer_{s}" for s in ("i", "ii", "iii", "iv", "v", "3d"))):
+        tried = choosing.Trials(trained(name), images, torch.float32).mixings()
+        passes = name in ("splitmixer_i", "splitmixer_ii", "splitmixer_v")
+        assert ("in place" in tried) == passes
+
+
+@torch.no_grad()
+def test_a_model_in_place_leaves_its_images():
+    model, images = model_and_images("splitmixer_i", SMALL)
+    before = images.clone()
+    fold(model, images, "in place")(images)
+    assert torch.equal(images, before)
 
 
 def test_a_product_is_a_grouped_convolution_and_a_linear_map_over_places():
@@ -234,7 +261,7 @@ class Renamed(nn.BatchNorm2d):
 class Sine(nn.Module):
     """A part that is no linear map, and takes what a mixing takes."""
 
-    def forward(self, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.sin()
 
 
@@ -345,7 +372,8 @@ def test_what_was_measured_can_be_printed(fast):
     forms = [trial.form for trial in choice.trials]
     assert len(forms) == len(set(forms)) and choice.form in forms and fast[1].form == choice.form
     tried = {(f.mixing, f.folded, f.channels_last) for f in forms if f.at_once == 8}
-    expected = {(mixing, mixing != "own", True) for mixing in ("own", "convolution", "one matrix")}
+    mixings = ("own", "convolution", "in place", "one matrix")
+    expected = {(mixing, mixing != "own", True) for mixing in mixings}
     assert expected | {("own", False, False)} <= tried
     assert any(form.channels_last != choice.form.channels_last for form in forms)
     assert {form.at_once for form in forms} == {1, 2, 4, 8}

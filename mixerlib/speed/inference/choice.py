@@ -18,10 +18,11 @@ from torch import nn
 from tqdm import tqdm
 
 from mixerlib.models.convmixer import ConvMixer
+from mixerlib.models.wrappers import unwrapped
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import remembered
 from mixerlib.speed.inference.fast_model import TOLERANCE, FastModel, relative_difference
-from mixerlib.speed.inference.folding import MIXINGS, Folded, fold
+from mixerlib.speed.inference.folding import MIXINGS, Folded, fold, passes_channels
 from mixerlib.speed.timing import race
 
 CHECKED = 8  # images of the example whose outputs are compared
@@ -89,6 +90,8 @@ class Trials:
         if not isinstance(fold(self.model, self.example), Folded):
             return ()
         needless = {"one matrix"} if type(self.model) is ConvMixer else set()  # it is one already
+        if not passes_channels(self.model):
+            needless.add("in place")  # nothing to leave there
         if self.example.device.type == "cpu":
             needless.add("linear")  # convolutions run as such products there
         return tuple(mixing for mixing in MIXINGS if mixing not in needless)
@@ -141,9 +144,9 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     mixed = [PLAIN] + [Form(mixing, folded=True) for mixing in trials.mixings()]
     mixed = [replace(form, channels_last=True, at_once=probed) for form in mixed]
     trials.measure([*mixed, replace(PLAIN, at_once=probed)], probed)
-    best = trials.fastest(mixed)
-    if best is not None:
-        trials.measure([best, replace(best, channels_last=False)], probed)
+    first = trials.fastest(mixed)
+    if first is not None:
+        trials.measure([first, replace(first, channels_last=False)], probed)
     best = trials.fastest()
     if best is None:
         raise RuntimeError("no form of the model could be run:\n" + _notes(trials))
@@ -153,7 +156,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     sizes = sorted({probed, probed // 2, batch // 4, batch // 8} - {0})
     sized = [replace(best, at_once=n) for n in sizes if n <= probed]
     trials.measure(sized, probed)
-    best = trials.fastest(sized)
+    best = trials.fastest(sized) or best
     bar.update()
     if compile is False:
         return best
@@ -168,7 +171,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
         return best
     bar.update()
     trials.measure([best, compiled], probed)
-    return compiled if compile else trials.fastest([best, compiled])
+    return compiled if compile else trials.fastest([best, compiled]) or best
 
 
 def _notes(trials: Trials) -> str:
@@ -196,6 +199,7 @@ def optimize_for_inference(
     Raises `ValueError` for a bad example, and `RuntimeError` when `compile` is True and the
     compiler cannot be used.
     """
+    model = unwrapped(model)
     weight = next(model.parameters())
     if example.ndim != 4 or len(example) == 0 or not example.is_floating_point():
         raise ValueError(

@@ -70,8 +70,8 @@ class FastModel(nn.Module):
         with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
             logits = []
             for part in self.arranged(x).split(self.at_once):
-                whole = self.code is not None and len(part) == self.at_once
-                logits.append(self.code(part) if whole else self.net(part))
+                whole = len(part) == self.at_once
+                logits.append(self.code(part) if self.code and whole else self.net(part))
             logits = torch.cat(logits).to(x.dtype)
         return logits.clone()  # outside of inference mode: an ordinary tensor
 

@@ -9,25 +9,25 @@ block's output is scale · z + shift.
 
 import copy
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mixerlib.models.convmixer import ConvMixer, Residual
-from mixerlib.models.splitmixer import (
+from mixerlib.models.mixings import (
     BothOverlapping,
     OneSegment,
     SeparateSegments,
     SharedSegments,
-    SplitMixer,
-    SplitMixerBlock,
     StridedSegments,
     channel_shuffle,
 )
+from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
+from mixerlib.models.wrappers import unwrapped
 
-MIXINGS = ("convolution", "linear", "one matrix")
+MIXINGS = ("convolution", "in place", "linear", "one matrix")
 
 Affine = tuple[torch.Tensor, torch.Tensor]  # (scale, shift)
 
@@ -104,7 +104,8 @@ class ScaledAdd(nn.Module):
 # Channel mixing as products
 
 
-class Product(NamedTuple):
+@dataclass(frozen=True)
+class Product:
     """`count` segments of c channels side by side from `start` on; matrices (count or 1, c, c).
 
     Segment j is mixed by matrix j and bias j, or all by the only one; other channels are passed on.
@@ -141,6 +142,11 @@ def products(mixing: nn.Module) -> list[Product] | None:
     return None
 
 
+def passes_channels(model: nn.Module) -> bool:
+    """Whether some mixing of the model passes channels on unmixed: strategies I, II and V do."""
+    return any(type(module) in (OneSegment, BothOverlapping) for module in model.modules())
+
+
 def grouped_convolution(product: Product) -> nn.Conv2d:
     """All segments of a product as one 1×1 convolution with a group each."""
     count, c = product.count, product.weight.shape[-1]
@@ -174,18 +180,28 @@ class LinearProduct(nn.Module):
 
 
 class Mix(nn.Module):
-    """A product in its place among the h channels; the others pass. Keeps (B, h, H, W)."""
+    """A product in its place among the h channels; the others pass. Keeps (B, h, H, W).
 
-    def __init__(self, product: Product, linear: bool):
+    The channels that pass are copied, or, `in_place`, left where they are: the segment is then
+    written over itself, so the input must be nobody else's, and no gradient may need it.
+    """
+
+    def __init__(self, product: Product, linear: bool = False, in_place: bool = False):
         super().__init__()
+        self.in_place = in_place
         self.start = product.start
         self.stop = self.start + product.count * product.weight.shape[-1]
         self.product = LinearProduct(product) if linear else grouped_convolution(product)
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
-        parts = y[:, : self.start], self.product(y[:, self.start : self.stop]), y[:, self.stop :]
-        parts = [part for part in parts if part.shape[1]]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        mixed = self.product(y[:, self.start : self.stop])
+        parts = [x for x in (y[:, : self.start], mixed, y[:, self.stop :]) if x.shape[1]]
+        if len(parts) == 1:
+            return mixed
+        if self.in_place:
+            y[:, self.start : self.stop] = mixed
+            return y
+        return torch.cat(parts, dim=1)
 
 
 class Shuffle(nn.Module):
@@ -218,10 +234,10 @@ def fast_mixing(mixing: nn.Module, shuffle: int, dim: int, form: str) -> nn.Modu
     steps = products(mixing)
     if steps is None:
         return None
-    fast = nn.Sequential(*(Mix(step, form == "linear") for step in steps))
-    shuffle = mixing.segments if type(mixing) is StridedSegments else shuffle
-    if shuffle > 1:
-        fast.append(Shuffle(shuffle))
+    fast = nn.Sequential(*(Mix(step, form == "linear", form == "in place") for step in steps))
+    dealt = mixing.segments if type(mixing) is StridedSegments else shuffle
+    if dealt > 1:
+        fast.append(Shuffle(dealt))
     return one_matrix(fast, dim) if form == "one matrix" else fast
 
 
@@ -262,7 +278,7 @@ def fold_block(
     if type(block) is SplitMixerBlock:
         spatial, mixing, act, norm = block.spatial, block.mixing, block.act, block.norm
     elif type(block) is nn.Sequential and len(block) == 4 and type(block[0]) is Residual:
-        spatial, mixing, act, norm = block[0].fn, *block[1:]
+        spatial, mixing, act, norm = block[0].fn, block[1], block[2], block[3]
     else:
         return None
     dim, convs, acts, norms = len(incoming[0]), spatial[0::3], spatial[1::3], spatial[2::3]
@@ -287,7 +303,7 @@ def fold(model: nn.Module, example: torch.Tensor, mixing: str = "convolution") -
     is not known is kept, behind an explicit affine map. Another model than ConvMixer or SplitMixer
     comes back as a copy. The original is not touched.
     """
-    plain = copy.deepcopy(model).eval().requires_grad_(False)
+    plain = copy.deepcopy(unwrapped(model)).eval().requires_grad_(False)
     if type(plain) not in (ConvMixer, SplitMixer) or not is_foldable(plain.stem[-1]):
         return plain
     weight = plain.stem[0].weight

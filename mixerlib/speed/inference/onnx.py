@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mixerlib.models import unwrapped
 from mixerlib.speed.inference.fast_model import TOLERANCE, relative_difference
 from mixerlib.speed.inference.folding import fold
 
@@ -30,7 +31,7 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> fl
     except ImportError as error:
         raise ImportError(f"{error}; export_onnx needs: pip install 'mixerlib[onnx]'") from error
     images = example.detach().float().cpu()
-    plain = copy.deepcopy(model).eval().float().cpu()
+    plain = copy.deepcopy(unwrapped(model)).eval().float().cpu()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
