@@ -1,10 +1,9 @@
-"""Docstrings on the library's page: examples become code blocks, and a chapter's number a link.
+"""Docstrings on the library's page: commands become code blocks, and a chapter's number a link.
 
-In a docstring an example is a paragraph of Python, or of commands, that stands by itself. So it
-reads well under `help()`, and needs no markup there.
+Examples in Python begin with `>>>`, which Sphinx knows by itself. Commands are a paragraph that
+stands by itself: it reads well under `help()`, and needs no markup there.
 """
 
-import ast
 import re
 from itertools import groupby
 from textwrap import dedent
@@ -18,17 +17,9 @@ CHAPTERS = {path.stem[:2]: path.stem for path in (ROOT / "notebooks").glob("[0-9
 NUMBER = re.compile(r"\b([Cc]hapter) (\d\d)\b")
 
 
-def language_of(paragraph: list[str]) -> str | None:
-    """The language of an example, None for prose: Python does something, a command begins so."""
-    text = dedent("\n".join(paragraph))
-    if text.startswith(COMMANDS):
-        return "bash"
-    try:
-        body = ast.parse(text).body
-    except SyntaxError:
-        return None
-    does = (ast.Call, ast.Assign, ast.Import, ast.ImportFrom, ast.Subscript)
-    return "python" if any(isinstance(n, does) for s in body for n in ast.walk(s)) else None
+def are_commands(paragraph: list[str]) -> bool:
+    """Whether a paragraph is one of commands, each on a line."""
+    return all(line.lstrip().startswith(COMMANDS) for line in paragraph)
 
 
 def linked(line: str) -> str:
@@ -42,14 +33,15 @@ def linked(line: str) -> str:
 
 
 def marked_up(lines: list[str]) -> list[str]:
-    """The lines of a docstring with its examples marked as code and its chapters linked."""
+    """The lines of a docstring with its commands marked as code and its chapters linked."""
     result: list[str] = []
     for blank, group in groupby(lines, key=lambda line: not line.strip()):
         paragraph = list(group)
-        language = None if blank else language_of(paragraph)
-        if language:
+        if not blank and are_commands(paragraph):
             code = dedent("\n".join(paragraph)).split("\n")
-            result += [f".. code-block:: {language}", "", *(f"   {line}" for line in code)]
+            result += [".. code-block:: bash", "", *(f"   {line}" for line in code)]
+        elif paragraph[0].lstrip().startswith(">>>"):  # as it is, also where it names a chapter
+            result += paragraph
         else:
             result += [linked(line) for line in paragraph]
     return result

@@ -34,6 +34,14 @@ def reach(channels: int, steps: Sequence[Step]) -> np.ndarray:
 
     Every channel hears itself at the start. Mixing a segment lets each of its channels hear what
     any of them heard before.
+
+    >>> from mixerlib.costs import mixing_steps, reach
+    >>> from mixerlib.models import create_model
+    >>> for shuffle in (False, True):
+    ...     model = create_model("splitmixer_iii", dim=64, depth=2, segments=2, shuffle=shuffle)
+    ...     print(reach(64, mixing_steps(model)).mean())  # the share of pairs that hear each other
+    0.5
+    1.0
     """
     hears = np.eye(channels, dtype=bool)
     for mixed, shuffle in steps:

@@ -1,8 +1,5 @@
 """The training loop: images augmented on the device, AdamW, a schedule, and a run that survives.
 
-mixerlib train cifar10/splitmixer_i_256_8 --download    # on the command line
-model, record = train(load_recipe("digits"))            # in a notebook
-
 Chapter 13 takes it piece by piece. Nothing random is carried from step to step: the order of an
 epoch is drawn from (seed, epoch), the augmentation of a batch from (seed, epoch, step). So a run
 that is stopped anywhere and continued sees the same numbers as one that was not, and so does one
@@ -74,9 +71,8 @@ def train(
         tensorboard: whether the metrics are also written for TensorBoard.
         stop: asked between steps. When it returns a reason, a checkpoint is written and `Stopped`
             raised.
-        processes: those that share the run. Each works on its share of every batch, and the
-            gradients are averaged: the batch is the recipe's whatever their number. BatchNorm sees
-            a process's own share.
+        processes: those that share the run, and every batch; their gradients are averaged.
+            BatchNorm sees a process's own share.
 
     The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data, number
     of threads and of processes give the same weights to the last bit, however often the run was
@@ -84,6 +80,11 @@ def train(
 
     Raises `ValueError` for a recipe that does not fit its data or its model, or a checkpoint of
     another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`.
+
+    >>> from mixerlib.training import load_recipe, train
+    >>> model, record = train(load_recipe("digits", {"epochs": 2}), progress=False)
+    >>> record.parameters, record.curve[1].train_loss < record.curve[0].train_loss
+    (21322, True)
     """
     session = Session(folder, resume, checkpoint_every, tensorboard, progress, stop, processes)
     computes = choose_device(device)

@@ -1,7 +1,10 @@
 """Learning rates over a run: the share of the steps that is done → share of the largest rate.
 
-piecewise_linear(0.4)            # 1.0: the top, at 40 % of the run
-cosine(0.5, warmup=0.05)         # 0.538: on the way down
+>>> from mixerlib.training import cosine, piecewise_linear
+>>> piecewise_linear(0.4)  # the top, at 40 % of the run
+1.0
+>>> round(cosine(0.5, warmup=0.05), 3)  # on the way down
+0.541
 
 Pure functions, so a run that is continued needs to know no more than its step. Chapter 13 draws
 them.
@@ -26,6 +29,10 @@ def piecewise_linear(progress: float) -> float:
 
     The ConvMixer and SplitMixer authors call it OneCycle, which in torch is another curve
     (`one_cycle`). Raises `ValueError` unless `progress` lies between 0 and 1.
+
+    >>> from mixerlib.training import piecewise_linear
+    >>> [round(piecewise_linear(share), 3) for share in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    [0.0, 0.5, 1.0, 0.525, 0.05, 0.0]
     """
     _check(progress)
     shares, heights = zip(*KNOTS, strict=True)

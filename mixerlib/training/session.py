@@ -1,7 +1,9 @@
 """What surrounds a run: where it writes, how often, what may stop it, and who computes with it.
 
-with stop_on_signals(minutes=25) as stop:              # Ctrl-C, SIGTERM, or the time is up
-    fit(run, dataset, Session(folder, stop=stop))      # a checkpoint is written, then Stopped
+>>> from mixerlib.training import Session, stop_on_signals
+>>> with stop_on_signals(minutes=0) as stop:  # Ctrl-C, SIGTERM, or the time is up
+...     Session(stop=stop).stop()  # asked between two steps; then a checkpoint is written
+'stopped at the deadline'
 """
 
 import signal

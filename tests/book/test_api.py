@@ -46,29 +46,25 @@ def docstrings(monkeypatch) -> ModuleType:
     return importlib.import_module("docstrings")
 
 
-@pytest.mark.parametrize(
-    ("paragraph", "language"),
-    [
-        (['model = create_model("convmixer")', "model(images)  # (B, 10)"], "python"),
-        (["    forms = formulas(family)", "    forms.params"], "python"),
-        (["with race() as x:", "    x.start()"], "python"),
-        (["mixerlib train digits   # in seconds"], "bash"),
-        (["Raises `ValueError` for a bad value."], None),
-        (["Shapes: images (B, C, H, W)."], None),
-        (["One"], None),
-        (["Everything (all of it) counts"], None),
-    ],
-)
-def test_what_is_an_example(docstrings, paragraph, language):
-    assert docstrings.language_of(paragraph) == language
-
-
-def test_examples_are_code_and_chapters_are_links(docstrings):
-    lines = ["A race.", "", "    race(x)", "    # chapter 19", "", "Chapter 19, chapter 99.", ""]
-    assert docstrings.marked_up(lines) == [
-        *("A race.", "", ".. code-block:: python", "", "   race(x)", "   # chapter 19", ""),
-        *(":doc:`Chapter 19 </notebooks/19-making-it-fast>`, chapter 99.", ""),
+def test_commands_are_code_and_chapters_are_links(docstrings):
+    lines = [
+        "A race.",
+        "",
+        "    mixerlib list",
+        "",
+        "Chapter 19, chapter 99.",
+        "",
+        ">>> chapter 19",
     ]
+    assert docstrings.marked_up(lines) == [
+        *("A race.", "", ".. code-block:: bash", "", "   mixerlib list", ""),
+        *(":doc:`Chapter 19 </notebooks/19-making-it-fast>`, chapter 99.", "", ">>> chapter 19"),
+    ]
+
+
+def test_a_sentence_that_begins_like_a_command_is_none(docstrings):
+    assert docstrings.are_commands(["mixerlib train digits", "torchrun -m mixerlib"])
+    assert not docstrings.are_commands(["mixerlib train digits", "trains in seconds."])
 
 
 def test_the_chapters_that_docstrings_name_are_there(docstrings):
