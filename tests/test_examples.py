@@ -81,7 +81,7 @@ def test_what_every_user_needs_has_an_example():
         "weights": ("load_weights", "save_weights"),
         "costs": ("formulas", "measure", "macs", "flops", "thop", "value_of", "saving"),
         "records": ("read_records",),
-        "training": ("train", "load_recipe", "evaluate", "load_trained", "Scale", "spread"),
+        "training": ("train", "evaluate", "load_trained", "Scale", "spread"),
         "speed": ("race", "Roofline", "benchmark", "Timing"),
         "pages": ("table", "digits", "Explorer"),
     }

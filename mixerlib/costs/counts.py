@@ -74,7 +74,7 @@ def thop(counts: Counts[Value]) -> Value:
     mode the model is in: it switches to eval itself. It knows modules only. So it gives this number
     for a plain chain of modules, as in the paper's listings, and misses what is written as a
     function: the mean over MLP-Mixer's tokens, `F.adaptive_avg_pool2d`, a grouped `F.conv2d`. GELU
-    and ReLU are free in it, and LayerNorm costs what BatchNorm does.
+    and ReLU are free in it, and LayerNorm costs what BatchNorm does. Chapter 04.
 
     >>> from mixerlib.costs import macs, measure, thop
     >>> from mixerlib.models import create_model

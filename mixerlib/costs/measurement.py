@@ -74,7 +74,7 @@ def measure(
     `image_size` is a number or (height, width), in pixels. On the "meta" device, the default,
     tensors have shapes but no numbers, so that the largest model needs no memory; "cpu" gives the
     same counts. Raises `ValueError` for images that the model does not take, and for a single
-    patch where there is a BatchNorm, which cannot train on one number a channel.
+    patch where there is a BatchNorm, which cannot train on one number a channel. Chapter 04.
 
     >>> from mixerlib.costs import measure
     >>> from mixerlib.models import create_model

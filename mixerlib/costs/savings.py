@@ -25,7 +25,7 @@ def saving(family: str, part: str | None = "channel mixing", quantity: str = "pa
 
     `part` None means the whole model. Where the blocks differ, it is the share over all d of them.
     Raises `ValueError` for MLP-Mixer, which is no split of ConvMixer, for an unknown part or
-    quantity, and for a part that costs ConvMixer nothing.
+    quantity, and for a part that costs ConvMixer nothing. Chapters 05 and 06.
 
     >>> from mixerlib.costs import saving, value_of, wide_saving
     >>> share = saving("splitmixer_i", "channel mixing", "macs")

@@ -13,7 +13,7 @@ def by_scope(
     model: nn.Module, image_size: int | tuple[int, int] = 32
 ) -> dict[str, tuple[int, int]]:
     """Parameters and MACs of the channel mixing of all blocks, of the first block, and of the
-    whole model, for one image of `image_size` pixels. Errors as in `measure`. Chapters 06 to 09.
+    whole model, for one image of `image_size` pixels. Errors as in `measure`.
 
     >>> from mixerlib.costs import by_scope
     >>> from mixerlib.models import create_model
@@ -37,7 +37,7 @@ def saved_by_scope(
 ) -> dict[str, tuple[float, float]]:
     """The shares of parameters and MACs that `split` saves against `whole`, in every scope.
 
-    Arguments and errors as in `by_scope`.
+    Arguments and errors as in `by_scope`. Chapters 06 to 09.
     """
     before, after = by_scope(whole, image_size), by_scope(split, image_size)
     return {

@@ -70,7 +70,8 @@ def table(
 
 def prints_and_counts(prints: Mapping[str, tuple[str, str]], image_size: int = 32) -> str:
     """A Markdown table of models, by registered name, with the parameters and FLOPS in millions
-    that a source prints, as it prints them, beside what they are counted to be. Chapters 06 to 09.
+    that a source prints, as it prints them, beside what they are counted to be. Chapters 06, 08
+    and 09.
     """
     rows = []
     for name, (params, flops) in prints.items():

@@ -73,6 +73,7 @@ def benchmark(
 
     Raises `ValueError` for a case that cannot be run, unless it is left out: a bad option, a form
     that the model does not have, a dtype or a compiler that is missing, too little memory.
+    Chapter 17.
 
     >>> from mixerlib.speed import Case, benchmark
     >>> small = {"dim": 32, "depth": 2}

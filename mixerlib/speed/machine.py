@@ -36,7 +36,7 @@ def measure_machine(dtype: torch.dtype, map_bytes: int, device: torch.device | s
     """The rate of a matrix product of this dtype, and the speed of copies, from rounds of all.
 
     A copy of `map_bytes` may stay in a cache, as the maps of a model of that size may. On CUDA,
-    float32 products are allowed to use TF32 where convolutions are.
+    float32 products are allowed to use TF32 where convolutions are. Chapter 18.
     """
     device = torch.device(device)
     if device.type == "cuda":

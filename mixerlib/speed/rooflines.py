@@ -177,7 +177,7 @@ def roofline(
         machine: what the device can do at best; None: that is measured, too.
         clock: what is read on devices other than CUDA, whose clock is its own.
 
-    Raises `ValueError` as `Case` does, and for `rounds` below 1.
+    Raises `ValueError` as `Case` does, and for `rounds` below 1. Chapter 18.
     """
     case = Case(model, dict(options or {}), batch=batch, image_size=image_size, dtype=dtype)
     assert case.image_size is not None  # as it takes the model's

@@ -33,7 +33,7 @@ Stopwatch = Callable[[Callable[[], object], int], float]
 class Timing:
     """One number from every round, such as seconds: their median, the quartiles, and all of them.
 
-    Between the two quartiles lies the middle half.
+    Between the two quartiles lies the middle half. Chapter 17.
 
     >>> from mixerlib.speed import Timing
     >>> timing = Timing.of([0.30, 0.20, 0.22, 0.21, 0.25, 0.24, 0.23])
@@ -101,6 +101,7 @@ def ratios(base: Timing, other: Timing) -> Timing:
 
     The two runs of a round lie close together in time and meet the same noise, so their ratio is
     steadier than the ratio of the medians. Raises `ValueError` unless both ran in the same rounds.
+    Chapter 17.
 
     >>> from mixerlib.speed import Timing, ratios
     >>> ratios(Timing.of([4.0, 6.0, 8.0]), Timing.of([2.0, 3.0, 5.0])).runs
@@ -194,7 +195,7 @@ def race(
         clock: what is read on devices other than CUDA, whose clock is its own; and for `seconds`.
 
     Raises `ValueError` for no candidates, for `rounds` or `warm_up_calls` below 1, and for
-    `drop_behind` below 1.
+    `drop_behind` below 1. Chapter 17.
 
     >>> import torch
     >>> from mixerlib.speed import race, ratios

@@ -59,7 +59,7 @@ class Scale:
     """The recipes of one size and data set, and the records that there are of them.
 
     `template` is a recipe's name with {} for the strategy: "cpu/{}_64_4". A strategy is a family,
-    or one of `SHUFFLED`.
+    or one of `SHUFFLED`. Chapter 14.
 
     >>> from mixerlib.records import read_records
     >>> from mixerlib.training import Scale

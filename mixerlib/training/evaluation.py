@@ -55,7 +55,7 @@ def evaluate(
         flip_average: whether the logits of each image are the mean of its own and its mirror
             image's: a second look that costs as much again, and must be reported as such.
 
-    Raises `ValueError` when there are no images, or not as many labels.
+    Raises `ValueError` when there are no images, or not as many labels. Chapter 13.
 
     >>> from mixerlib.data import load_dataset
     >>> from mixerlib.training import evaluate, load_recipe, train

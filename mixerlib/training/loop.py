@@ -40,7 +40,7 @@ from mixerlib.training.run import (
     stream,
     update_average,
 )
-from mixerlib.training.session import Diverged, Session, Stopped, never
+from mixerlib.training.session import Session, Stopped, diverged, never
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
@@ -79,7 +79,7 @@ def train(
     stopped and continued. On a GPU some kernels add in changing order.
 
     Raises `ValueError` for a recipe that does not fit its data or its model, or a checkpoint of
-    another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`.
+    another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`. Chapter 13.
 
     >>> from mixerlib.training import load_recipe, train
     >>> model, record = train(load_recipe("digits", {"epochs": 2}), progress=False)
@@ -199,9 +199,15 @@ def train_step(
 ) -> torch.Tensor:
     """One step of AdamW: the sum of its images' losses, and how many are correct, as (2,).
 
-    `images` (B, C, H, W) are normalised, `labels` (B,) their classes, and `targets` what the loss
-    asks for: the labels again, or shares (B, K). `batch_size` counts the images of all processes.
     Correct is an image whose highest logit is its label, as the model stood before the step.
+    Chapter 13.
+
+    Args:
+        run: what the step changes.
+        images: (B, C, H, W), normalised.
+        labels: their classes (B,).
+        targets: what the loss asks for: the labels again, or shares (B, K).
+        batch_size: images of the step in all processes.
     """
     recipe = run.recipe
     for group in run.optimizer.param_groups:
@@ -331,16 +337,4 @@ def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
         processes=run.processes.count,
         continued=run.continued,
         provenance=provenance(device),
-    )
-
-
-def diverged(run: Run, where: str, steps_done: int) -> Diverged:
-    """The error for what is no longer finite."""
-    recipe = run.recipe
-    rate = learning_rate(recipe, steps_done / run.all_steps)
-    clip = "some clip_norm" if recipe.clip_norm is None else "a smaller clip_norm"
-    return Diverged(
-        f"{where}, at learning rate {rate:.3g}; "
-        f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), {clip} "
-        f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
     )

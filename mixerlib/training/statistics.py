@@ -106,7 +106,7 @@ def spread(groups: Sequence[Sequence[float] | np.ndarray]) -> Spread:
 
     It takes the groups to be equally wide. With one group it is the sample's standard deviation.
     Groups of one run add nothing; where there are no others, the deviation is nan with 0 degrees of
-    freedom.
+    freedom. Chapter 14.
 
     >>> from mixerlib.training import spread
     >>> spread([[70.0, 71.0, 72.0], [80.0, 82.0]])
@@ -137,7 +137,7 @@ def power(
     """How often n runs on each side show a true difference, given in standard deviations of a run.
 
     Shown means: the interval of the difference leaves 0 out. `freedom` is that of the spread, 2n −
-    2 where these runs alone tell it.
+    2 where these runs alone tell it. Chapter 14.
     """
     freedom = 2 * n - 2 if freedom is None else freedom
     limit = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
@@ -169,7 +169,7 @@ def seeds_needed(
 ) -> int:
     """How many runs on each side show a difference so often; it is in standard deviations of a run.
 
-    Raises `ValueError` for a difference that is not above 0.
+    Raises `ValueError` for a difference that is not above 0. Chapter 14.
 
     >>> from mixerlib.training import seeds_needed
     >>> [seeds_needed(difference) for difference in (0.5, 1.0, 2.0)]
