@@ -134,10 +134,10 @@ def spread_beside_seeds(table: np.ndarray) -> Spread:
 def power(
     difference: float, n: int, freedom: int | None = None, confidence: float = CONFIDENCE
 ) -> float:
-    """How often n runs on each side show a true difference, given in standard deviations of a run.
+    """The probability that n runs on each side show a difference, in standard deviations of a run.
 
-    Shown means: the interval of the difference leaves 0 out. `freedom` is that of the spread, 2n −
-    2 where these runs alone tell it. Chapter 14.
+    Shown means: the interval of the difference, at this confidence, leaves 0 out. `freedom` is that
+    of the spread, 2n − 2 where these runs alone tell it. Chapter 14.
     """
     freedom = 2 * n - 2 if freedom is None else freedom
     limit = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
@@ -150,25 +150,28 @@ def power(
 def smallest_difference(
     n: int,
     freedom: int | None = None,
-    wanted_power: float = POWER,
+    target_power: float = POWER,
     confidence: float = CONFIDENCE,
 ) -> float:
-    """The difference, in standard deviations of a run, that n runs on each side show so often."""
+    """The smallest difference, in standard deviations of a run, that n runs on each side show with
+    the probability `target_power`. The others as of `power`. Chapter 14.
+    """
     low, high = 0.0, 1.0
-    while power(high, n, freedom, confidence) < wanted_power:
+    while power(high, n, freedom, confidence) < target_power:
         high *= 2
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        short = power(middle, n, freedom, confidence) < wanted_power
+        short = power(middle, n, freedom, confidence) < target_power
         low, high = (middle, high) if short else (low, middle)
     return high
 
 
 def seeds_needed(
-    difference: float, wanted_power: float = POWER, confidence: float = CONFIDENCE
+    difference: float, target_power: float = POWER, confidence: float = CONFIDENCE
 ) -> int:
-    """How many runs on each side show a difference so often; it is in standard deviations of a run.
+    """How many runs on each side show a difference with the probability `target_power`.
 
+    `difference` is in standard deviations of a run; `confidence` is that of the interval.
     Raises `ValueError` for a difference that is not above 0. Chapter 14.
 
     >>> from mixerlib.training import seeds_needed
@@ -177,8 +180,8 @@ def seeds_needed(
     """
     if not difference > 0:
         raise ValueError(f"`difference`={difference!r} must be above 0")
-    quantiles = scipy.stats.norm.ppf((1 + confidence) / 2) + scipy.stats.norm.ppf(wanted_power)
+    quantiles = scipy.stats.norm.ppf((1 + confidence) / 2) + scipy.stats.norm.ppf(target_power)
     n = max(2, math.floor(2 * (quantiles / difference) ** 2))  # enough if the spread were known
-    while power(difference, n, confidence=confidence) < wanted_power:
+    while power(difference, n, confidence=confidence) < target_power:
         n += 1
     return n
