@@ -33,6 +33,13 @@ def test_every_public_name_is_on_the_page(name):
     assert left_out <= set(room.__all__)
 
 
+def test_what_comes_first_is_public():
+    firsts = re.findall(r"automodule:: (\S+)\n(?:   :.*\n)*?   :first: (.*)\n", PAGE)
+    assert len(firsts) > 5
+    for room, names in firsts:
+        assert {*names.split(", ")} <= {*importlib.import_module(room).__all__}
+
+
 def test_a_room_without_its_members_does_not_count():
     page = ".. automodule:: mixerlib.a\n   :members:\n   :undoc-members:\n\n"
     assert shown(page + ".. automodule:: mixerlib.b\n   :members: one\n") == {"a": set()}
@@ -130,6 +137,60 @@ def test_what_a_docstring_lacks_is_found():
     assert faults("many", many) == []
     few.__doc__ = "Few.\n\n    Args:\n        b: the first.\n"
     assert faults("few", few) == ["few must list ['a', 'b'], not ['b']"]
+
+
+# What Sphinx makes of a room
+
+A_ROOM = '''"""A room."""
+from dataclasses import dataclass
+__all__ = ["Large", "Layer", "first", "small"]
+@dataclass
+class Large:
+    """Large.
+
+    Args:
+        side: in pixels.
+    """
+    side: int
+    def area(self) -> int:
+        """In pixels."""
+class Layer:
+    """A layer."""
+    def forward(self, x):
+        pass
+    def extra_repr(self):
+        """Its size."""
+def first():
+    """First, as `small` is small."""
+def small():
+    """Small."""
+'''
+
+
+@pytest.fixture
+def page_of_a_room(docstrings, tmp_path, monkeypatch) -> str:
+    """The page of that room as text."""
+    from sphinx.application import Sphinx
+
+    (tmp_path / "a_room.py").write_text(A_ROOM)
+    options = "   :members:\n   :undoc-members:\n   :first: small, first\n"
+    (tmp_path / "index.rst").write_text(f"Rooms\n=====\n\n.. automodule:: a_room\n{options}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = {"extensions": ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings"]}
+    folders = (tmp_path, None, tmp_path / "out", tmp_path / "trees")
+    Sphinx(*folders, "text", confoverrides=settings, status=None).build()
+    return (tmp_path / "out" / "index.txt").read_text()
+
+
+def test_a_room_begins_with_what_is_named_first(page_of_a_room):
+    names = re.findall(r"a_room\.(\w+)", page_of_a_room)
+    assert names == ["small", "first", "Large", "Layer"]
+
+
+def test_a_class_shows_methods_that_say_something(page_of_a_room):
+    assert "area()" in page_of_a_room and "extra_repr()" in page_of_a_room
+    assert "forward" not in page_of_a_room
+    assert len(re.findall(r"\bside\b", page_of_a_room)) == 2  # in the signature and its line
 
 
 # Examples and chapters in docstrings
