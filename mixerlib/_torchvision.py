@@ -1,6 +1,6 @@
 """torchvision, imported when it is needed, and even where its compiled operators do not load.
 
-transforms = import_torchvision().transforms
+So write `transforms = import_torchvision().transforms`.
 """
 
 import importlib

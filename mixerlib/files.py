@@ -35,7 +35,9 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add to the end of a file, of which a killed process may leave a part. Raises as above."""
+    """Add to the end of a file, of which a killed process may leave a part. Errors as in
+    `write_atomic`.
+    """
     with _name_the_file(path), path.open("ab") as file:
         file.write(content)
 

@@ -48,47 +48,88 @@ Kind = TypeVar("Kind", bound=HasSchema)  # of record
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of a run's curve. Accuracies lie in 0..1; the test's are None where none was made."""
+    """One row of a run's curve. Accuracies lie in 0..1, losses are cross-entropies in nats.
 
-    epoch: int  # counts from 1
-    learning_rate: float  # at the epoch's last step
-    train_loss: float  # mean over the epoch's images, each seen by the model as it then was
+    Args:
+        epoch: its number, from 1.
+        learning_rate: at the epoch's last step.
+        train_loss: mean over the epoch's images, each seen by the model as it then was.
+        train_accuracy: over the same.
+        test_loss: on the test set; None where it was not looked at.
+        test_accuracy: the same.
+        training_seconds: of its steps alone.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
     train_accuracy: float
     test_loss: float | None
     test_accuracy: float | None
-    training_seconds: float  # of its steps alone
+    training_seconds: float
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where, when and with which code a number was made."""
+    """Where, when and with which code a number was made.
 
-    date: str  # of the end of the run: ISO 8601, UTC
-    device: str  # "cpu" or "cuda"
-    device_name: str  # the processor's
-    threads: int  # of torch on the CPU
+    Args:
+        date: of the end of the run: ISO 8601, UTC.
+        device: "cpu" or "cuda".
+        device_name: the processor's.
+        threads: of torch on the CPU.
+        python: its version.
+        torch: its version.
+        torchvision: the version of the package whose operations augment the images.
+        mixerlib: its version.
+        commit: of the git checkout that mixerlib was run from; None if it was none.
+        dirty: whether mixerlib's own files differed from that commit.
+    """
+
+    date: str
+    device: str
+    device_name: str
+    threads: int
     python: str
     torch: str
-    torchvision: str | None  # whose operations augment the images
+    torchvision: str | None
     mixerlib: str | None
-    commit: str | None  # of the git checkout that mixerlib was run from, if it was one
-    dirty: bool | None  # whether mixerlib's own files differed from that commit
+    commit: str | None
+    dirty: bool | None
 
 
 @dataclass(frozen=True)
 class Record:
     """A training run, from its settings to its result: the last epoch's, never the best one's.
 
-    Accuracies lie in 0..1. `training_seconds` is the time inside training steps alone, with the
-    augmentation of their images; `total_seconds` that of the run with its evaluations and its
-    checkpoints. Neither counts the time before the first step, such as the reading of data that are
-    kept in memory, or the time between being stopped and being continued.
+    Args:
+        recipe: its name.
+        settings: every field of the recipe, as it was used.
+        seed: of the run.
+        parameters: of the model, those that stay frozen too.
+        train_images: how many.
+        test_images: how many.
+        curve: a row for each epoch.
+        test_loss: cross-entropy in nats.
+        test_accuracy: in 0..1, as is the next.
+        test_top5: the share of images whose class is among the five highest logits.
+        training_seconds: inside training steps alone, with the augmentation of their images.
+        total_seconds: of the run with its evaluations and its checkpoints.
+        images_per_second: of training alone.
+        peak_memory_bytes: of tensors on the GPU; on a CPU, of the whole process.
+        processes: that shared the run.
+        continued: how often it was taken up from a checkpoint.
+        provenance: where and when it ran.
+        schema: the shape of the record.
+
+    Neither time counts what lies before the first step, such as the reading of data that are kept
+    in memory, or the time between being stopped and being continued.
     """
 
     recipe: str
-    settings: dict[str, Any]  # every field of the recipe, as it was used
+    settings: dict[str, Any]
     seed: int
-    parameters: int  # of the model, those that stay frozen too
+    parameters: int
     train_images: int
     test_images: int
     curve: list[Epoch]
@@ -97,10 +138,10 @@ class Record:
     test_top5: float
     training_seconds: float
     total_seconds: float
-    images_per_second: float  # of training alone
-    peak_memory_bytes: int | None  # of tensors on the GPU; on a CPU, of the whole process
-    processes: int  # that shared the run
-    continued: int  # how often it was taken up from a checkpoint
+    images_per_second: float
+    peak_memory_bytes: int | None
+    processes: int
+    continued: int
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -142,7 +183,8 @@ def peak_memory(device: torch.device | str) -> int | None:
 def write_record(record: Any, path: str | Path) -> None:
     """Write a record as JSON. The file appears complete or not at all; missing folders are made.
 
-    `record` is a `Record`, or another dataclass whose field `schema` has a default.
+    `record` is a `Record`, or another dataclass whose field `schema` has a default. Raises
+    `OSError` for a file that cannot be written.
     """
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path = Path(path)
@@ -151,12 +193,24 @@ def write_record(record: Any, path: str | Path) -> None:
 
 
 def read_record(path: str | Path) -> Record:
-    """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key."""
+    """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key.
+
+    >>> from mixerlib.records import read_record
+    >>> record = read_record("book/records/cpu/convmixer_64_4/seed0.json")
+    >>> f"{record.test_accuracy:.2%} after epoch {record.curve[-1].epoch}"
+    '72.93% after epoch 5'
+    """
     return parse_record(path, Record)
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """Every training record below a folder, which need not be there."""
+    """Every training record below a folder, which need not be there. Errors as in `read_record`.
+
+    >>> from mixerlib.records import read_records
+    >>> records = read_records("book/records/cpu/splitmixer_i_64_4")
+    >>> [(record.seed, record.parameters) for record in records]
+    [(0, 15746), (1, 15746), (2, 15746)]
+    """
     found = []
     for path in sorted(Path(folder).rglob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +224,8 @@ def parse_record(
     kind: type[Kind],
     older: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
 ) -> Kind:
-    """Read a record of another kind: a dataclass whose `schema` has a default. Errors as above.
+    """Read a record of another kind: a dataclass whose `schema` has a default. Errors as in
+    `read_record`.
 
     `older` gives for each earlier schema a function from its values to those of today's.
     """

@@ -1,9 +1,6 @@
 """Weights in and out: the layouts of the public checkpoints are recognised and renamed into ours,
 or refused.
 
-load_weights(create_model("convmixer_768_32"), "convmixer_768_32_ks7_p7_relu.pth.tar")  # "locuslab"
-save_weights(model, "mine.safetensors")
-
 A checkpoint is data, never code: safetensors, or a pickle of which only tensors and plain values
 are read.
 """
@@ -153,6 +150,13 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
 
     Raises `FileNotFoundError` for a path with no file, and `ValueError` for a file that has another
     suffix or layout, is damaged or cut short, would run code if unpickled, or does not fit.
+
+    >>> from mixerlib.models import create_model
+    >>> from mixerlib.weights import load_weights, save_weights
+    >>> save_weights(create_model("splitmixer_iii", dim=64, segments=2), "mine.safetensors")
+    >>> load_weights(create_model("splitmixer_iii", dim=64, segments=4), "mine.safetensors")
+    Traceback (most recent call last):
+    ValueError: `path`='mine.safetensors', in the layout mixerlib, does not fit `model`, ...
     """
     path, model = Path(path), unwrapped(model)
     tensors, stated = _read(path)
@@ -200,6 +204,12 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     The metadata hold what the tensors do not tell: class, activation, strategy, image size. The
     file is whole or not there at all: it is written under another name in the same folder and then
     renamed. Raises `ValueError` for another suffix, `FileNotFoundError` for a missing folder.
+
+    >>> from mixerlib.models import create_model
+    >>> from mixerlib.weights import load_weights, save_weights
+    >>> save_weights(create_model("splitmixer_i", dim=64, depth=4), "mine.safetensors")
+    >>> load_weights(create_model("splitmixer_i", dim=64, depth=4), "mine.safetensors")
+    'mixerlib'
     """
     path, model = Path(path), unwrapped(model)
     if path.suffix != ".safetensors":

@@ -1,55 +1,90 @@
-"""Docstrings on the library's page: examples become code blocks, and a chapter's number a link.
+"""Docstrings on the library's page: commands become code blocks; chapters and names become links.
 
-In a docstring an example is a paragraph of Python, or of commands, that stands by itself. So it
-reads well under `help()`, and needs no markup there.
+Examples in Python begin with `>>>`, which Sphinx knows by itself. Commands are a paragraph that
+stands by itself: it reads well under `help()`, and needs no markup there.
+
+A room begins with the names that its option `:first:` lists. A class shows its methods; its fields
+stand in its signature and its `Args:`.
 """
 
-import ast
+import dataclasses
+import importlib
 import re
+from functools import cache
 from itertools import groupby
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
+import sympy
 from mixerbook import ROOT
 from sphinx.application import Sphinx
+from sphinx.ext.autodoc import ClassDocumenter, Documenter, ModuleDocumenter
+from sphinx.ext.autodoc import members_option as names_option
 
+ROOMS = re.findall(r"automodule:: (mixerlib\.\w+)", (ROOT / "book" / "api.md").read_text("utf-8"))
+HOOKS = ("forward", "extra_repr")  # of nn.Module: without words of their own they say nothing
+NAME = re.compile(r"(?<![`\w])`(\w+)`(?!`)")
 COMMANDS = ("mixerlib ", "torchrun ")
 CHAPTERS = {path.stem[:2]: path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]-*.md")}
-NUMBER = re.compile(r"\b([Cc]hapter) (\d\d)\b")
+NAMED = re.compile(r"\b[Cc]hapters?((?:,? (?:and |to )?\d\d\b)+)")  # chapters 06, 08 and 09
 
 
-def language_of(paragraph: list[str]) -> str | None:
-    """The language of an example, None for prose: Python does something, a command begins so."""
-    text = dedent("\n".join(paragraph))
-    if text.startswith(COMMANDS):
-        return "bash"
-    try:
-        body = ast.parse(text).body
-    except SyntaxError:
-        return None
-    does = (ast.Call, ast.Assign, ast.Import, ast.ImportFrom, ast.Subscript)
-    return "python" if any(isinstance(n, does) for s in body for n in ast.walk(s)) else None
+def are_commands(paragraph: list[str]) -> bool:
+    """Whether a paragraph is one of commands, each on a line."""
+    return all(line.lstrip().startswith(COMMANDS) for line in paragraph)
+
+
+@cache
+def places() -> dict[str, str]:
+    """Each public name that the page describes → where it is described."""
+    found: dict[str, str] = {}
+    for room in ROOMS:
+        module = importlib.import_module(room)
+        for name in getattr(module, "__all__", ()):
+            if not isinstance(getattr(module, name), ModuleType | sympy.Symbol):
+                found[name] = f"{room}.{name}"
+    return found
 
 
 def linked(line: str) -> str:
-    """A line whose "chapter 19" leads there; a chapter that is not there stays a number."""
+    """A line whose "chapter 19" and names of the library lead there; others stay as they are."""
 
-    def link(match: re.Match[str]) -> str:
-        place = CHAPTERS.get(match[2])
+    def to_chapter(match: re.Match[str]) -> str:
+        place = CHAPTERS.get(match[0][-2:])
         return f":doc:`{match[0]} </notebooks/{place}>`" if place else match[0]
 
-    return NUMBER.sub(link, line)
+    def to_chapters(match: re.Match[str]) -> str:  # of several, each number is a link
+        one = match[0][7] == " "
+        return to_chapter(match) if one else re.sub(r"\d\d", to_chapter, match[0])
+
+    def to_name(match: re.Match[str]) -> str:
+        place = places().get(match[1])
+        return f":py:obj:`{match[1]} <{place}>`" if place else match[0]
+
+    return NAMED.sub(to_chapters, NAME.sub(to_name, line))
+
+
+def chapters_named(text: str) -> set[str]:
+    """The numbers of the chapters that a docstring names; "06 to 09" are four."""
+    numbers: set[str] = set()
+    for match in NAMED.finditer(" ".join(text.split())):
+        numbers |= {*re.findall(r"\d\d", match[1])}
+        for first, last in re.findall(r"(\d\d) to (\d\d)", match[1]):
+            numbers |= {f"{number:02d}" for number in range(int(first), int(last) + 1)}
+    return numbers
 
 
 def marked_up(lines: list[str]) -> list[str]:
-    """The lines of a docstring with its examples marked as code and its chapters linked."""
+    """The lines of a docstring with its commands marked as code and its chapters linked."""
     result: list[str] = []
     for blank, group in groupby(lines, key=lambda line: not line.strip()):
         paragraph = list(group)
-        language = None if blank else language_of(paragraph)
-        if language:
+        if not blank and are_commands(paragraph):
             code = dedent("\n".join(paragraph)).split("\n")
-            result += [f".. code-block:: {language}", "", *(f"   {line}" for line in code)]
+            result += [".. code-block:: bash", "", *(f"   {line}" for line in code)]
+        elif paragraph[0].lstrip().startswith(">>>"):  # as it is, also where it names a chapter
+            result += paragraph
         else:
             result += [linked(line) for line in paragraph]
     return result
@@ -59,6 +94,35 @@ def mark_up(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = marked_up(lines)
 
 
+class Room(ModuleDocumenter):
+    """A module whose members begin with those of its option `:first:`."""
+
+    option_spec = ModuleDocumenter.option_spec | {"first": names_option}
+
+    def sort_members(
+        self, documenters: list[tuple[Documenter, bool]], order: str
+    ) -> list[tuple[Documenter, bool]]:
+        first = self.options.get("first", [])
+        ordered = super().sort_members(documenters, order)
+        names = [documenter.name.partition("::")[2] for documenter, _ in ordered]
+        ranks = [first.index(name) if name in first else len(first) for name in names]
+        return [ordered[i] for i in sorted(range(len(ordered)), key=ranks.__getitem__)]
+
+
+class Class(ClassDocumenter):
+    """A class without the fields that its signature shows, and hooks that say nothing."""
+
+    def filter_members(self, members: list[Any], want_all: bool) -> list[tuple[str, Any, bool]]:
+        kept = super().filter_members(members, want_all)
+        hidden = set()
+        if dataclasses.is_dataclass(self.object):
+            hidden = {field.name for field in dataclasses.fields(self.object)}
+        hidden |= {name for name in HOOKS if not getattr(vars(self.object).get(name), "__doc__", 0)}
+        return [member for member in kept if member[0] not in hidden]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_autodocumenter(Room, override=True)
+    app.add_autodocumenter(Class, override=True)
     app.connect("autodoc-process-docstring", mark_up, priority=100)  # before napoleon reads them
     return {"parallel_read_safe": True, "parallel_write_safe": True}

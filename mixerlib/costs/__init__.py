@@ -1,11 +1,16 @@
 """What a mixer costs: closed forms in sympy, the same quantities measured on the running module,
 and the conventions in which people quote them. Derived in chapters 04 to 11.
 
-    forms = formulas("splitmixer_i")              # sympy, split by part
-    forms.params["channel mixing"]                # d*(m**2 + m)
-    latex(forms.total("params"))                  # for the page
-    forms.counts(options, image_size=32)        # Counts of Python integers
-    measure(model, image_size=32)                 # the same Counts, from the model itself
+>>> from mixerlib.costs import formulas, macs, measure
+>>> from mixerlib.models import create_model, model_entry
+>>> forms = formulas("splitmixer_i")  # sympy, split by part
+>>> forms.params["channel mixing"]
+d*(m**2 + m)
+>>> options = model_entry("splitmixer_i_256_8").defaults
+>>> macs(forms.counts(options, image_size=32))
+65219072
+>>> macs(measure(create_model("splitmixer_i_256_8"), image_size=32))  # of the model itself
+65219072
 
 **Quantities.** All are for one image, and each is a mapping from part to value. The parts are stem,
 spatial mixing (in MLP-Mixer: token mixing), channel mixing, normalisation and head. An activation

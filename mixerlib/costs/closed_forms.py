@@ -43,8 +43,19 @@ ZERO = sympy.S.Zero
 class Formulas(Counts[Expr]):
     """The closed forms of one family: the quantities of `Counts`, and what only a formula can tell.
 
-    `moved_fused` is `moved` for ideally fused kernels. `passes_eager` and `passes_fused` are what
-    one block moves, in units of its activation map (the mean over the d blocks where they differ).
+    Args:
+        params: as in `Counts`, as are the six that follow.
+        buffers: running statistics.
+        macs: multiply-accumulates.
+        normalized: elements that pass a norm.
+        pooling: operations of the final mean.
+        activations: elements kept for the backward pass.
+        moved: elements read or written in inference.
+        family: whose they are.
+        moved_fused: `moved` for ideally fused kernels, part by part.
+        passes_eager: what one block moves, in units of its activation map (the mean over the d
+            blocks where they differ).
+        passes_fused: the same, ideally fused.
     """
 
     family: str
@@ -55,8 +66,9 @@ class Formulas(Counts[Expr]):
     def counts(
         self, options: Mapping[str, Any], image_size: int | tuple[int, int] | None = None
     ) -> Counts[int]:
-        """All quantities of `Counts` in Python integers. Arguments and errors as in
-        `costs.value_of`; every option of the family has to be there."""
+        """All quantities of `Counts` in Python integers. Arguments and errors as in `value_of`;
+        every option of the family has to be there.
+        """
         values = symbol_values(self.family, options, image_size)
 
         def numbers(quantity: str) -> dict[str, Any]:  # a count is whole
@@ -68,7 +80,14 @@ class Formulas(Counts[Expr]):
 @cache
 def formulas(family: str) -> Formulas:
     """The closed forms of a family: "convmixer", "splitmixer_i" … "splitmixer_v", "splitmixer_3d"
-    or "mlp_mixer". Raises `ValueError` for any other name."""
+    or "mlp_mixer". Raises `ValueError` for any other name. Chapter 04 derives the first.
+
+    >>> from mixerlib.costs import formulas
+    >>> formulas("convmixer").params["spatial mixing"]
+    d*h*(k**2 + 1)
+    >>> formulas("convmixer").total("macs")
+    C_in*H*W*h + T*d*h**2 + T*d*h*k**2 + h*n
+    """
     return _mlp_mixer() if check_family(family) == "mlp_mixer" else _convolutional(family)
 
 

@@ -35,10 +35,23 @@ PART_OF_NAME = (
 
 @dataclass(frozen=True)
 class Measured(Counts[int]):
-    """What a module was found to cost: the quantities of `Counts`, and their detail.
+    """What a module was measured to cost: the quantities of `Counts`, and their detail.
 
-    `macs_by_layer` is our own count and `flop_counter_by_layer` that of PyTorch's
-    `FlopCounterMode`, halved; `flop_counter` is the latter's total over the whole model.
+    Args:
+        params: as in `Counts`, as are the six that follow.
+        buffers: running statistics.
+        macs: multiply-accumulates.
+        normalized: elements that pass a norm.
+        pooling: operations of the final mean.
+        activations: elements kept for the backward pass.
+        moved: elements read or written in inference.
+        params_by_tensor: by the parameter's name.
+        buffers_by_tensor: by the buffer's name, the counters of batches too.
+        macs_by_layer: our own count, by the module's name.
+        activations_by_layer: by the module that keeps them first.
+        moved_by_layer: by the module that runs.
+        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved.
+        flop_counter: that of the whole model.
     """
 
     params_by_tensor: Mapping[str, int]
@@ -61,7 +74,12 @@ def measure(
     `image_size` is a number or (height, width), in pixels. On the "meta" device, the default,
     tensors have shapes but no numbers, so that the largest model needs no memory; "cpu" gives the
     same counts. Raises `ValueError` for images that the model does not take, and for a single
-    patch where there is a BatchNorm, which cannot train on one number a channel.
+    patch where there is a BatchNorm, which cannot train on one number a channel. Chapter 04.
+
+    >>> from mixerlib.costs import measure
+    >>> from mixerlib.models import create_model
+    >>> measure(create_model("convmixer_768_32"), image_size=224).total("params")
+    21110248
     """
     height, width = image_pair("image_size", image_size)
     model = copy.deepcopy(model).to(device)

@@ -25,7 +25,16 @@ def saving(family: str, part: str | None = "channel mixing", quantity: str = "pa
 
     `part` None means the whole model. Where the blocks differ, it is the share over all d of them.
     Raises `ValueError` for MLP-Mixer, which is no split of ConvMixer, for an unknown part or
-    quantity, and for a part that costs ConvMixer nothing.
+    quantity, and for a part that costs ConvMixer nothing. Chapters 05 and 06.
+
+    >>> from mixerlib.costs import saving, value_of, wide_saving
+    >>> share = saving("splitmixer_i", "channel mixing", "macs")
+    >>> share
+    1 - m**2/h**2
+    >>> value_of(share, "splitmixer_i", {"dim": 256, "ratio": "2/3"})  # m = 170 of h = 256
+    Fraction(9159, 16384)
+    >>> wide_saving("splitmixer_i")  # in parameters, biases included
+    1 - alpha**2
     """
     if check_family(family) == "mlp_mixer":
         raise ValueError(f"`family`={family!r} must be ConvMixer or a SplitMixer")
@@ -45,6 +54,10 @@ def paper_saving(family: str, part: str = "channel mixing", quantity: str = "par
     """The same share as the SplitMixer paper states it; its FLOPS are the quantity "macs".
 
     Raises `ValueError` where the paper gives none.
+
+    >>> from mixerlib.costs import paper_saving
+    >>> paper_saving("splitmixer_ii")
+    1 - 1/s**2
     """
     if check_family(family).startswith("splitmixer"):
         stated = _SPATIAL if part == "spatial mixing" else {}

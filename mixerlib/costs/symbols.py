@@ -53,14 +53,24 @@ def iverson(condition: sympy.Basic) -> sympy.Expr:
 
 
 def in_full(expression: sympy.Expr) -> sympy.Expr:
-    """The expression with m, c, r, e and T replaced by what they are made of."""
+    """The expression with m, c, r, e and T replaced by what they are made of.
+
+    >>> from mixerlib.costs import formulas, in_full
+    >>> in_full(formulas("splitmixer_i").macs["channel mixing"])
+    H*W*d*floor(alpha*h)**2/p**2
+    """
     for symbol, definition in reversed(DEFINITIONS.items()):
         expression = expression.subs(symbol, definition)
     return expression
 
 
 def definitions(expression: sympy.Basic) -> dict[sympy.Symbol, sympy.Expr]:
-    """What the derived symbols of an expression (m, c, r, e, T) are made of, in reading order."""
+    """What the derived symbols of an expression (m, c, r, e, T) are made of, in reading order.
+
+    >>> from mixerlib.costs import definitions, formulas
+    >>> definitions(formulas("splitmixer_iv").params["channel mixing"])
+    {c: floor(h/s), r: -c*(s - 1) + h}
+    """
     needed: dict[sympy.Symbol, sympy.Expr] = {}
     symbols = set(expression.free_symbols)
     for symbol, definition in reversed(DEFINITIONS.items()):  # r needs c, which comes after it
@@ -104,5 +114,9 @@ def latex(expression: sympy.Basic) -> str:
     """LaTeX of an expression or an equation in the notation page's letters, without the dollars.
 
     A condition stands in Iverson's brackets: 1 where it holds, 0 where it does not.
+
+    >>> from mixerlib.costs import formulas, latex
+    >>> print(latex(formulas("splitmixer_i").params["channel mixing"]))
+    d \\left(m^{2} + m\\right)
     """
     return _Printer({"symbol_names": _NAMES}).doprint(expression.xreplace({T: _LAST}))

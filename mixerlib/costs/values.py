@@ -107,6 +107,11 @@ def value_of(
     width); MLP-Mixer has it among its options. Only what the expression needs has to be there, and
     a missing `shuffle` means False. Raises `ValueError` for an unknown family or option, for a
     missing one, and for sizes that no model of the family could have.
+
+    >>> from mixerlib.costs import formulas, value_of
+    >>> mixing = formulas("splitmixer_i").params["channel mixing"]
+    >>> value_of(mixing, "splitmixer_i", {"dim": 256, "depth": 8, "ratio": "2/3"})
+    232560
     """
     return number(expression, symbol_values(family, options, image_size))
 

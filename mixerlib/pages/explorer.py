@@ -78,7 +78,11 @@ def page() -> str:
 
 
 class Explorer:
-    """The explorer, as the last value of a notebook's cell."""
+    """The explorer of chapter 11, as the last value of a notebook's cell.
+
+    >>> from mixerlib.pages import Explorer
+    >>> explorer = Explorer()
+    """
 
     def _repr_html_(self) -> str:
         return page()

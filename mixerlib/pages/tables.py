@@ -1,6 +1,10 @@
 """Numbers, names and tables as the pages print them.
 
-Markdown(table(["model", "MACs"], [[LABELS["convmixer"], digits(148.1)]]))
+>>> from mixerlib.pages import LABELS, digits, table
+>>> print(table(["model", "million MACs"], [[LABELS["convmixer"], digits(148.13)]]))
+| model | million MACs |
+| :-- | --: |
+| ConvMixer | 148 |
 """
 
 import math
@@ -42,6 +46,13 @@ def table(
 
     `text_columns` are the first so many, or those with these places (the last is -1).
     Raises `ValueError` for a row that has not one cell for every column.
+
+    >>> from mixerlib.pages import table
+    >>> print(table(["model", "accuracy"], [["ConvMixer", "93.9 %"], ["I", "93.2 %"]]))
+    | model | accuracy |
+    | :-- | --: |
+    | ConvMixer | 93.9 % |
+    | I | 93.2 % |
     """
     texts = range(text_columns) if isinstance(text_columns, int) else text_columns
     places = {place % len(head) for place in texts}
@@ -59,7 +70,8 @@ def table(
 
 def prints_and_counts(prints: Mapping[str, tuple[str, str]], image_size: int = 32) -> str:
     """A Markdown table of models, by registered name, with the parameters and FLOPS in millions
-    that a source prints, as it prints them, beside what they are counted to be. Chapters 06 to 09.
+    that a source prints, as it prints them, beside what they are counted to be. Chapters 06, 08
+    and 09.
     """
     rows = []
     for name, (params, flops) in prints.items():
@@ -72,7 +84,12 @@ def prints_and_counts(prints: Mapping[str, tuple[str, str]], image_size: int = 3
 
 
 def listed(words: Iterable[str]) -> str:
-    """Words as English lists them: "a, b and c"; nothing for none."""
+    """Words as English lists them; nothing for none.
+
+    >>> from mixerlib.pages import listed
+    >>> listed(["I", "II", "IV"])
+    'I, II and IV'
+    """
     *first, last = [*words] or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -81,6 +98,10 @@ def digits(number: float, count: int = 3) -> str:
     """A number with `count` significant digits, and all of those before the point: 1,234 or 0.0567.
 
     Infinite numbers and NaN print as Python prints them.
+
+    >>> from mixerlib.pages import digits
+    >>> digits(1234.5), digits(0.05674), digits(2 / 3, count=2)
+    ('1,234', '0.0567', '0.67')
     """
     if number == 0 or not math.isfinite(number):
         return f"{number:g}"
@@ -129,15 +150,23 @@ def preset_label(name: str) -> str:
 
 
 def signed(number: float, half_width: float | None = None, decimals: int = 2) -> str:
-    """A difference with its sign and, where it is known, the half-width of its interval:
-    "+1.24 ± 0.71".
+    """A difference with its sign and, where it is known, the half-width of its interval.
+
+    >>> from mixerlib.pages import signed
+    >>> signed(1.24, 0.71), signed(-0.5)
+    ('+1.24 ± 0.71', '−0.50')
     """
     text = f"{number:+.{decimals}f}".replace("-", "−")
     return text if half_width is None else f"{text} ± {half_width:.{decimals}f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them: "1.25 s", "12.0 ms", "3.00 µs", "0"."""
+    """Seconds in the unit that suits them.
+
+    >>> from mixerlib.pages import duration
+    >>> duration(1.25), duration(0.012), duration(3e-6)
+    ('1.25 s', '12.0 ms', '3.00 µs')
+    """
     if seconds == 0:
         return "0"
     for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):

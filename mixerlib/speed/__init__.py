@@ -1,7 +1,14 @@
 """Speed: races that can be compared, the roofline, and equal forms that are faster. Part V.
 
-timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
-fast = optimize_for_inference(model, images)
+>>> import torch
+>>> from mixerlib.models import create_model
+>>> from mixerlib.speed import check, optimize_for_inference, race, ratios
+>>> model, images = create_model("splitmixer_i", dim=64, depth=2).eval(), torch.randn(8, 3, 32, 32)
+>>> fast = optimize_for_inference(model, images, compile=False, remember=False)
+>>> check(model, fast, images) < 1e-5  # the same outputs
+True
+>>> timings = race({"model": lambda: model(images), "fast": lambda: fast(images)}, rounds=3)
+>>> speedup = ratios(timings["model"], timings["fast"]).median
 """
 
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms

@@ -1,7 +1,12 @@
 """How fast models are, measured so that the numbers can be compared.
 
-report = benchmark([Case("convmixer_256_8"), Case("splitmixer_i_256_8", implementation="fast")])
-write_record(report, "records/bench/cifar.json")     # read back by read_benchmark
+>>> from mixerlib.records import write_record
+>>> from mixerlib.speed import Case, benchmark, read_benchmark
+>>> cases = [Case(name, {"dim": 32, "depth": 2}, batch=4) for name in ("convmixer", "splitmixer_i")]
+>>> report = benchmark(cases, rounds=3)
+>>> write_record(report, "records/bench/small.json")
+>>> read_benchmark("records/bench/small.json") == report
+True
 
 Cases run in turn, as `mixerlib.speed.timing` has them. Chapter 17 shows why.
 """
@@ -29,11 +34,15 @@ FUSED = ("cpu", "cuda")  # devices where AdamW is one kernel, as in mixerlib's t
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case that is ready to run."""
+    """A case that is ready to run.
+
+    `step` runs one batch, `peak_memory` gives the bytes of tensors in a step (None where nothing
+    tells), and `detail` is what is to be said of it in the result.
+    """
 
     step: Callable[[], object]
-    peak_memory: Callable[[], int | None]  # bytes of tensors in a step; None where nothing tells
-    detail: str | None = None  # what is to be said of it in the result
+    peak_memory: Callable[[], int | None]
+    detail: str | None = None
 
 
 Preparing = Callable[[Case, torch.device], Prepared]
@@ -64,6 +73,15 @@ def benchmark(
 
     Raises `ValueError` for a case that cannot be run, unless it is left out: a bad option, a form
     that the model does not have, a dtype or a compiler that is missing, too little memory.
+    Chapter 17.
+
+    >>> from mixerlib.speed import Case, benchmark
+    >>> small = {"dim": 32, "depth": 2}
+    >>> report = benchmark([Case(name, small, batch=4) for name in ("convmixer", "splitmixer_iv")])
+    >>> [result.case.label for result in report.results]
+    ['convmixer dim=32 depth=2', 'splitmixer_iv dim=32 depth=2']
+    >>> all(len(result.seconds.runs) == 15 for result in report.results)
+    True
     """
     device, prepare = torch.device(device), prepare or prepare_case
     ready: dict[int, Prepared] = {}

@@ -102,13 +102,21 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What one case was measured to take."""
+    """What one case was measured to take.
+
+    Args:
+        case: what was run.
+        detail: what the fast form has chosen, or timm's version.
+        seconds: of a step, which is one batch.
+        images_per_second: by the median of the seconds.
+        peak_memory_bytes: of tensors, in a step: weights, images and all that it makes.
+    """
 
     case: Case
-    detail: str | None  # what the fast form has chosen; timm's version
-    seconds: Timing  # of a step: one batch
+    detail: str | None
+    seconds: Timing
     images_per_second: float
-    peak_memory_bytes: int | None  # of tensors, in a step: weights, images and all that it makes
+    peak_memory_bytes: int | None
 
     @property
     def chosen_form(self) -> Form | None:
@@ -135,12 +143,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The cases of one race, or of one run in a row, and where they were measured."""
+    """The cases of one race, or of one run in a row, and where they were measured.
+
+    Args:
+        name: of the benchmark.
+        results: one for each case that could be run.
+        left_out: cases that could not be run, and why.
+        settings: what else a speed depends on, from `settings_here`.
+        provenance: where and when they were measured.
+        schema: the shape of the record.
+    """
 
     name: str
     results: list[Result]
-    left_out: list[str]  # cases that could not be run, and why
-    settings: dict[str, Any]  # what else a speed depends on: `settings_here`
+    left_out: list[str]
+    settings: dict[str, Any]
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -148,7 +165,12 @@ class Benchmark:
         """The fastest result whose case has these values of its fields, or of its form's fields;
         None where there is none. Raises `ValueError` for a name that is no such field.
 
-            report.fastest(implementation="mixerlib", dtype="float32", compile=False)
+        >>> from mixerlib.speed import Case, benchmark
+        >>> report = benchmark([Case("convmixer", {"dim": 32, "depth": 2}, batch=4)], rounds=1)
+        >>> report.fastest(implementation="mixerlib", compile=False).case.batch
+        4
+        >>> report.fastest(dtype="bfloat16") is None
+        True
         """
         known = vars(Form()).keys() | Case.__dataclass_fields__.keys()
         for name in values.keys() - known:

@@ -13,12 +13,14 @@ MIXINGS = ("own", "convolution", "in place", "linear", "one matrix")
 class Form:
     """One of the ways to compute a model, in training and in inference alike. Chapter 19.
 
-    `mixing` is how the channels of a block are mixed: by the model's "own" code, by one grouped
-    "convolution", by one that writes its segment over itself, "in place", by one "linear" product,
-    or by "one matrix" of h×h numbers. With `folded`, which
-    is for inference, BatchNorm's constants lie in the layers around it. `channels_last` is the
-    layout of maps in memory, the channels of a place side by side. `compile` has the compiler write
-    the code. `at_once` is how many images go through the network together, None for all of a batch.
+    Args:
+        mixing: how the channels of a block are mixed: by the model's "own" code, by one grouped
+            "convolution", by one that writes a segment over itself, "in place", by one "linear"
+            product, or by "one matrix" of h×h numbers.
+        folded: whether BatchNorm's constants lie in the layers around it; for inference.
+        channels_last: the layout of maps in memory, the channels of a place side by side.
+        compile: whether the compiler writes the code.
+        at_once: how many images go through the network together; None for all of a batch.
 
     Raises `ValueError` for a mixing that does not exist, or an `at_once` below 1.
     """

@@ -15,20 +15,28 @@ LONG_PRODUCT = 0.02  # seconds: the first product that takes so long is large en
 
 @dataclass(frozen=True)
 class Machine:
-    """What a device can do at best, as plain operations of torch reach it."""
+    """What a device can do at best, as plain operations of torch reach it.
 
-    macs_per_second: float  # of a product of two square matrices of the dtype
+    Args:
+        macs_per_second: of a product of two square matrices of the dtype.
+        matrix_side: the side of these matrices.
+        copy_bytes_per_second: read and written, when a map is copied that is as large as ours.
+        copied_bytes: of that map.
+        memory_bytes_per_second: read and written, when a map is copied that fits into no cache.
+    """
+
+    macs_per_second: float
     matrix_side: int
-    copy_bytes_per_second: float  # read and written, when a map is copied that is as large as ours
-    copied_bytes: int  # of that map
-    memory_bytes_per_second: float  # the same of one that fits into no cache
+    copy_bytes_per_second: float
+    copied_bytes: int
+    memory_bytes_per_second: float
 
 
 def measure_machine(dtype: torch.dtype, map_bytes: int, device: torch.device | str) -> Machine:
     """The rate of a matrix product of this dtype, and the speed of copies, from rounds of all.
 
     A copy of `map_bytes` may stay in a cache, as the maps of a model of that size may. On CUDA,
-    float32 products are allowed to use TF32 where convolutions are.
+    float32 products are allowed to use TF32 where convolutions are. Chapter 18.
     """
     device = torch.device(device)
     if device.type == "cuda":

@@ -1,7 +1,8 @@
 """A list of races, written down once: models, kernel sizes, layouts, dtypes, compiled or not.
 
-for name, cases in read_matrix("book/sweeps/bench_matrix.yaml", "cuda").items():
-    report = benchmark(cases, name=name, device="cuda", leave_out=True)
+>>> from mixerlib.speed import read_matrix
+>>> for name, cases in read_matrix("book/sweeps/bench_matrix.yaml", "cuda").items():
+...     pass  # report = benchmark(cases, name=name, device="cuda", leave_out=True)
 
 The file holds a list `races`. Each entry stands for one race of every model × kernel size × dtype;
 in it each layout runs plainly, compiled in each of the modes `compile`, and with each of the cuDNN

@@ -1,7 +1,11 @@
 """The same models as others write them, with the same weights: what ours is timed against.
 
-twin = timm_form(model)          # timm's ConvMixer or MLP-Mixer
-plain = listing_form(model)      # as the paper's listing writes it: split, convolve, concatenate
+>>> from mixerlib.models import create_model
+>>> from mixerlib.speed import listing_form, timm_form
+>>> split = create_model("splitmixer_i", dim=32, depth=2)
+>>> chain = listing_form(split)  # as the paper's listing writes it: split, convolve, concatenate
+>>> timm_form(split) is None  # timm has ConvMixer and MLP-Mixer only
+True
 
 Both give the model's own outputs, up to rounding. Chapter 17 times them beside it.
 """

@@ -1,9 +1,5 @@
 """The roofline: the time that each layer needs at best, predicted, and the time that it takes.
 
-report = roofline("splitmixer_i_256_8", batch=64)
-for layer in report.layers:
-    print(layer.name, layer.predicted, layer.seconds.median)
-
 A layer can be no faster than its MACs at the rate of a large matrix product, and no faster than
 its reads and writes at the speed of a plain copy. The greater of the two times is the prediction.
 MACs and numbers moved are those of `mixerlib.costs`; rate and speed are measured in the same run,
@@ -42,17 +38,29 @@ ROLES = ("channel mixing", "depthwise", "BatchNorm", "GELU", "residual sum", "st
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, for a whole batch. `predicted` is the greater of the two times beside it."""
+    """A layer, for a whole batch.
 
-    name: str  # the module's, such as "blocks.3.spatial.0"
-    kind: str  # its class
-    part: str  # of the model, as `mixerlib.costs` divides it
+    Args:
+        name: the module's, such as "blocks.3.spatial.0".
+        kind: its class.
+        part: of the model, as `mixerlib.costs` divides it.
+        macs: multiply-accumulates.
+        moved_bytes: read and written: activations and weights.
+        by_macs: the seconds that the MACs need at best.
+        by_bytes: the seconds that the bytes need at best.
+        predicted: the greater of the two.
+        seconds: what was measured.
+    """
+
+    name: str
+    kind: str
+    part: str
     macs: int
-    moved_bytes: int  # read and written: activations and weights
-    by_macs: float  # seconds
+    moved_bytes: int
+    by_macs: float
     by_bytes: float
     predicted: float
-    seconds: Timing  # measured
+    seconds: Timing
 
     @property
     def role(self) -> str:
@@ -62,22 +70,55 @@ class Layer:
 
 @dataclass(frozen=True)
 class Part:
-    """All layers of one part. `fused` is the prediction if each convolution or matrix product were
-    one kernel, with all in it that is elementwise, by the closed forms of `mixerlib.costs`; None
-    for a model that has none.
+    """All layers of one part, for a whole batch.
+
+    Args:
+        name: of the part.
+        macs: multiply-accumulates.
+        moved_bytes: read and written: activations and weights.
+        predicted: the sum of its layers' seconds at best.
+        fused: the prediction if each convolution or matrix product were one kernel, with all in it
+            that is elementwise, by the closed forms of `mixerlib.costs`; None for a model that has
+            none.
+        seconds: measured, the sum of its layers' medians.
     """
 
     name: str
     macs: int
     moved_bytes: int
-    predicted: float  # the sum of its layers'
+    predicted: float
     fused: float | None
-    seconds: float  # measured: the sum of its layers' medians
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """A model in inference, layer by layer: what was predicted, and what was measured."""
+    """A model in inference, layer by layer: what was predicted, and what was measured.
+
+    Args:
+        model: a name of the registry.
+        options: those of `create_model`.
+        batch: images in a step.
+        image_size: pixels.
+        dtype: "float32", "bfloat16" or "float16".
+        machine: what the device can do at best.
+        layers: in the order in which they run.
+        parts: the layers' sums.
+        whole: seconds of the model without clocks inside.
+        between: seconds that passed inside, in none of the layers: Python, and the clocks.
+        settings: what else a speed depends on, from `settings_here`.
+        provenance: where and when it was measured.
+        schema: the shape of the record.
+
+    >>> from mixerlib.speed import Machine, roofline
+    >>> machine = Machine(1e11, 2048, 1e10, 2**20, 1e10)  # left out, it is measured
+    >>> report = roofline("splitmixer_i", {"dim": 32}, batch=4, rounds=3, machine=machine)
+    >>> [part.name for part in report.parts]
+    ['stem', 'normalisation', 'spatial mixing', 'channel mixing', 'head']
+    >>> layer = report.layers[0]
+    >>> layer.name, layer.macs, layer.predicted == max(layer.by_macs, layer.by_bytes)
+    ('stem.0', 393216, True)
+    """
 
     model: str
     options: dict[str, Any]
@@ -85,11 +126,11 @@ class Roofline:
     image_size: int
     dtype: str
     machine: Machine
-    layers: list[Layer]  # in the order in which they run
+    layers: list[Layer]
     parts: list[Part]
-    whole: Timing  # of the model without clocks inside
-    between: float  # seconds that passed inside, in none of the layers: Python, and the clocks
-    settings: dict[str, Any]  # what else a speed depends on: `settings_here`
+    whole: Timing
+    between: float
+    settings: dict[str, Any]
     provenance: Provenance
     schema: str = SCHEMA
 
@@ -136,7 +177,7 @@ def roofline(
         machine: what the device can do at best; None: that is measured, too.
         clock: what is read on devices other than CUDA, whose clock is its own.
 
-    Raises `ValueError` as `Case` does, and for `rounds` below 1.
+    Raises `ValueError` as `Case` does, and for `rounds` below 1. Chapter 18.
     """
     case = Case(model, dict(options or {}), batch=batch, image_size=image_size, dtype=dtype)
     assert case.image_size is not None  # as it takes the model's

@@ -1,10 +1,5 @@
 """The clock, and the race: times that belong to the functions, not to the minute.
 
-timings = race({"whole": lambda: whole(x), "part": lambda: part(x)})
-timings["whole"].median                              # seconds
-timings["whole"].interval()                          # where the true median lies
-ratios(timings["whole"], timings["part"]).median     # how many times as fast "part" is
-
 What a machine does beside changes from minute to minute, often by more than two models differ. So
 candidates run in turn, once each in every round, and are compared round by round. What has to be
 paid once (compilation, the choice of algorithms, first touches of memory) is paid before. On a GPU
@@ -38,7 +33,14 @@ Stopwatch = Callable[[Callable[[], object], int], float]
 class Timing:
     """One number from every round, such as seconds: their median, the quartiles, and all of them.
 
-    Between the two quartiles lies the middle half.
+    Between the two quartiles lies the middle half. Chapter 17.
+
+    >>> from mixerlib.speed import Timing
+    >>> timing = Timing.of([0.30, 0.20, 0.22, 0.21, 0.25, 0.24, 0.23])
+    >>> timing.median, timing.fastest
+    (0.23, 0.2)
+    >>> timing.interval()  # where the true median lies, of seven runs
+    (0.2, 0.3)
     """
 
     median: float
@@ -77,6 +79,10 @@ def coverage(count: int, rank: int) -> float:
     `rank`-th largest of `count` runs.
 
     Each run lies below the median with probability 1/2, like a coin: 1 − 2·2⁻ⁿ Σ_{i<l} (n over i).
+
+    >>> from mixerlib.speed import coverage
+    >>> coverage(count=6, rank=1)  # between the smallest and the largest of six
+    0.96875
     """
     return 1 - 2 * sum(comb(count, i) for i in range(rank)) / 2**count
 
@@ -95,6 +101,11 @@ def ratios(base: Timing, other: Timing) -> Timing:
 
     The two runs of a round lie close together in time and meet the same noise, so their ratio is
     steadier than the ratio of the medians. Raises `ValueError` unless both ran in the same rounds.
+    Chapter 17.
+
+    >>> from mixerlib.speed import Timing, ratios
+    >>> ratios(Timing.of([4.0, 6.0, 8.0]), Timing.of([2.0, 3.0, 5.0])).runs
+    [2.0, 2.0, 1.6]
     """
     if len(base.runs) != len(other.runs):
         raise ValueError(
@@ -184,7 +195,15 @@ def race(
         clock: what is read on devices other than CUDA, whose clock is its own; and for `seconds`.
 
     Raises `ValueError` for no candidates, for `rounds` or `warm_up_calls` below 1, and for
-    `drop_behind` below 1.
+    `drop_behind` below 1. Chapter 17.
+
+    >>> import torch
+    >>> from mixerlib.speed import race, ratios
+    >>> x, whole, part = torch.ones(64, 256), torch.ones(256, 256), torch.ones(256, 64)
+    >>> timings = race({"whole": lambda: x @ whole, "part": lambda: x @ part}, rounds=5)
+    >>> len(timings["whole"].runs)  # seconds, one for each round
+    5
+    >>> times_as_fast = ratios(timings["whole"], timings["part"]).median
     """
     _check_race(candidates, rounds, drop_behind, warm_up_calls)
     until = inf if seconds is None else clock() + seconds

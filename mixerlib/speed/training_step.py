@@ -1,8 +1,13 @@
 """The equal forms of a training step, and which of them is the fastest here.
 
-    form = fastest_form(model, images, labels)       # measured: half a minute, with a compiler more
-    net = in_form(model, form)                       # computes as the model does, with its weights
-    F.cross_entropy(net(images), labels).backward()  # the gradients are the model's
+>>> import torch
+>>> from mixerlib.models import create_model
+>>> from mixerlib.speed import fastest_form, in_form
+>>> model, images = create_model("splitmixer_i", dim=32, depth=2), torch.randn(4, 3, 32, 32)
+>>> labels = torch.tensor([0, 1, 2, 3])
+>>> form = fastest_form(model, images, labels, compile=False)  # measured
+>>> net = in_form(model, form)  # computes as the model does, with its weights
+>>> torch.nn.functional.cross_entropy(net(images), labels).backward()
 
 A recipe names a form (`one_matrix`, `channels_last`, `compile`), or asks for the fastest one with
 `fastest: true`. All forms have the same parameters and gradients, up to rounding. Chapter 19

@@ -1,6 +1,12 @@
 """A SplitMixer whose channel mixings are whole matrices, for training too.
 
-net = OneMatrix(model)     # the same outputs and gradients, the same parameters
+>>> import torch
+>>> from mixerlib.models import create_model
+>>> from mixerlib.speed import OneMatrix
+>>> model, images = create_model("splitmixer_i", dim=32, depth=2), torch.randn(4, 3, 32, 32)
+>>> net = OneMatrix(model)  # the same outputs and gradients, the same parameters
+>>> torch.allclose(net(images), model(images), atol=1e-5)
+True
 """
 
 import torch

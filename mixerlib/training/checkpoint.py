@@ -1,7 +1,10 @@
 """The state of an unfinished run, in a file that is whole or not there.
 
-save(path, recipe, state)             # after an epoch, after N steps, or when told to stop
-state = load(path, recipe)            # refuses another run's file, and a damaged one
+>>> from pathlib import Path
+>>> from mixerlib.training import checkpoint, load_recipe
+>>> checkpoint.save(Path("checkpoint.pt"), load_recipe("digits"), {"epoch": 3})
+>>> checkpoint.load(Path("checkpoint.pt"), load_recipe("digits"))  # refuses another run's file
+{'epoch': 3}
 
 A checkpoint is data, never code: tensors, numbers and text, read with `weights_only=True`.
 """

@@ -1,8 +1,13 @@
 """The strategies of one scale beside one another: their runs, what they cost, how far they differ.
 
-    scale = Scale("cpu/{}_64_4", read_records("book/records"))
-    scale.runs()["splitmixer_i"]               # its records, by seed
-    scale.below("convmixer")["splitmixer_i"]   # Difference(points=1.4, half_width=1.2)
+>>> from mixerlib.records import read_records
+>>> from mixerlib.training import Scale
+>>> scale = Scale("cpu/{}_64_4", read_records("book/records"))
+>>> len(scale.runs()["splitmixer_i"])  # its records, by seed
+3
+>>> difference = scale.below("convmixer")["splitmixer_i"]
+>>> difference.verdict(above="worse", below="better", within="none shown")
+'worse'
 
 Accuracies are those of the test set after the last epoch, in per cent, and differences are in
 points. Chapter 14 derives the intervals.
@@ -36,7 +41,12 @@ class Difference:
     def verdict(
         self, above: str, below: str, within: str, unknown: str = "spread not known"
     ) -> str:
-        """Which of four words fits: the interval lies `above` 0, `below` it, or holds 0."""
+        """Which of four words fits: the interval lies `above` 0, `below` it, or holds 0.
+
+        >>> from mixerlib.training import Difference
+        >>> Difference(points=1.2, half_width=0.7).verdict("higher", "lower", "no difference shown")
+        'higher'
+        """
         if self.half_width is None:
             return unknown
         if abs(self.points) <= self.half_width:
@@ -49,13 +59,22 @@ class Scale:
     """The recipes of one size and data set, and the records that there are of them.
 
     `template` is a recipe's name with {} for the strategy: "cpu/{}_64_4". A strategy is a family,
-    or one of `SHUFFLED`.
+    or one of `SHUFFLED`. Chapter 14.
+
+    >>> from mixerlib.records import read_records
+    >>> from mixerlib.training import Scale
+    >>> scale = Scale("cpu/{}_64_4", read_records("book/records"))
+    >>> [run.test_accuracy for run in scale.runs()["splitmixer_i"]]  # by seed
+    [0.6879, 0.6996, 0.7073]
+    >>> scale.cost("splitmixer_i", "params"), scale.cost("convmixer", "params")
+    (15746, 28234)
     """
 
     template: str
     records: Sequence[Record]
 
     def recipe_name(self, family: str) -> str:
+        """The name of the recipe that trains a family at this scale."""
         return self.template.format(family)
 
     def runs(self, families: Collection[str] = STRATEGIES) -> dict[str, list[Record]]:
@@ -174,7 +193,11 @@ def accuracies(runs: Sequence[Record]) -> np.ndarray:
 def yardstick(accuracy: float, images: int) -> float:
     """The deviation of a run's accuracy if all images were equally hard: √(a(1 − a)/N), in points.
 
-    A yardstick and no law: equation `eq-results-yardstick` of chapter 14.
+    `accuracy` is in per cent. A yardstick and no law: chapter 14 derives it.
+
+    >>> from mixerlib.training import yardstick
+    >>> round(yardstick(90.0, images=10000), 2)
+    0.3
     """
     return float(np.sqrt(accuracy * (100 - accuracy) / images))
 

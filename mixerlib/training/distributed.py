@@ -2,7 +2,7 @@
 
 torchrun --nproc_per_node 2 -m mixerlib train cifar10/convmixer_256_8
 
-torchrun starts the processes and gives each its rank in environment variables. Without it there
+It starts the processes and gives each its rank in environment variables. Without it there
 is one process, and everything here does nothing.
 """
 

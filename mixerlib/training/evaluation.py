@@ -12,13 +12,21 @@ from mixerlib.data import ImageSource
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model made of N images of K classes. Shares lie in 0..1, tensors on the CPU."""
+    """What a model made of N images of K classes. Shares lie in 0..1, tensors on the CPU.
 
-    loss: float  # mean cross-entropy in nats
-    top1: float  # share of images whose highest logit is the right class: the accuracy
-    top5: float  # share whose right class is among the five highest logits (of all, if K < 5)
-    predictions: torch.Tensor  # int64 (N,): the class with the highest logit
-    confusion: torch.Tensor  # int64 (K, K): images of class row that were taken for class column
+    Args:
+        loss: mean cross-entropy in nats.
+        top1: share of images whose highest logit is the right class: the accuracy.
+        top5: share whose right class is among the five highest logits (of all, if K < 5).
+        predictions: int64 (N,), the class with the highest logit.
+        confusion: int64 (K, K), images of class row that were taken for class column.
+    """
+
+    loss: float
+    top1: float
+    top5: float
+    predictions: torch.Tensor
+    confusion: torch.Tensor
 
     @property
     def per_class(self) -> torch.Tensor:
@@ -37,11 +45,26 @@ def evaluate(
 ) -> Evaluation:
     """The model's result on images (N, C, H, W) and labels (N,), in evaluation mode, in batches.
 
-    The images lie on the model's device. uint8 images need `normalize`, a data set's method of that
-    name; floating-point images without it go in as they are. With `flip_average` the logits of each
-    image are the mean of its own and its mirror image's: a second look that costs as much again,
-    and must be reported as such. Afterwards every part of the model is in the mode that it was in
-    before. Raises `ValueError` when there are no images, or not as many labels.
+    Args:
+        model: afterwards every part of it is in the mode that it was in before.
+        images: on the model's device; uint8, or floating point.
+        labels: int64, the class of each.
+        normalize: a data set's method of that name, which uint8 images need. None: floating-point
+            images go in as they are.
+        batch_size: images that go through the model together.
+        flip_average: whether the logits of each image are the mean of its own and its mirror
+            image's: a second look that costs as much again, and must be reported as such.
+
+    Raises `ValueError` when there are no images, or not as many labels. Chapter 13.
+
+    >>> from mixerlib.data import load_dataset
+    >>> from mixerlib.training import evaluate, load_recipe, train
+    >>> model, _ = train(load_recipe("digits", {"epochs": 2}), progress=False)
+    >>> digits = load_dataset("digits")
+    >>> hundred = digits.test_images[:100], digits.test_labels[:100]
+    >>> result = evaluate(model, *hundred, normalize=digits.normalize)
+    >>> result.top1 == result.confusion.diagonal().sum() / 100
+    tensor(True)
     """
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(
@@ -65,9 +88,14 @@ def evaluate_on(
     batch_size: int = 500,
     flip_average: bool = False,
 ) -> Evaluation:
-    """The model's result on a data set's test images, or on part i of n of them, as `evaluate`.
+    """The model's result on a data set's test images, as `evaluate` gives it.
 
-    The data set lies on the model's device.
+    Args:
+        model: afterwards every part of it is in the mode that it was in before.
+        dataset: on the model's device.
+        part: (i, n), to look at part i of n of the images only.
+        batch_size: images that go through the model together.
+        flip_average: whether logits are averaged with those of the mirror images.
     """
     batches = dataset.test_batches(batch_size, part)
     return _evaluate(model, batches, dataset.normalize, flip_average)

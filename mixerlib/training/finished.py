@@ -1,7 +1,9 @@
 """A trained model from what a run left: its folder, its weights, or its last checkpoint.
 
-recipe = recipe_of("runs/digits/seed0")
-model = load_trained("runs/digits/seed0", recipe, dataset_for(recipe))
+>>> from mixerlib.training import dataset_for, load_recipe, load_trained, recipe_of, train_in_folder
+>>> record = train_in_folder(load_recipe("digits", {"epochs": 1}), "runs/digits/seed0")
+>>> recipe = recipe_of("runs/digits/seed0")
+>>> model = load_trained("runs/digits/seed0", recipe, dataset_for(recipe))
 """
 
 from pathlib import Path
@@ -39,6 +41,14 @@ def load_trained(path: str | Path, recipe: Recipe, dataset: ImageSource) -> nn.M
 
     `path` is a run's folder, a run's checkpoint.pt (of which the moving average is taken where
     there is one), or any file that `load_weights` reads. Raises what `load_weights` raises.
+
+    >>> from mixerlib.training import dataset_for, load_recipe, load_trained, train
+    >>> from mixerlib.weights import save_weights
+    >>> recipe = load_recipe("digits", {"epochs": 1})
+    >>> dataset = dataset_for(recipe)
+    >>> model, _ = train(recipe, dataset, progress=False)
+    >>> save_weights(model, "digits.safetensors")
+    >>> again = load_trained("digits.safetensors", recipe, dataset)
     """
     path = weights_in(path)
     model = model_for(recipe, dataset)

@@ -1,7 +1,10 @@
 """A run's folder: made, written to, and found again.
 
-record = train_in_folder(load_recipe("digits"), "runs/digits/first")   # as `mixerlib train` does
-model.safetensors  record.json  metrics.jsonl                          # what is in it then
+>>> from pathlib import Path
+>>> from mixerlib.training import load_recipe, train_in_folder
+>>> record = train_in_folder(load_recipe("digits", {"epochs": 1}), "runs/digits/first")
+>>> sorted(path.name for path in Path("runs/digits/first").iterdir())
+['metrics.jsonl', 'model.safetensors', 'record.json']
 """
 
 import json

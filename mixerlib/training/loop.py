@@ -1,8 +1,5 @@
 """The training loop: images augmented on the device, AdamW, a schedule, and a run that survives.
 
-mixerlib train cifar10/splitmixer_i_256_8 --download    # on the command line
-model, record = train(load_recipe("digits"))            # in a notebook
-
 Chapter 13 takes it piece by piece. Nothing random is carried from step to step: the order of an
 epoch is drawn from (seed, epoch), the augmentation of a batch from (seed, epoch, step). So a run
 that is stopped anywhere and continued sees the same numbers as one that was not, and so does one
@@ -43,7 +40,7 @@ from mixerlib.training.run import (
     stream,
     update_average,
 )
-from mixerlib.training.session import Diverged, Session, Stopped, never
+from mixerlib.training.session import Session, Stopped, diverged, never
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
@@ -74,16 +71,20 @@ def train(
         tensorboard: whether the metrics are also written for TensorBoard.
         stop: asked between steps. When it returns a reason, a checkpoint is written and `Stopped`
             raised.
-        processes: those that share the run. Each works on its share of every batch, and the
-            gradients are averaged: the batch is the recipe's whatever their number. BatchNorm sees
-            a process's own share.
+        processes: those that share the run, and every batch; their gradients are averaged.
+            BatchNorm sees a process's own share.
 
     The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data, number
     of threads and of processes give the same weights to the last bit, however often the run was
     stopped and continued. On a GPU some kernels add in changing order.
 
     Raises `ValueError` for a recipe that does not fit its data or its model, or a checkpoint of
-    another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`.
+    another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`. Chapter 13.
+
+    >>> from mixerlib.training import load_recipe, train
+    >>> model, record = train(load_recipe("digits", {"epochs": 2}), progress=False)
+    >>> record.parameters, record.curve[1].train_loss < record.curve[0].train_loss
+    (21322, True)
     """
     session = Session(folder, resume, checkpoint_every, tensorboard, progress, stop, processes)
     computes = choose_device(device)
@@ -198,9 +199,15 @@ def train_step(
 ) -> torch.Tensor:
     """One step of AdamW: the sum of its images' losses, and how many are correct, as (2,).
 
-    `images` (B, C, H, W) are normalised, `labels` (B,) their classes, and `targets` what the loss
-    asks for: the labels again, or shares (B, K). `batch_size` counts the images of all processes.
     Correct is an image whose highest logit is its label, as the model stood before the step.
+    Chapter 13.
+
+    Args:
+        run: what the step changes.
+        images: (B, C, H, W), normalised.
+        labels: their classes (B,).
+        targets: what the loss asks for: the labels again, or shares (B, K).
+        batch_size: images of the step in all processes.
     """
     recipe = run.recipe
     for group in run.optimizer.param_groups:
@@ -330,16 +337,4 @@ def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
         processes=run.processes.count,
         continued=run.continued,
         provenance=provenance(device),
-    )
-
-
-def diverged(run: Run, where: str, steps_done: int) -> Diverged:
-    """The error for what is no longer finite."""
-    recipe = run.recipe
-    rate = learning_rate(recipe, steps_done / run.all_steps)
-    clip = "some clip_norm" if recipe.clip_norm is None else "a smaller clip_norm"
-    return Diverged(
-        f"{where}, at learning rate {rate:.3g}; "
-        f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), {clip} "
-        f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
     )

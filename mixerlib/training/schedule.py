@@ -1,7 +1,10 @@
 """Learning rates over a run: the share of the steps that is done → share of the largest rate.
 
-piecewise_linear(0.4)            # 1.0: the top, at 40 % of the run
-cosine(0.5, warmup=0.05)         # 0.538: on the way down
+>>> from mixerlib.training import cosine, piecewise_linear
+>>> piecewise_linear(0.4)  # the top, at 40 % of the run
+1.0
+>>> round(cosine(0.5, warmup=0.05), 3)  # on the way down
+0.541
 
 Pure functions, so a run that is continued needs to know no more than its step. Chapter 13 draws
 them.
@@ -25,7 +28,11 @@ def piecewise_linear(progress: float) -> float:
     """Up from 0 to 1 over the first 40 % of the run, down to 1/20 at 80 %, and to 0 at the end.
 
     The ConvMixer and SplitMixer authors call it OneCycle, which in torch is another curve
-    (`one_cycle`). Raises `ValueError` unless `progress` lies between 0 and 1.
+    (`one_cycle`). Raises `ValueError` unless `progress` lies between 0 and 1. Chapter 13.
+
+    >>> from mixerlib.training import piecewise_linear
+    >>> [round(piecewise_linear(share), 3) for share in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    [0.0, 0.5, 1.0, 0.525, 0.05, 0.0]
     """
     _check(progress)
     shares, heights = zip(*KNOTS, strict=True)
@@ -36,7 +43,8 @@ def one_cycle(progress: float) -> float:
     """torch's OneCycleLR with its defaults, in the learning rate alone (momentum stays).
 
     Half a cosine from 1/25 to 1 over 30 % of the run, another one down to 1/250,000.
-    Smith & Topin, arXiv 1708.07120. Raises `ValueError` unless `progress` lies between 0 and 1.
+    Smith & Topin, arXiv 1708.07120; chapter 13. Raises `ValueError` unless `progress` lies between
+    0 and 1.
     """
     _check(progress)
     if progress <= ONE_CYCLE_TOP:
@@ -47,8 +55,8 @@ def one_cycle(progress: float) -> float:
 def cosine(progress: float, warmup: float = 0.0) -> float:
     """A straight line from 0 to 1 over the share `warmup` of the run, then half a cosine to 0.
 
-    Loshchilov & Hutter, arXiv 1608.03983. Raises `ValueError` unless `progress` lies between 0 and
-    1, and `warmup` at least 0 and below 1.
+    Loshchilov & Hutter, arXiv 1608.03983; chapter 13. Raises `ValueError` unless `progress` lies
+    between 0 and 1, and `warmup` at least 0 and below 1.
     """
     _check(progress)
     if not 0 <= warmup < 1:

@@ -1,7 +1,9 @@
 """What surrounds a run: where it writes, how often, what may stop it, and who computes with it.
 
-with stop_on_signals(minutes=25) as stop:              # Ctrl-C, SIGTERM, or the time is up
-    fit(run, dataset, Session(folder, stop=stop))      # a checkpoint is written, then Stopped
+>>> from mixerlib.training import Session, stop_on_signals
+>>> with stop_on_signals(minutes=0) as stop:  # Ctrl-C, SIGTERM, or the time is up
+...     Session(stop=stop).stop()  # asked between two steps; then a checkpoint is written
+'stopped at the deadline'
 """
 
 import signal
@@ -16,6 +18,7 @@ import torch
 
 from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.recipe import Recipe
+from mixerlib.training.run import Run, learning_rate
 
 
 class Stopped(Exception):
@@ -115,3 +118,15 @@ def full_memory_explained(recipe: Recipe) -> Iterator[None]:
             f"{str(error).partition('. ')[0]}; work through each batch in parts, with `accumulate` "
             f"above {recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
         ) from None
+
+
+def diverged(run: Run, where: str, steps_done: int) -> Diverged:
+    """The error for what is no longer finite."""
+    recipe = run.recipe
+    rate = learning_rate(recipe, steps_done / run.all_steps)
+    clip = "some clip_norm" if recipe.clip_norm is None else "a smaller clip_norm"
+    return Diverged(
+        f"{where}, at learning rate {rate:.3g}; "
+        f"try a smaller max_learning_rate (now {recipe.max_learning_rate:g}), {clip} "
+        f"(now {recipe.clip_norm}) or a larger batch_size (now {recipe.batch_size})"
+    )

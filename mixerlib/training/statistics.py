@@ -1,8 +1,11 @@
 """What a handful of runs can say: the runs of a recipe, and how far a mean of them may be off.
 
-runs = runs_of(load_recipe("cpu/splitmixer_i_64_4"), read_records("book/records"))
-accuracies = [run.test_accuracy for run in runs]
-spread([accuracies]).half_width_of_mean(len(accuracies))  # of the mean's confidence interval
+>>> from mixerlib.records import read_records
+>>> from mixerlib.training import accuracies, load_recipe, runs_of, spread
+>>> runs = runs_of(load_recipe("cpu/splitmixer_i_64_4"), read_records("book/records"))
+>>> of_three = accuracies(runs[:3])  # in per cent
+>>> round(float(of_three.mean()), 2), round(spread([of_three]).half_width_of_mean(3), 2)
+(69.83, 2.43)
 
 Runs are taken as draws from a normal distribution. Chapter 14 derives the formulas and checks them
 by simulation.
@@ -103,7 +106,11 @@ def spread(groups: Sequence[Sequence[float] | np.ndarray]) -> Spread:
 
     It takes the groups to be equally wide. With one group it is the sample's standard deviation.
     Groups of one run add nothing; where there are no others, the deviation is nan with 0 degrees of
-    freedom.
+    freedom. Chapter 14.
+
+    >>> from mixerlib.training import spread
+    >>> spread([[70.0, 71.0, 72.0], [80.0, 82.0]])
+    Spread(deviation=1.1547005383792515, freedom=3)
     """
     values = [np.asarray(group, dtype=float) for group in groups if len(group)]
     freedom = sum(len(group) - 1 for group in values)
@@ -127,10 +134,10 @@ def spread_beside_seeds(table: np.ndarray) -> Spread:
 def power(
     difference: float, n: int, freedom: int | None = None, confidence: float = CONFIDENCE
 ) -> float:
-    """How often n runs on each side show a true difference, given in standard deviations of a run.
+    """The probability that n runs on each side show a difference, in standard deviations of a run.
 
-    Shown means: the interval of the difference leaves 0 out. `freedom` is that of the spread, 2n −
-    2 where these runs alone tell it.
+    Shown means: the interval of the difference, at this confidence, leaves 0 out. `freedom` is that
+    of the spread, 2n − 2 where these runs alone tell it. Chapter 14.
     """
     freedom = 2 * n - 2 if freedom is None else freedom
     limit = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
@@ -143,31 +150,38 @@ def power(
 def smallest_difference(
     n: int,
     freedom: int | None = None,
-    wanted_power: float = POWER,
+    target_power: float = POWER,
     confidence: float = CONFIDENCE,
 ) -> float:
-    """The difference, in standard deviations of a run, that n runs on each side show so often."""
+    """The smallest difference, in standard deviations of a run, that n runs on each side show with
+    the probability `target_power`. The others as of `power`. Chapter 14.
+    """
     low, high = 0.0, 1.0
-    while power(high, n, freedom, confidence) < wanted_power:
+    while power(high, n, freedom, confidence) < target_power:
         high *= 2
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        short = power(middle, n, freedom, confidence) < wanted_power
+        short = power(middle, n, freedom, confidence) < target_power
         low, high = (middle, high) if short else (low, middle)
     return high
 
 
 def seeds_needed(
-    difference: float, wanted_power: float = POWER, confidence: float = CONFIDENCE
+    difference: float, target_power: float = POWER, confidence: float = CONFIDENCE
 ) -> int:
-    """How many runs on each side show a difference so often; it is in standard deviations of a run.
+    """How many runs on each side show a difference with the probability `target_power`.
 
-    Raises `ValueError` for a difference that is not above 0.
+    `difference` is in standard deviations of a run; `confidence` is that of the interval.
+    Raises `ValueError` for a difference that is not above 0. Chapter 14.
+
+    >>> from mixerlib.training import seeds_needed
+    >>> [seeds_needed(difference) for difference in (0.5, 1.0, 2.0)]
+    [64, 17, 6]
     """
     if not difference > 0:
         raise ValueError(f"`difference`={difference!r} must be above 0")
-    quantiles = scipy.stats.norm.ppf((1 + confidence) / 2) + scipy.stats.norm.ppf(wanted_power)
+    quantiles = scipy.stats.norm.ppf((1 + confidence) / 2) + scipy.stats.norm.ppf(target_power)
     n = max(2, math.floor(2 * (quantiles / difference) ** 2))  # enough if the spread were known
-    while power(difference, n, confidence=confidence) < wanted_power:
+    while power(difference, n, confidence=confidence) < target_power:
         n += 1
     return n

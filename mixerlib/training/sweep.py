@@ -1,12 +1,19 @@
 """A list of recipes and seeds to train, one run after the other.
 
-recipes = read_sweep("sweeps/cpu.yaml")  # [Recipe(seed=0), Recipe(seed=0), …, Recipe(seed=1), …]
-sweep = Sweep(recipes, records=Path("records"), runs=Path("runs"))
-with stop_on_signals(minutes=25) as stop:
-    sweep.train(stop)  # those without a record; what was cut off goes on
-print(sweep.states())
+>>> from pathlib import Path
+>>> from mixerlib.training import Sweep, load_recipe, stop_on_signals
+>>> recipes = [load_recipe("digits", {"epochs": 1, "seed": seed}) for seed in (0, 1)]
+>>> sweep = Sweep(recipes, records=Path("records"), runs=Path("runs"))
+>>> with stop_on_signals(minutes=25) as stop:
+...     sweep.train(stop)  # those without a record; what was cut off goes on
+digits, seed 0: writing to runs/digits/seed0
+digits: ... of 360 test images right after epoch 1
+digits, seed 1: writing to runs/digits/seed1
+digits: ... of 360 test images right after epoch 1
+>>> len(sweep.left())
+0
 
-The file says what to run, in the order in which it is wanted:
+A file may say what to run, in the order in which it is wanted, for `read_sweep`:
 
 runs:
 - recipes: [cpu/convmixer_64_4, cpu/splitmixer_i_64_4]
@@ -39,6 +46,11 @@ def read_sweep(path: str | Path) -> list[Recipe]:
 
     Raises `ValueError` for a file that does not list runs, naming the entry and the rule, and
     `FileNotFoundError` for one that is not there.
+
+    >>> from mixerlib.training import read_sweep
+    >>> runs = read_sweep("book/sweeps/cpu.yaml")
+    >>> runs[0].name, runs[0].seed
+    ('cpu/convmixer_64_4', 0)
     """
     path = Path(path)
     runs: dict[tuple[str, int], Recipe] = {}
@@ -93,9 +105,11 @@ class Sweep:
             read_record(place)
 
     def record_file(self, recipe: Recipe) -> Path:
+        """Where the record of a run lies."""
         return self.records / recipe.name / f"seed{recipe.seed}.json"
 
     def folder(self, recipe: Recipe) -> Path:
+        """Where the checkpoints and the weights of a run lie."""
         return self.runs / recipe.name / f"seed{recipe.seed}"
 
     def left(self) -> list[Recipe]:

@@ -19,10 +19,11 @@ import mixerlib.training.loop
 from mixerlib.records import Record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
-from mixerlib.training.loop import Diverged, Stopped, train, training_steps
+from mixerlib.training.loop import train, training_steps
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import begin, collect, state_of
+from mixerlib.training.session import Diverged, Stopped
 
 CPU = torch.device("cpu")
 STEPS = 6  # of the whole run: two epochs of three batches, the last of them smaller

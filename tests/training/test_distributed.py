@@ -27,10 +27,11 @@ from mixerlib.data import Dataset
 from mixerlib.records import Epoch, read_record
 from mixerlib.training.distributed import ALONE, Processes, joined, local_device
 from mixerlib.training.evaluation import evaluate_on
-from mixerlib.training.loop import Diverged, Stopped, train
+from mixerlib.training.loop import train
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe, load_recipe
 from mixerlib.training.run import dataset_for
+from mixerlib.training.session import Diverged, Stopped
 from mixerlib.weights import load_weights
 
 CPU = torch.device("cpu")

@@ -19,9 +19,10 @@ from mixerlib import create_model, save_weights
 from mixerlib.data import Augmentation, Dataset
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.evaluation import evaluate, evaluate_on
-from mixerlib.training.loop import Diverged, train, train_step, training_steps
+from mixerlib.training.loop import train, train_step, training_steps
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import begin, learning_rate, model_for, stream
+from mixerlib.training.session import Diverged
 
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
 NO_NORM = {"dim": 8, "depth": 1, "patch_size": 2, "tokens_dim": 8, "channels_dim": 8}

@@ -181,10 +181,9 @@ def test_power_is_how_often_a_difference_is_found():
 
 
 @given(st.integers(2, 20), st.sampled_from([0.5, 0.8, 0.9]))
-def test_the_smallest_difference_is_found_as_often_as_wanted(n: int, wanted: float):
-    assert results.power(results.smallest_difference(n, wanted_power=wanted), n) == pytest.approx(
-        wanted, abs=1e-4
-    )
+def test_the_smallest_difference_is_shown_with_the_target_power(n: int, target: float):
+    difference = results.smallest_difference(n, target_power=target)
+    assert results.power(difference, n) == pytest.approx(target, abs=1e-4)
 
 
 def test_a_better_known_spread_shows_smaller_differences():

@@ -1,8 +1,12 @@
 """The audit of the published numbers: each is recomputed, and code alone gives the verdict.
 
-    published = load("book/published.yaml")             # what is printed, where, and of what
-    verdicts = check(published, read_records("book/records"))
-    verdicts["readme-cifar10/convmixer/flops"]          # Verdict(kind="reproduced", …)
+>>> from mixerlib.pages import audit
+>>> published = audit.load("book/published.yaml")  # what is printed, where, and of what
+>>> entry = published.entries["readme-cifar10/convmixer/flops"]
+>>> entry.printed, entry.unit
+('152.6', 'M')
+>>> audit.check(published)[entry.id].kind
+'reproduced'
 
 A number counts as reproduced when the recomputed one, rounded or cut off at the printed decimals,
 has the printed digits. Where it has not, a declared list of alternatives is tried

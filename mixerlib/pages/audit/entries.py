@@ -32,18 +32,44 @@ Way = Callable[[Count], int]  # a way of counting
 
 @dataclass(frozen=True)
 class Entry:
-    """One printed number, and what it is said to describe. `book/published.yaml` tells the keys."""
+    """One printed number, and what it is said to describe.
+
+    Args:
+        id: TABLE/ROW/COLUMN, or the name of a number in running text.
+        table: its table's name; of a number in running text, its own id.
+        document: where it is printed.
+        where: inside the document.
+        name: the row, or the words, that it stands with.
+        quantity: "parameters", "flops", "accuracy", "throughput" or "saving".
+        printed: the number as text, so that its decimals are known.
+        unit: "M", "G", "%" or the like.
+        column: the head of its column.
+        about: whether it is printed with "about" or "around".
+        note: a remark on it.
+        model: a registered name; None where it describes no model of this book.
+        options: those of `create_model` that are stated.
+        unstated: options that the source leaves open, each with the values that are tried.
+        image_size: pixels.
+        training: what it was trained on, and for how long: `dataset` and `epochs`.
+        change: what was done to the model or to its training, in words.
+        metric: of an accuracy: "top-1" or "top-5".
+        borrowed: whose number it is, when the source took it from elsewhere.
+        part: of a saving, the part of the model.
+        cost: of a saving, what is saved: "params" or "macs".
+        formula: of a saving, the expression.
+        against: what the number is compared with: the id of another, or a model.
+    """
 
     id: str
-    table: str  # its table's name; of a number in running text, its own id
+    table: str
     document: str
-    where: str  # inside the document
-    name: str  # the row, or the words, that it stands with
+    where: str
+    name: str
     quantity: str
     printed: str
     unit: str
     column: str = ""
-    about: bool = False  # printed with "about" or "around"
+    about: bool = False
     note: str = ""
     model: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -60,10 +86,12 @@ class Entry:
 
     @property
     def scale(self) -> Fraction:
+        """How many ones the unit stands for."""
         return Fraction(SCALES[self.unit.removesuffix(AT_LEAST)])
 
     @property
     def decimals(self) -> int:
+        """Digits after the point, as printed."""
         return len(self.printed.partition(".")[2])
 
     @property

@@ -34,14 +34,24 @@ DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one entry, and why."""
+    """What became of one entry, and why.
 
-    kind: str  # one of VERDICTS
+    Args:
+        kind: one of `VERDICTS`.
+        reason: a sentence.
+        convention: the reading, or way of counting, under which it is reproduced.
+        rounding: how the digits follow from the exact number, such as "to nearest".
+        exact: the recomputed number of the stated model, in ones.
+        explained: what gives the printed number, where it is not reproduced, the best first.
+        remarks: what else there is to say.
+    """
+
+    kind: str
     reason: str
-    convention: str = ""  # the reading, or way of counting, under which it is reproduced
+    convention: str = ""
     rounding: str = ""
-    exact: Fraction | None = None  # the recomputed number of the stated model, in ones
-    explained: tuple[Alternative, ...] = ()  # of a number that is not reproduced, the best first
+    exact: Fraction | None = None
+    explained: tuple[Alternative, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
