@@ -211,12 +211,12 @@ def read_records(folder: str | Path) -> list[Record]:
     >>> [(record.seed, record.parameters) for record in records]
     [(0, 15746), (1, 15746), (2, 15746)]
     """
-    found = []
+    records = []
     for path in sorted(Path(folder).rglob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("schema") == SCHEMA:
-            found.append(read_record(path))
-    return found
+            records.append(read_record(path))
+    return records
 
 
 def parse_record(
@@ -233,42 +233,42 @@ def parse_record(
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-    found = values.get("schema") if isinstance(values, dict) else None
-    if older and isinstance(found, str) and found in older:
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if older and isinstance(schema, str) and schema in older:
         try:
-            values = older[found](values)
+            values = older[schema](values)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no {found!r}: {error!r}") from None
-        found = values["schema"]
-    if found != kind.schema:
-        raise ValueError(f"{path}: `schema`={found!r} must be {kind.schema!r}")
+            raise ValueError(f"{path} is no {schema!r}: {error!r}") from None
+        schema = values["schema"]
+    if schema != kind.schema:
+        raise ValueError(f"{path}: `schema`={schema!r} must be {kind.schema!r}")
     try:
         return _parse(values, kind, "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _parse(value: Any, wanted: Any, where: str) -> Any:
-    """`value`, as JSON gave it, as an instance of the type `wanted`; `where` is its dotted key."""
-    if isinstance(wanted, type) and is_dataclass(wanted):
+def _parse(value: Any, kind: Any, where: str) -> Any:
+    """`value`, as JSON gave it, as an instance of the type `kind`; `where` is its dotted key."""
+    if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"`{where}` must be a table, not {value!r}")
-        hints, prefix = get_type_hints(wanted), f"{where}." if where else ""
+        hints, prefix = get_type_hints(kind), f"{where}." if where else ""
         for key in value:
             if key not in hints:
                 raise ValueError(f"`{prefix}{key}` is not a key of a record")
         for key in hints:
             if key not in value:
                 raise ValueError(f"`{prefix}{key}` is missing")
-        return wanted(**{k: _parse(value[k], hint, prefix + k) for k, hint in hints.items()})
-    if get_origin(wanted) is list:
+        return kind(**{k: _parse(value[k], hint, prefix + k) for k, hint in hints.items()})
+    if get_origin(kind) is list:
         if not isinstance(value, list):
             raise ValueError(f"`{where}` must be a list, not {value!r}")
-        (item,) = get_args(wanted)
+        (item,) = get_args(kind)
         return [_parse(one, item, f"{where}[{i}]") for i, one in enumerate(value)]
-    if isinstance(wanted, types.UnionType):  # X | None
-        return None if value is None else _parse(value, get_args(wanted)[0], where)
-    kind = get_origin(wanted) or wanted
+    if isinstance(kind, types.UnionType):  # X | None
+        return None if value is None else _parse(value, get_args(kind)[0], where)
+    kind = get_origin(kind) or kind
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):

@@ -94,7 +94,7 @@ LAYOUTS = (
 )
 
 
-def recognise(names: Iterable[str]) -> Layout | None:
+def recognize(names: Iterable[str]) -> Layout | None:
     """The layout that the tensor names of a checkpoint show, or None."""
     names = list(names)
     signs = (layout for layout in LAYOUTS if any(re.match(layout.sign, name) for name in names))
@@ -160,7 +160,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
     """
     path, model = Path(path), unwrapped(model)
     tensors, stated = _read(path)
-    layout = OURS if stated.get("layout") == OURS.name else recognise(tensors)
+    layout = OURS if stated.get("layout") == OURS.name else recognize(tensors)
     if layout is None:
         raise ValueError(
             f"`path`='{path}' has none of the layouts that mixerlib reads "
@@ -169,9 +169,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
         )
     names = our_names(tensors, layout)
     if not head:
-        own = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+        classifier = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
         tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith("head.")}
-        tensors, names = tensors | own, names | {name: name for name in own}
+        tensors, names = tensors | classifier, names | {name: name for name in classifier}
     faults = _faults(tensors, names, model, layout)
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
@@ -298,18 +298,22 @@ def _faults(
         kind = "" if tensor.is_floating_point() else f" of {tensor.dtype}"
         return f"{tuple(tensor.shape)}{kind}"
 
-    wanted, parts, there = model.state_dict(), layout.parts(len(model.blocks)), set(names.values())
+    expected, parts, translated = (
+        model.state_dict(),
+        layout.parts(len(model.blocks)),
+        set(names.values()),
+    )
     faults = [
         f"{both(name, translate(name, parts))} is missing, wanted {form(tensor)}"
-        for name, tensor in wanted.items()
-        if name not in there and not name.endswith(OPTIONAL)
+        for name, tensor in expected.items()
+        if name not in translated and not name.endswith(OPTIONAL)
     ]
     for theirs, tensor in tensors.items():
         ours = names[theirs]
-        if ours not in wanted:
+        if ours not in expected:
             faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted none")
-        elif form(tensor) != form(wanted[ours]):
-            faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted {form(wanted[ours])}")
+        elif form(tensor) != form(expected[ours]):
+            faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted {form(expected[ours])}")
     return faults
 
 

@@ -84,17 +84,17 @@ class Command:
     def wait_for(self, text: str) -> None:
         """Return when this has been printed on stdout."""
         until = time.monotonic() + PATIENCE
-        while text not in self.told()[0]:
-            assert self.is_running() and time.monotonic() < until, self.told()
+        while text not in self.printed()[0]:
+            assert self.is_running() and time.monotonic() < until, self.printed()
             time.sleep(0.002)
 
     def end(self) -> tuple[int, str, str]:
         """Wait for the end: exit status (of one killed by signal n, -n), stdout, stderr."""
         self._process.join(PATIENCE)
-        assert not self.is_running(), self.told()
-        return self._process.exitcode, *self.told()
+        assert not self.is_running(), self.printed()
+        return self._process.exitcode, *self.printed()
 
-    def told(self) -> tuple[str, str]:
+    def printed(self) -> tuple[str, str]:
         return self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8")
 
 

@@ -33,23 +33,23 @@ def plain(name: str) -> str:
 
 def installed(*folders: Path) -> dict[str, Distribution]:
     """The packages in these folders, by name; without folders, those of this environment."""
-    found = distributions(path=list(map(str, folders))) if folders else distributions()
-    return {plain(package.name): package for package in found}
+    actual = distributions(path=list(map(str, folders))) if folders else distributions()
+    return {plain(package.name): package for package in actual}
 
 
 def needed(have: dict[str, Distribution], first: set[str]) -> set[str]:
     """These packages and all that they need, as far as they are here."""
-    found, ask = set(), sorted(first)
+    actual, ask = set(), sorted(first)
     while ask:
         name = ask.pop()
-        if name in found or name not in have:
+        if name in actual or name not in have:
             continue
-        found.add(name)
+        actual.add(name)
         for line in have[name].requires or ():
             requirement = Requirement(line)
             if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
                 ask.append(plain(requirement.name))
-    return found
+    return actual
 
 
 def link(packages: Path, first: set[str], older: Path | None = None) -> None:

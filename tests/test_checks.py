@@ -16,9 +16,9 @@ NO_WHOLE_NUMBER = [0, -1, 1.0, 2.5, True, False, None, "3", [3], float("nan"), 1
 
 @pytest.mark.parametrize("value", [1, 7, 10**9, np.int64(7), np.uint8(7)])
 def test_positive_int_takes_whole_numbers_and_returns_an_int(value):
-    found = checks.positive_int("dim", value)
-    assert found == value
-    assert type(found) is int
+    actual = checks.positive_int("dim", value)
+    assert actual == value
+    assert type(actual) is int
 
 
 @pytest.mark.parametrize("value", NO_WHOLE_NUMBER, ids=repr)
@@ -61,9 +61,9 @@ def test_ratio_means_the_same_as_text_fraction_and_float(denominator, data):
     exact = Fraction(numerator, denominator)
     text = f"{numerator}/{denominator}"
     for value in (exact, text, numerator / denominator, np.float64(numerator / denominator)):
-        found = checks.ratio(value)
-        assert found == exact
-        assert type(found) is Fraction
+        actual = checks.ratio(value)
+        assert actual == exact
+        assert type(actual) is Fraction
 
 
 @given(st.integers(5001, 10_000))
@@ -127,9 +127,9 @@ def test_images():
     for shape in ((3, 8, 8), (2, 4, 8, 8), (2, 8, 8, 3), (8,), (2, 3, 1, 8, 8)):
         with pytest.raises(ValueError) as caught:
             checks.images(torch.zeros(shape), in_channels=3, patch_size=4)
-        told = str(caught.value)
-        assert f"`x` of shape {shape} must be a batch of images (B, 3, H, W)" in told
-        assert "`in_channels`=3" in told
+        message = str(caught.value)
+        assert f"`x` of shape {shape} must be a batch of images (B, 3, H, W)" in message
+        assert "`in_channels`=3" in message
     with pytest.raises(ValueError, match=r"`patch_size`=4 must divide .*8×10"):
         checks.images(torch.zeros(2, 3, 8, 10), in_channels=3, patch_size=4)
 

@@ -64,9 +64,11 @@ def test_what_a_killed_process_left_does_not_matter(tmp_path: Path, monkeypatch)
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, full_disk):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match=r"could not be written \(No space left on device\)") as told:
+    with pytest.raises(
+        OSError, match=r"could not be written \(No space left on device\)"
+    ) as raised:
         write_atomic(path, b"new")
-    assert told.value.errno == errno.ENOSPC and told.value.filename == str(path)
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -77,11 +79,11 @@ def test_a_disk_that_takes_a_part_only(tmp_path: Path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(OSError, match="could not be written") as told:
+        with pytest.raises(OSError, match="could not be written") as raised:
             write_atomic(path, bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert told.value.errno == errno.EFBIG
+    assert raised.value.errno == errno.EFBIG
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -92,9 +94,9 @@ def test_a_folder_that_is_not_there_or_no_folder(tmp_path: Path):
     ):
         (tmp_path / "file").write_bytes(b"")
         for write in (write_atomic, append):
-            with pytest.raises(error, match="could not be written") as told:
+            with pytest.raises(error, match="could not be written") as raised:
                 write(path, b"new")
-            assert told.value.filename == str(path)
+            assert raised.value.filename == str(path)
 
 
 @pytest.mark.skipif(
@@ -113,9 +115,9 @@ def test_append(tmp_path: Path):
     append(path, "zwölf\n".encode())
     assert path.read_text(encoding="utf-8") == "one\nzwölf\n"
     if Path("/dev/full").exists():  # a device that is always full
-        with pytest.raises(OSError, match="could not be written") as told:
+        with pytest.raises(OSError, match="could not be written") as raised:
             append(Path("/dev/full"), b"one\n")
-        assert told.value.errno == errno.ENOSPC and told.value.filename == "/dev/full"
+        assert raised.value.errno == errno.ENOSPC and raised.value.filename == "/dev/full"
 
 
 # YAML

@@ -59,33 +59,33 @@ def imported(source: str, file: Path, root: Path, public: dict[str, str]) -> set
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if called in ("import_module", "__import__"):
                 modules += [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
-    own = file.relative_to(root).parts[0].removesuffix(".py")
+    room = file.relative_to(root).parts[0].removesuffix(".py")
     parts = {part_of(str(module), public) for module in modules}
-    return {part for part in parts if part} - {own}
+    return {part for part in parts if part} - {room}
 
 
 def public_names(root: Path) -> dict[str, str]:
     """A name that `__init__.py` imports from one of the parts → that part."""
-    found = {}
+    actual = {}
     for node in ast.walk(ast.parse((root / "__init__.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixerlib."):
-            found |= {a.asname or a.name: node.module.split(".")[1] for a in node.names}
-    return found
+            actual |= {a.asname or a.name: node.module.split(".")[1] for a in node.names}
+    return actual
 
 
 def violations(root: Path) -> list[str]:
     """One line for every import that the rule forbids, and for every file without a place in it."""
-    public, found = public_names(root), []
+    public, actual = public_names(root), []
     for file in sorted(root.rglob("*.py")):
         part = file.relative_to(root).parts[0].removesuffix(".py")
         where = file.relative_to(root.parent).as_posix()
         if part not in ALLOWED:
-            found.append(f"{where} has no place in ORDER")
+            actual.append(f"{where} has no place in ORDER")
             continue
         source = file.read_text(encoding="utf-8")
         for other in sorted(imported(source, file, root, public) - ALLOWED[part]):
-            found.append(f"{where} must not import {other}")
-    return found
+            actual.append(f"{where} must not import {other}")
+    return actual
 
 
 def test_imports_run_one_way():
@@ -253,9 +253,9 @@ def test_the_reader_finds_nothing_where_the_rule_is_kept(planted: Path):
 )
 def test_the_reader_finds_a_planted_violation(planted: Path, line: str):
     (planted / "models" / "new.py").write_text(f"import torch\n{line}\n")
-    found = violations(planted)
-    assert "mixerlib/models/new.py must not import training" in found
-    assert all(line.startswith("mixerlib/models/new.py") for line in found)
+    actual = violations(planted)
+    assert "mixerlib/models/new.py must not import training" in actual
+    assert all(line.startswith("mixerlib/models/new.py") for line in actual)
 
 
 @pytest.mark.parametrize(

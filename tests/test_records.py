@@ -57,8 +57,8 @@ def test_round_trip(record, tmp_path):
 
 
 def test_a_fraction_among_the_settings_is_written_as_text(record, tmp_path):
-    own = replace(record, settings={"model_options": {"ratio": Fraction(2, 3)}})
-    write_record(own, tmp_path / "record.json")
+    changed = replace(record, settings={"model_options": {"ratio": Fraction(2, 3)}})
+    write_record(changed, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json").settings["model_options"]["ratio"] == "2/3"
 
 
@@ -144,9 +144,9 @@ def test_a_whole_number_will_do_for_a_float(record, tmp_path):
 
 
 def test_memory_may_be_unknown(record, tmp_path):
-    own = replace(record, peak_memory_bytes=None)
-    write_record(own, tmp_path / "record.json")
-    assert read_record(tmp_path / "record.json") == own
+    changed = replace(record, peak_memory_bytes=None)
+    write_record(changed, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == changed
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells what is in use")

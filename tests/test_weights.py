@@ -29,8 +29,8 @@ TOKENS = {"image_size": 8, "tokens_dim": 6, "channels_dim": 10}
 
 
 def small(name: str, **options) -> nn.Module:
-    own = SMALL | (TOKENS if name == "mlp_mixer" else {"kernel_size": 3})
-    return create_model(name, **(own | options))
+    defaults = SMALL | (TOKENS if name == "mlp_mixer" else {"kernel_size": 3})
+    return create_model(name, **(defaults | options))
 
 
 def scrambled(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -258,11 +258,11 @@ def test_the_body_alone(name, options, nest, layout, has_head, tmp_path):
     if not has_head:
         state = {key: state[key] for key in list(state)[:-2]}  # its weight and bias come last
     path = write(state, tmp_path, "bare")
-    told = "`head.weight`", "wanted (9, 12)"
-    refuse(model, path, *(told if layout in ("mixerlib", "timm") else told[1:]))
+    message = "`head.weight`", "wanted (9, 12)"
+    refuse(model, path, *(message if layout in ("mixerlib", "timm") else message[1:]))
     assert load_weights(model, path, head=False) == layout
-    wanted = source.state_dict() | {key: before[key] for key in ("head.weight", "head.bias")}
-    assert equal(model.state_dict(), wanted)
+    expected = source.state_dict() | {key: before[key] for key in ("head.weight", "head.bias")}
+    assert equal(model.state_dict(), expected)
 
 
 @pytest.mark.parametrize("name", ["convmixer", "splitmixer_ii", "mlp_mixer"])
@@ -272,8 +272,8 @@ def test_the_body_alone_of_our_own_file(name, tmp_path):
     save_weights(source, tmp_path / "w.safetensors")
     assert load_weights(model, tmp_path / "w.safetensors", head=False) == "mixerlib"
     for key, tensor in model.state_dict().items():
-        wanted = before if key.startswith("head.") else source.state_dict()
-        assert torch.equal(tensor, wanted[key])
+        expected = before if key.startswith("head.") else source.state_dict()
+        assert torch.equal(tensor, expected[key])
 
 
 def test_a_head_that_would_fit_is_left_out_as_well(tmp_path):
@@ -472,13 +472,15 @@ def test_a_model_of_another_size(other, pieces, state, tmp_path):
     refuse(small("convmixer", **other), write(state, tmp_path, "bare"), *pieces)
 
 
-@pytest.mark.parametrize("wanted", ["convmixer", "splitmixer_i", "splitmixer_iv", "mlp_mixer"])
+@pytest.mark.parametrize("expected", ["convmixer", "splitmixer_i", "splitmixer_iv", "mlp_mixer"])
 @pytest.mark.parametrize("case", LAYOUTS[:10], ids=lambda case: f"{case[0]}-{case[3]}")
-def test_another_architecture(case, wanted, tmp_path):
+def test_another_architecture(case, expected, tmp_path):
     name, options, nest, layout = case
-    if name != wanted:
+    if name != expected:
         path = write(nest(scrambled(small(name, **options))).state_dict(), tmp_path, "bare")
-        refuse(small(wanted), path, f"layout {layout}", f"a {type(small(wanted)).__name__} of 3")
+        refuse(
+            small(expected), path, f"layout {layout}", f"a {type(small(expected)).__name__} of 3"
+        )
 
 
 def test_only_the_counter_of_batches_may_be_absent(state, tmp_path):

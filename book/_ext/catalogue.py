@@ -77,8 +77,8 @@ def models() -> str:
 
 def expected(name: str) -> str:
     """The accuracy that a recipe's file says to expect of it; a dash where there is none."""
-    found = EXPECTED.search((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
-    return found[1] if found else "–"
+    match = EXPECTED.search((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return match[1] if match else "–"
 
 
 def recipes() -> str:

@@ -79,7 +79,7 @@ def meanings(app: Sphinx) -> dict[str, str]:
     if GLOSSARY not in app.env.found_docs:
         return {}
     doctree = app.env.get_and_resolve_doctree(GLOSSARY, app.builder)
-    found = {}
+    texts = {}
     for entry in doctree.findall(nodes.definition_list_item):
         text = "".join(
             app.builder.render_partial(copy.deepcopy(part))["fragment"]
@@ -88,8 +88,8 @@ def meanings(app: Sphinx) -> dict[str, str]:
         )
         text = re.sub(r"</?a\b[^>]*>", "", text).strip()
         for term in entry.findall(nodes.term):
-            found |= {anchor: text for anchor in term["ids"]}
-    return found
+            texts |= {anchor: text for anchor in term["ids"]}
+    return texts
 
 
 def pages(app: Sphinx) -> Iterator[tuple[str, str]]:
@@ -161,8 +161,8 @@ def write_files(app: Sphinx, problem: Exception | None) -> None:
         return
     out, address, listed = Path(app.outdir), app.config.html_baseurl, list(pages(app))
     root = app.config.root_doc
-    found = json.dumps(meanings(app), ensure_ascii=False, indent=0).replace("</", r"<\/")
-    (out / "_static" / "tips.js").write_text(f"window.mixerBookTips = {found};\n")
+    tips = json.dumps(meanings(app), ensure_ascii=False, indent=0).replace("</", r"<\/")
+    (out / "_static" / "tips.js").write_text(f"window.mixerBookTips = {tips};\n")
     (out / "404.html").write_text(not_found(address, listed))
     if root != "index":
         about = description(app.env.get_doctree(root))

@@ -38,13 +38,13 @@ def are_commands(paragraph: list[str]) -> bool:
 @cache
 def places() -> dict[str, str]:
     """Each public name that the page describes → where it is described."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for room in ROOMS:
         module = importlib.import_module(room)
         for name in getattr(module, "__all__", ()):
             if not isinstance(getattr(module, name), ModuleType | sympy.Symbol):
-                found[name] = f"{room}.{name}"
-    return found
+                names[name] = f"{room}.{name}"
+    return names
 
 
 def linked(line: str) -> str:

@@ -46,15 +46,15 @@ def kind_of(schema: str) -> str | None:
 @cache
 def measured_on(kind: str, records: Path = RECORDS) -> str:
     """Where the records of a kind were measured: "24 runs on AMD EPYC, torch 2.13 (2026-11-20)"."""
-    found: dict[tuple[str, str], list[str]] = {}
+    machines: dict[tuple[str, str], list[str]] = {}
     for path in sorted(records.rglob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if kind_of(str(content.get("schema"))) == kind:
             stamp = content["provenance"]
             key = stamp["device_name"], stamp["torch"]
-            found.setdefault(key, []).append(stamp["date"][:10])
+            machines.setdefault(key, []).append(stamp["date"][:10])
     parts = []
-    for (device, torch), dates in found.items():
+    for (device, torch), dates in machines.items():
         days = dates[0] if min(dates) == max(dates) else f"{min(dates)} to {max(dates)}"
         parts.append(f"{len(dates)} on {device}, torch {torch} ({days})")
     return "; ".join(parts)
@@ -85,27 +85,27 @@ def device() -> str:
 
 def facts(source: str, ran: dict[str, Any] | None, records: Path = RECORDS) -> dict[str, str]:
     """What the strip says of a page with this source, by heading; `ran` is myst-nb's report."""
-    told = {"mixerlib": f"{version('mixerlib')}, sources {sources_hash()}"}
+    stated = {"mixerlib": f"{version('mixerlib')}, sources {sources_hash()}"}
     if name := commit():
-        told["commit"] = name
+        stated["commit"] = name
     if ran is None:
-        return told
+        return stated
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    told["with"] = f"Python {platform.python_version()}, {packages}"
+    stated["with"] = f"Python {platform.python_version()}, {packages}"
     day = datetime.fromtimestamp(ran["mtime"], UTC).date().isoformat()
     seconds = "" if ran["runtime"] is None else f", in {run_time(ran['runtime'])}"
-    told["run"] = f"on {device()}{seconds} ({day})"
+    stated["run"] = f"on {device()}{seconds} ({day})"
     for kind, reads in READS.items():
         if reads.search(source) and (where := measured_on(kind, records)):
-            told[f"records of {kind}"] = where
-    return told
+            stated[f"records of {kind}"] = where
+    return stated
 
 
-def strip(told: dict[str, str]) -> str:
+def strip(stated: dict[str, str]) -> str:
     """The facts as a list that is small, and says what it is."""
     items = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
-        for name, value in told.items()
+        for name, value in stated.items()
     )
     label = "How this page was made"
     return f'<section class="provenance" aria-label="{label}"><dl>{items}</dl></section>'

@@ -22,7 +22,7 @@ def find_chromium() -> str:
     """The program that prints the pages: CHROMIUM, or the first browser found; empty if none."""
     if named := os.environ.get("CHROMIUM"):
         return shutil.which(named) or ""
-    return next((found for name in BROWSERS if (found := shutil.which(name))), "")
+    return next((path for name in BROWSERS if (path := shutil.which(name))), "")
 
 
 def print_page(chromium: str, page: Path, target: Path, profile: Path) -> None:

@@ -10,7 +10,7 @@ from mixerlib.cli.options import (
     MODEL_OPTIONS,
     add_model_options,
     model_options_given,
-    warnings_told,
+    warnings_as_lines,
 )
 
 if TYPE_CHECKING:
@@ -82,28 +82,28 @@ def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts | None",
     from mixerlib.models import create_model
 
     # the convolutional models take images of any size, so that is no option of theirs
-    own = {k: v for k, v in given.items() if k in entry.defaults or k != "image_size"}
+    accepted = {k: v for k, v in given.items() if k in entry.defaults or k != "image_size"}
     with torch.device("meta"):
-        model = create_model(entry.name, **own)
-    options = dict(entry.defaults) | own
+        model = create_model(entry.name, **accepted)
+    options = dict(entry.defaults) | accepted
     size = given.get("image_size", entry.image_size)
     counts = None
     if entry.family not in costs.MEASURED_ONLY:
         counts = costs.formulas(entry.family).counts(options, image_size=size)
     measured = costs.measure(model, size, options["in_channels"])
-    told = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
-    return f"{entry.name} on {size}×{size} images ({told})", counts, measured
+    listed = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
+    return f"{entry.name} on {size}×{size} images ({listed})", counts, measured
 
 
 def _cost_report(title: str, counts: "Counts | None", measured: "Measured") -> dict[str, Any]:
     from mixerlib import costs
 
-    def numbers(found: costs.Counts) -> dict[str, Any]:
-        totals = {"params": found.total("params")}
-        totals |= {name: convention(found) for name, convention in costs.CONVENTIONS.items()}
-        totals |= {name: found.total(name) for name in ("buffers", "activations", "moved")}
+    def numbers(counted: costs.Counts) -> dict[str, Any]:
+        totals = {"params": counted.total("params")}
+        totals |= {name: convention(counted) for name, convention in costs.CONVENTIONS.items()}
+        totals |= {name: counted.total(name) for name in ("buffers", "activations", "moved")}
         parts = ("params", "macs", "activations")
-        return totals | {"parts": {name: dict(getattr(found, name)) for name in parts}}
+        return totals | {"parts": {name: dict(getattr(counted, name)) for name in parts}}
 
     formula = None if counts is None else numbers(counts)
     return {"model": title, "formula": formula, "measured": numbers(measured)}
@@ -115,30 +115,30 @@ def _cost_table(title: str, counts: "Counts | None", measured: "Measured") -> st
     shown = {"params": "parameters", "macs": "MACs", "activations": "kept for training"}
     lines = [title, "", f"{'part':16}" + "".join(f"{text:>18} share" for text in shown.values())]
 
-    def row(label: str, found: costs.Counts, part: str | None = None) -> str:
+    def row(label: str, counted: costs.Counts, part: str | None = None) -> str:
         cells = []
         for name in shown:
-            total = found.total(name)
-            value = total if part is None else getattr(found, name).get(part, 0)
+            total = counted.total(name)
+            value = total if part is None else getattr(counted, name).get(part, 0)
             cells.append(f"{value:>18,} {value / total:>5.0%}" if part else f"{value:>18,}      ")
         return (f"{label:16}" + "".join(cells)).rstrip()
 
-    told = measured if counts is None else counts
-    lines += [row(part, told, part) for part in told.params]
+    preferred = measured if counts is None else counts
+    lines += [row(part, preferred, part) for part in preferred.params]
     lines += [] if counts is None else [row("total, formula", counts)]
     lines += [row("total, measured", measured), ""]
     for name, text in (("macs", "MACs"), ("flops", "FLOPs = 2 MACs"), ("thop", "as thop counts")):
-        lines.append(f"{text:16}{costs.CONVENTIONS[name](told):>18,}")
+        lines.append(f"{text:16}{costs.CONVENTIONS[name](preferred):>18,}")
     if counts is None:
         return "\n".join([*lines, "", "Counted by measurement only: there is no formula."])
-    apart = [
+    differing = [
         f"{quantity} of {part}: formula {value:,}, measured {getattr(measured, quantity)[part]:,}"
         for quantity in costs.QUANTITIES
         for part, value in getattr(counts, quantity).items()
         if value != getattr(measured, quantity).get(part, 0)
     ]
     agree = "Formula and measurement agree in every part."
-    return "\n".join([*lines, "", *(apart or [agree])])
+    return "\n".join([*lines, "", *(differing or [agree])])
 
 
 def _cost_comparison(models: list[tuple[str, "Counts | None", "Measured"]]) -> str:
@@ -182,7 +182,7 @@ def run_import(options: argparse.Namespace) -> int:
     model = create_model(
         options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     )
-    with warnings_told():
+    with warnings_as_lines():
         layout = load_weights(model, options.checkpoint)
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
     out = options.out or stem.with_suffix(".safetensors")

@@ -70,7 +70,7 @@ def _parse_option(name: str, text: str, kind: type) -> Any:
 
 
 @contextmanager
-def warnings_told() -> Iterator[None]:
+def warnings_as_lines() -> Iterator[None]:
     """Print what is warned of meanwhile as one line each on stderr."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

@@ -13,7 +13,7 @@ from mixerlib.cli.options import (
     add_model_options,
     flag,
     model_options_given,
-    warnings_told,
+    warnings_as_lines,
 )
 from mixerlib.training import (
     Evaluation,
@@ -198,7 +198,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     file = weights_in(options.checkpoint)
     recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
     dataset = dataset_for(recipe, options.data, options.download).to(device)
-    with warnings_told():
+    with warnings_as_lines():
         model = load_trained(file, recipe, dataset).to(device)
     plain = evaluate_on(model, dataset)
     averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None

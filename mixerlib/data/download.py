@@ -97,8 +97,8 @@ def _problem_with_files(published: Published) -> DataNotFound | DataDamaged | No
         return DataDamaged(
             f"{name} is damaged: a list of images in {folder} cannot be read ({error}); {_AGAIN}"
         )
-    there = _files_in({os.path.dirname(file) for file in expected})  # noqa: PTH120 (100,000 paths)
-    missing = [file for file in expected if file not in there]
+    present = _files_in({os.path.dirname(file) for file in expected})  # noqa: PTH120 (100,000 paths)
+    missing = [file for file in expected if file not in present]
     if missing:
         more = f", and {len(missing) - 1:,} more" if missing[1:] else ""
         return _incomplete(published, f"{missing[0]} is missing{more}")
@@ -118,12 +118,12 @@ def _damaged(published: Published, file: Path, md5: str) -> DataDamaged:
 
 def _files_in(folders: Iterable[str]) -> set[str]:
     """The paths of all that lies directly in the folders: one look a folder, not one a file."""
-    there = set()
+    present = set()
     for folder in folders:
         if Path(folder).is_dir():
             with os.scandir(folder) as entries:
-                there |= {entry.path for entry in entries}
-    return there
+                present |= {entry.path for entry in entries}
+    return present
 
 
 def _is_whole(file: Path, md5: str) -> bool:

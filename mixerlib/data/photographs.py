@@ -107,11 +107,11 @@ def _class_folders(folder: Path) -> Any:
         raise _not_imagenet(root, "was not found", f"there is no imagenet/{folder.name} in {root}")
     if not any(entry.is_dir() for entry in folder.iterdir()):
         raise _not_imagenet(root, "is incomplete", f"there are no folders of classes in {folder}")
-    found = import_torchvision().datasets.ImageFolder(folder, loader=os.fspath, allow_empty=True)
-    if empty := sorted(set(range(len(found.classes))) - set(found.targets)):
-        without = folder / found.classes[empty[0]]
+    images = import_torchvision().datasets.ImageFolder(folder, loader=os.fspath, allow_empty=True)
+    if empty := sorted(set(range(len(images.classes))) - set(images.targets)):
+        without = folder / images.classes[empty[0]]
         raise _not_imagenet(root, "is incomplete", f"there is no image in {without}")
-    return found
+    return images
 
 
 def _not_imagenet(root: Path, problem: str, what: str) -> DataNotFound:

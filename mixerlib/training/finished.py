@@ -73,8 +73,8 @@ def weights_in(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    found = [path / name for name in ("model.safetensors", "checkpoint.pt")]
-    for file in found:
+    candidates = [path / name for name in ("model.safetensors", "checkpoint.pt")]
+    for file in candidates:
         if file.is_file():
             return file
     raise FileNotFoundError(f"{path} holds neither model.safetensors nor checkpoint.pt")

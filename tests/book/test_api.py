@@ -60,17 +60,17 @@ PENDING = {
 
 def described(room: ModuleType) -> dict[str, Any]:
     """The public functions, classes and methods of a room, by their dotted names."""
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
     for name in room.__all__:
         thing = getattr(room, name)
         if callable(thing) and not isinstance(thing, sympy.Basic):
-            found[name] = thing
+            actual[name] = thing
         if inspect.isclass(thing):
             for method, value in vars(thing).items():
                 value = getattr(value, "__func__", value)  # of class and static methods
                 if inspect.isfunction(value) and not method.startswith("_"):
-                    found[f"{name}.{method}"] = value
-    return found
+                    actual[f"{name}.{method}"] = value
+    return actual
 
 
 def arguments(thing: Any) -> list[str]:

@@ -53,20 +53,20 @@ FACTS = {
 
 def faults(records: Path, sweeps: Path) -> list[str]:
     """A line for each thing that is wrong with the records below a folder."""
-    found = []
+    faults = []
     for path in sorted(records.rglob("*.json")):
         place = path.relative_to(records).as_posix()
         try:
             if place.startswith("notebooks/"):  # times of notebooks: tests/test_colab.py
                 continue
             if place.startswith("bench/"):
-                found += [f"{place}: {fault}" for fault in bench_faults_of(path, place)]
+                faults += [f"{place}: {fault}" for fault in bench_faults_of(path, place)]
                 continue
             record = read_record(path)
-            found += [f"{place}: {fault}" for fault in faults_of(record, place, sweeps)]
+            faults += [f"{place}: {fault}" for fault in faults_of(record, place, sweeps)]
         except ValueError as error:
-            found.append(f"{place}: {error}")
-    return found
+            faults.append(f"{place}: {error}")
+    return faults
 
 
 def bench_faults_of(path: Path, place: str) -> list[str]:
@@ -75,35 +75,35 @@ def bench_faults_of(path: Path, place: str) -> list[str]:
     if schema == SCHEMA:
         return ["a training run is no benchmark"]
     record = read_roofline(path) if schema == ROOFLINE_SCHEMA else read_benchmark(path)
-    found = []
+    faults = []
     device = re.sub(r"[^a-z0-9]+", "-", record.provenance.device_name.lower()).strip("-")
     if place.split("/")[1] != device:
-        found.append(f"it belongs in bench/{device}")
+        faults.append(f"it belongs in bench/{device}")
     if record.provenance.commit is None or record.provenance.dirty is not False:
-        found.append("it does not say at which commit it was made, or that had changed")
+        faults.append("it does not say at which commit it was made, or that had changed")
     if schema != ROOFLINE_SCHEMA:
         for result in record.results:
             speed = result.case.batch / result.seconds.median
             if result.case.task != "as published" and result.images_per_second != speed:
-                found.append(f"{result.case.label}: images a second are not those of its steps")
-    return found
+                faults.append(f"{result.case.label}: images a second are not those of its steps")
+    return faults
 
 
 def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
-    found = []
+    faults = []
 
     def check(holds: bool, fault: str) -> None:
         if not holds:
-            found.append(fault)
+            faults.append(fault)
 
-    own = f"{record.recipe}/seed{record.seed}.json"
-    check(place == own, f"it belongs in {own}")
+    expected = f"{record.recipe}/seed{record.seed}.json"
+    check(place == expected, f"it belongs in {expected}")
     check(record.seed == record.settings.get("seed"), "its settings name another seed")
     check(record.provenance.commit is not None, "it does not say at which commit it was made")
     when = datetime.fromisoformat(record.provenance.date)
     check(when.tzinfo is not None and when < datetime.now(UTC), "its date lies in the future")
-    if apart := differences(record, sweeps):
-        return [*found, f"its recipe, and every sweep, say otherwise: {apart}"]
+    if difference := differences(record, sweeps):
+        return [*faults, f"its recipe, and every sweep, say otherwise: {difference}"]
 
     last, settings = record.curve[-1:], record.settings
     epochs = list(range(1, settings["epochs"] + 1))
@@ -115,43 +115,45 @@ def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
     )
     check(record.test_accuracy <= record.test_top5 <= 1, "top-1 and top-5 do not agree")
     for share in (record.test_accuracy, record.test_top5):
-        hits = share * record.test_images
-        check(math.isclose(hits, round(hits), abs_tol=1e-6), f"{share} is no number of images")
+        correct = share * record.test_images
+        check(
+            math.isclose(correct, round(correct), abs_tol=1e-6), f"{share} is no number of images"
+        )
     seconds = sum(row.training_seconds for row in record.curve)
     check(math.isclose(record.training_seconds, seconds), "its seconds are not its epochs'")
     check(record.total_seconds >= record.training_seconds > 0, "it trained longer than it ran")
     seen = record.images_per_second * record.training_seconds
-    wanted = settings["epochs"] * record.train_images
-    check(math.isclose(seen, wanted), "its images a second are not those of its epochs")
+    expected = settings["epochs"] * record.train_images
+    check(math.isclose(seen, expected), "its images a second are not those of its epochs")
 
     train, test, *_ = FACTS[settings["dataset"]]
     check((record.train_images, record.test_images) == (train, test), "not the whole data set")
     parameters = parameters_of(Recipe.from_settings(settings))
     check(record.parameters == parameters, f"the model has {parameters} parameters")
-    return found
+    return faults
 
 
 def differences(record: Record, sweeps: Path) -> str:
     """Where its settings are neither its recipe's nor those that a sweep states for the run."""
     today = as_json(load_recipe(record.recipe, {"seed": record.seed}))
-    there = current_settings(record.settings)
-    keys = today.keys() | there.keys()
-    apart = [k for k in sorted(keys) if today.get(k) != there.get(k) and k not in FREE]
-    apart += sorted(set(FREE) - there.keys())
-    if not apart or there in stated(sweeps).get((record.recipe, record.seed), []):
+    recorded = current_settings(record.settings)
+    keys = today.keys() | recorded.keys()
+    difference = [k for k in sorted(keys) if today.get(k) != recorded.get(k) and k not in FREE]
+    difference += sorted(set(FREE) - recorded.keys())
+    if not difference or recorded in stated(sweeps).get((record.recipe, record.seed), []):
         return ""
-    return "; ".join(f"`{k}`={today.get(k)!r}, not {there.get(k)!r}" for k in apart)
+    return "; ".join(f"`{k}`={today.get(k)!r}, not {recorded.get(k)!r}" for k in difference)
 
 
 @cache
 def stated(sweeps: Path) -> dict[tuple[str, int], list[dict[str, object]]]:
     """The settings that the sweeps in a folder state for each run that they list."""
-    found: dict[tuple[str, int], list[dict[str, object]]] = {}
+    listed: dict[tuple[str, int], list[dict[str, object]]] = {}
     for path in sorted(sweeps.glob("*.yaml")):
         if "runs" in yaml.safe_load(path.read_text(encoding="utf-8")):  # others: benchmarks
             for recipe in read_sweep(path):
-                found.setdefault((recipe.name, recipe.seed), []).append(as_json(recipe))
-    return found
+                listed.setdefault((recipe.name, recipe.seed), []).append(as_json(recipe))
+    return listed
 
 
 def as_json(recipe: Recipe) -> dict[str, object]:
@@ -179,15 +181,15 @@ def test_the_records_of_the_book():
 
 def planted(recipe: str = "digits", seed: int = 0, **settings: object) -> Record:
     """A record such as a run might have left, with numbers that agree."""
-    own = load_recipe(recipe, {"seed": seed} | settings)
-    epochs = own.epochs
-    train, test, *_ = FACTS[own.dataset]
+    expected = load_recipe(recipe, {"seed": seed} | settings)
+    epochs = expected.epochs
+    train, test, *_ = FACTS[expected.dataset]
     curve = [Epoch(i + 1, 0.01, 1.0, 0.5, 0.7, 0.25, 2.0) for i in range(epochs)]
     return Record(
         recipe=recipe,
-        settings=as_json(own),
+        settings=as_json(expected),
         seed=seed,
-        parameters=parameters_of(own),
+        parameters=parameters_of(expected),
         train_images=train,
         test_images=test,
         curve=curve,
@@ -206,9 +208,9 @@ def planted(recipe: str = "digits", seed: int = 0, **settings: object) -> Record
 
 def benched(**stamp: object) -> Benchmark:
     """A benchmark of one case, on a device called GPU."""
-    own = {"device_name": "GPU", "commit": "0" * 40, "dirty": False} | stamp
+    expected = {"device_name": "GPU", "commit": "0" * 40, "dirty": False} | stamp
     result = Result(Case("convmixer", batch=8), None, Timing.of([0.5]), 16.0, None)
-    return Benchmark("planted", [result], [], {}, replace(provenance("cpu"), **own))
+    return Benchmark("planted", [result], [], {}, replace(provenance("cpu"), **expected))
 
 
 @pytest.fixture
@@ -232,13 +234,13 @@ def plant(record: Record, book: Path, place: str | None = None) -> None:
     write_record(record, book / "records" / (place or f"{record.recipe}/seed{record.seed}.json"))
 
 
-def found_in(book: Path) -> list[str]:
+def faults_in(book: Path) -> list[str]:
     return faults(book / "records", book / "sweeps")
 
 
 def test_good_records_pass(book):
     assert len(list((book / "records").rglob("*.json"))) == 3
-    assert found_in(book) == []
+    assert faults_in(book) == []
     assert faults(book / "nowhere", book / "sweeps") == []  # before the first run
 
 
@@ -274,9 +276,9 @@ def test_good_records_pass(book):
 )
 def test_a_record_that_is_spoilt_is_found(book, spoil: Callable[[Record], Record], fault: str):
     plant(spoil(planted()), book, "digits/seed0.json")
-    told = found_in(book)
-    assert told and all(line.startswith("digits/seed0.json: ") for line in told)
-    assert any(fault in line for line in told), told
+    message = faults_in(book)
+    assert message and all(line.startswith("digits/seed0.json: ") for line in message)
+    assert any(fault in line for line in message), message
 
 
 def set_provenance(record: Record, **changes: object) -> Record:
@@ -289,7 +291,7 @@ def set_settings(record: Record, **changes: object) -> Record:
 
 def test_a_sweep_states_settings_for_its_own_seeds_only(book):
     plant(planted(seed=4, epochs=30), book)
-    (line,) = found_in(book)
+    (line,) = faults_in(book)
     assert "digits/seed4.json" in line and "`epochs`=20, not 30" in line
 
 
@@ -297,23 +299,23 @@ def test_a_setting_that_came_or_went_since_is_found(book):
     record = planted()
     older = {k: v for k, v in record.settings.items() if k != "weight_decay"}
     plant(replace(record, settings=older), book)
-    assert any("`weight_decay`=0.01, not None" in line for line in found_in(book))
+    assert any("`weight_decay`=0.01, not None" in line for line in faults_in(book))
     plant(set_settings(record, decay_of_old=1), book)
-    assert any("`decay_of_old`=None, not 1" in line for line in found_in(book))
+    assert any("`decay_of_old`=None, not 1" in line for line in faults_in(book))
     plant(replace(record, settings={"seed": 0}), book)
-    assert any("`epochs`=20, not None" in line for line in found_in(book))
+    assert any("`epochs`=20, not None" in line for line in faults_in(book))
 
 
 def test_other_files(book):
     (book / "records" / "notes.json").write_text("{")
-    (line,) = found_in(book)
+    (line,) = faults_in(book)
     assert line.startswith("notes.json: ") and "is not JSON" in line
     (book / "records" / "notes.json").unlink()
     (book / "records" / "bench" / "gpu").mkdir(parents=True)
     write_record(benched(), book / "records" / "bench" / "gpu" / "cifar.json")
-    assert found_in(book) == []
+    assert faults_in(book) == []
     plant(planted(), book, "bench/digits.json")
-    assert found_in(book) == ["bench/digits.json: a training run is no benchmark"]
+    assert faults_in(book) == ["bench/digits.json: a training run is no benchmark"]
 
 
 @pytest.mark.parametrize(
@@ -333,5 +335,5 @@ def test_a_spoilt_benchmark_is_found(book, change, fault):
     path = book / "records" / "bench" / "gpu" / "cifar.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(asdict(change(benched()))))
-    (line,) = found_in(book)
+    (line,) = faults_in(book)
     assert fault in line

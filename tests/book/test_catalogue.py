@@ -29,9 +29,9 @@ def rows(markdown: str) -> dict[str, list[str]]:
 
 
 def test_every_model_is_there_with_its_parameters(catalogue):
-    found = rows(catalogue.models())
-    assert sorted(found) == list_models()
-    for name, (params, _, side, _) in found.items():
+    actual = rows(catalogue.models())
+    assert sorted(actual) == list_models()
+    for name, (params, _, side, _) in actual.items():
         with torch.device("meta"):
             expected = sum(p.numel() for p in create_model(name).parameters())
         assert params == f"{expected:,}", name
@@ -50,19 +50,19 @@ def test_macs_are_those_that_pytorch_counts(catalogue, name):
 
 
 def test_options_are_those_that_differ(catalogue):
-    found = {name: cells[-1] for name, cells in rows(catalogue.models()).items()}
-    assert found["splitmixer_v"] == "as `convmixer`, with ratio 2/3"
-    assert found["splitmixer_v_256_8"] == "as `splitmixer_v`"
-    assert found["mixer_s32"].startswith("as `mlp_mixer`, with ")
+    actual = {name: cells[-1] for name, cells in rows(catalogue.models()).items()}
+    assert actual["splitmixer_v"] == "as `convmixer`, with ratio 2/3"
+    assert actual["splitmixer_v_256_8"] == "as `splitmixer_v`"
+    assert actual["mixer_s32"].startswith("as `mlp_mixer`, with ")
     assert {"patch\\_size 32", "image\\_size 224"} <= {
-        *found["mixer_s32"].split(" with ")[1].split(", ")
+        *actual["mixer_s32"].split(" with ")[1].split(", ")
     }
 
 
 def test_every_recipe_is_there_with_what_it_sets(catalogue):
-    found = rows(catalogue.recipes())
-    assert sorted(found) == list_recipes()
-    for name, (_, epochs, batch_size, dataset, model) in found.items():
+    actual = rows(catalogue.recipes())
+    assert sorted(actual) == list_recipes()
+    for name, (_, epochs, batch_size, dataset, model) in actual.items():
         recipe = load_recipe(name)
         assert (epochs, batch_size) == (str(recipe.epochs), str(recipe.batch_size))
         assert dataset == recipe.dataset and model.startswith(f"`{recipe.model}`")

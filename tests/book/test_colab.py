@@ -74,10 +74,10 @@ PLAIN = MarkdownIt("commonmark").enable("table")  # knows neither directive nor 
 
 def raw(text: str) -> list[str]:
     """What a reader without Sphinx would stumble over in a Markdown text."""
-    found = []
+    actual = []
     for token in PLAIN.parse(text):
         if token.type == "fence" and token.info.strip().startswith("{"):
-            found.append(token.info)
+            actual.append(token.info)
         shown = "".join(
             {"code_inline": "`code`", "softbreak": "\n"}.get(child.type, child.content)
             for child in token.children or ()
@@ -93,8 +93,8 @@ def raw(text: str) -> list[str]:
             r"\{\{.*?\}\}",
             r"^\+\+\+",
         ):
-            found += re.findall(pattern, shown, re.M)
-    return found
+            actual += re.findall(pattern, shown, re.M)
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_search_for_raw_forms_finds_them(text):
 class TestNotebook:
     def test_no_directive_or_role_reaches_the_reader_raw(self, made, stem, home):
         notebook = made[stem, home]
-        assert [found for text in markdown(notebook) for found in raw(text)] == []
+        assert [actual for text in markdown(notebook) for actual in raw(text)] == []
         for source in code(notebook):
             assert not re.search(r"\{(doc|eq|ref|numref|cite|term)\}`|\(eq-", source)
 
@@ -178,10 +178,10 @@ class TestNotebook:
         texts = markdown(made[stem, home])
         inline = (t for text in texts for token in PLAIN.parse(text) for t in token.children or ())
         targets = [t.attrs.get("href", t.attrs.get("src")) for t in inline if t.attrs]
-        own = [target for target in targets if target.startswith(SITE)]
-        assert bool(own) == bool(home)
+        links = [target for target in targets if target.startswith(SITE)]
+        assert bool(links) == bool(home)
         assert all(re.match(r"https?://|data:", target) for target in targets)
-        for target in own:
+        for target in links:
             page = re.fullmatch(re.escape(SITE) + r"([\w/-]+)\.html(?:#[\w.-]+)?", target)
             assert (ROOT / f"{page[1]}.md").is_file()
 
@@ -233,7 +233,7 @@ class TestPlainForms:
         return "\n".join(page.lines(text))
 
     @pytest.mark.parametrize(
-        "text, wanted",
+        "text, expected",
         [
             ("see {doc}`b`", f"see [About $b$]({SITE}notebooks/b.html)"),
             ("see {doc}`this <../book/c>`", f"see [this]({SITE}book/c.html)"),
@@ -284,8 +284,8 @@ class TestPlainForms:
             ("```python\n:::{x}\n```", "```python\n:::{x}\n```"),
         ],
     )
-    def test_says_it_in_plain_markdown(self, page, text, wanted):
-        assert self.plain(page, text) == wanted
+    def test_says_it_in_plain_markdown(self, page, text, expected):
+        assert self.plain(page, text) == expected
 
     def test_without_a_home_words_stay_words(self, page):
         page.book.site = ""
@@ -348,8 +348,8 @@ def test_an_unknown_form_is_reported_with_its_file_and_cell(books, tmp_path):
 
 
 def test_the_time_is_told_from_records_only(tmp_path):
-    told = times.running_time("a", tmp_path)
-    assert told == "It has not been timed on a CPU or a T4 GPU yet."
+    message = times.running_time("a", tmp_path)
+    assert message == "It has not been timed on a CPU or a T4 GPU yet."
     stamp = {"device_name": "Processor 7", "date": "2026-01-31T10:00:00+00:00"}
     record = {"provenance": stamp}
     (tmp_path / "cpu.json").write_text(json.dumps(record | {"seconds": {"a": 12.4, "b": 0.3}}))
@@ -519,9 +519,9 @@ def test_a_trial_fetches_the_working_tree_and_the_same_tree_is_the_same_commit(t
 
 
 def test_the_environment_like_colab_has_what_colab_ships_and_not_mixerlib():
-    wanted = like_colab.needed(like_colab.installed(), like_colab.SHIPPED)
-    assert {"torch", "torchvision", "numpy", "mpmath", "filelock"} <= wanted
-    assert not wanted & {"mixerlib", "jupytext", "fvcore", "thop", "onnxruntime", "pytest"}
+    expected = like_colab.needed(like_colab.installed(), like_colab.SHIPPED)
+    assert {"torch", "torchvision", "numpy", "mpmath", "filelock"} <= expected
+    assert not expected & {"mixerlib", "jupytext", "fvcore", "thop", "onnxruntime", "pytest"}
     pins = (ROOT / "tests" / "like_colab.txt").read_text()
     for pin in ("ipywidgets==7.7.1", "anywidget==0.9.21", "ipython==7.34.0"):
         assert f"\n{pin}\n" in pins

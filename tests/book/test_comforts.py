@@ -88,8 +88,8 @@ def homeless(tmp_path_factory) -> Path:
 
 
 def tags(page: Path) -> dict[str, str]:
-    found = re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)"', page.read_text())
-    return dict(found)
+    actual = re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)"', page.read_text())
+    return dict(actual)
 
 
 ADDRESS = "https://a-fork.github.io/leaves/"

@@ -38,8 +38,8 @@ def test_a_chapter_takes_the_number_of_its_file():
     pages["notebooks/18-roofline"] = toc, title = nodes.bullet_list(), nodes.title()
     env.tocs["notebooks/18-roofline"], env.titles["notebooks/18-roofline"] = toc, title
     mixerbook.number_by_name(env)
-    found = {name: list(numbers.values()) for name, numbers in env.toc_secnumbers.items()}
-    assert found == {
+    actual = {name: list(numbers.values()) for name, numbers in env.toc_secnumbers.items()}
+    assert actual == {
         "notebooks/14-results": [(14,), (14, 1)],
         "notebooks/17-throughput": [(17,), (17, 1), (17, 2, 1)],
         "book/audit": [(3,), (3, 1)],

@@ -34,11 +34,11 @@ def records(tmp_path: Path) -> Path:
 
 
 def test_a_page_that_runs_says_where_with_what_and_how_long():
-    told = provenance.facts("print(1)", RAN)
-    assert list(told)[-2:] == ["with", "run"]
-    assert re.fullmatch(r"[\w.]+, sources [0-9a-f]{16}", told["mixerlib"])
-    assert re.search(r"Python 3\.\d+\.\d+.*, torch 2\.", told["with"])
-    assert told["run"] == f"on {provenance.device()}, in 12 s (2025-10-09)"
+    message = provenance.facts("print(1)", RAN)
+    assert list(message)[-2:] == ["with", "run"]
+    assert re.fullmatch(r"[\w.]+, sources [0-9a-f]{16}", message["mixerlib"])
+    assert re.search(r"Python 3\.\d+\.\d+.*, torch 2\.", message["with"])
+    assert message["run"] == f"on {provenance.device()}, in 12 s (2025-10-09)"
     assert "in " not in provenance.facts("", RAN | {"runtime": None})["run"]
 
 
@@ -48,11 +48,11 @@ def test_a_page_that_does_not_run_names_the_code_alone():
 
 def test_records_say_where_they_were_measured(records):
     training = "2 on GPU 9, torch 2.13.0 (2026-11-19 to 2026-11-20)"
-    told = provenance.facts("runs = read_records(BOOK)", RAN, records)
-    assert told["records of training"] == training
-    assert "records of benchmarks" not in told
-    told = provenance.facts("read_roofline(path)", RAN, records)
-    assert told["records of benchmarks"] == "2 on GPU 9, torch 2.13.0 (2026-11-18)"
+    message = provenance.facts("runs = read_records(BOOK)", RAN, records)
+    assert message["records of training"] == training
+    assert "records of benchmarks" not in message
+    message = provenance.facts("read_roofline(path)", RAN, records)
+    assert message["records of benchmarks"] == "2 on GPU 9, torch 2.13.0 (2026-11-18)"
     assert "records of training" not in provenance.facts("print(1)", RAN, records)
 
 
@@ -84,5 +84,5 @@ def test_what_is_told_is_escaped():
 def test_the_status_page_has_titles_and_words():
     cell = '<span class="doc">{}</span>'
     table = cell.format("notebooks/01") + cell.format("notebooks/011") + "<p>✅</p><p>❌</p>"
-    found = provenance.in_words(table, {"notebooks/01": "A & B", "notebooks/011": "C"})
-    assert found == cell.format("A &amp; B") + cell.format("C") + "<p>passed</p><p>failed</p>"
+    actual = provenance.in_words(table, {"notebooks/01": "A & B", "notebooks/011": "C"})
+    assert actual == cell.format("A &amp; B") + cell.format("C") + "<p>passed</p><p>failed</p>"

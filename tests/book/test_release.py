@@ -259,11 +259,14 @@ def test_the_pdf_is_the_pages_with_bookmarks_and_links_that_stay_inside(tmp_path
         (2, "The end of two", two),
     ]
     numbers = {sheet.indirect_reference.idnum: i for i, sheet in enumerate(reader.pages)}
-    for own, other, sheet in ((one, two, reader.pages[two - 1]), (two, one, reader.pages[-1])):
+    for sheet_number, other, sheet in (
+        (one, two, reader.pages[two - 1]),
+        (two, one, reader.pages[-1]),
+    ):
         links = [reference.get_object() for reference in sheet["/Annots"]]
         inside = [link["/Dest"] for link in links if "/Dest" in link]
         assert [numbers[list.__getitem__(place, 0).idnum] for place in inside] == [
-            own,
+            sheet_number,
             other,
             other,
             one,
@@ -296,10 +299,10 @@ def test_the_changelog_has_the_form_that_it_names():
     assert heads[0] == "Unreleased"
     dated = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) - (\d{4}-\d\d-\d\d)", head) for head in heads[1:]]
     assert all(dated)
-    versions = [tuple(map(int, found.groups()[:3])) for found in dated]
+    versions = [tuple(map(int, actual.groups()[:3])) for actual in dated]
     assert versions == sorted(set(versions), reverse=True)
-    for found in dated:
-        datetime.date.fromisoformat(found[4])
+    for actual in dated:
+        datetime.date.fromisoformat(actual[4])
     kinds = set(re.findall(r"^### (.+)$", text, re.M))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 

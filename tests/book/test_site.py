@@ -72,28 +72,28 @@ class Reader(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found, self.inside = Written(), []
+        self.written, self.inside = Written(), []
 
     def handle_starttag(self, tag: str, given: list[tuple[str, str | None]]) -> None:
         at = {key: value or "" for key, value in given}
-        found = self.found
-        found.anchors += [at[key] for key in ("id", "name") if key in at and tag != "meta"]
+        written = self.written
+        written.anchors += [at[key] for key in ("id", "name") if key in at and tag != "meta"]
         if tag == "a" and "href" in at:
-            found.links.append(at["href"])
+            written.links.append(at["href"])
         elif tag == "link":
-            found.relations[at.get("rel", "")] = at["href"]
+            written.relations[at.get("rel", "")] = at["href"]
             if at.get("rel") not in ("canonical", "next", "prev", "search", "index"):
-                found.sources.append(at["href"])
+                written.sources.append(at["href"])
         elif tag in ("img", "script", "iframe", "source", "video", "audio") and "src" in at:
-            found.sources.append(at["src"])
+            written.sources.append(at["src"])
         if tag == "img" and at.get("alt") is not None and at.get("role") != "presentation":
-            found.pictures.append(at.get("alt", ""))
+            written.pictures.append(at.get("alt", ""))
         elif tag == "img":
-            found.pictures.append("")
+            written.pictures.append("")
         elif tag == "svg" and at.get("aria-hidden") != "true" and not self.inside:
-            found.pictures.append(at.get("aria-label", "") if at.get("role") == "img" else "")
+            written.pictures.append(at.get("aria-label", "") if at.get("role") == "img" else "")
         elif tag == "html":
-            found.language = at.get("lang", "")
+            written.language = at.get("lang", "")
         if tag in ("svg", "button", "title"):
             self.inside.append(tag)
 
@@ -103,14 +103,14 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if "title" in self.inside and "svg" not in self.inside:
-            self.found.title += data
+            self.written.title += data
 
 
 @cache
 def read(page: Path) -> Written:
     reader = Reader()
     reader.feed(page.read_text())
-    return reader.found
+    return reader.written
 
 
 def inside(page: Path, link: str) -> tuple[Path, str] | None:
@@ -128,13 +128,13 @@ class TestWritten:
     def test_every_link_leads_somewhere(self, name):
         page, dead = SITE / name, []
         for link in read(page).links + read(page).sources:
-            if (found := inside(page, link)) is None:
+            if (actual := inside(page, link)) is None:
                 continue
-            target, anchor = found
-            there = target.is_file() and target.is_relative_to(SITE)
-            if there and anchor and target.suffix == ".html":
-                there = anchor in read(target).anchors
-            if not there:
+            target, anchor = actual
+            present = target.is_file() and target.is_relative_to(SITE)
+            if present and anchor and target.suffix == ".html":
+                present = anchor in read(target).anchors
+            if not present:
                 dead.append(link)
         assert dead == []
 
@@ -330,8 +330,8 @@ def examine(tab: object, rules: dict, part: str = "html") -> list[str]:
     options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
     answer = tab.evaluate("([part, options]) => axe.run(part, options)", [part, options])
     return [
-        f"{found['id']}, {len(found['nodes'])} times: {found['nodes'][0]['html'][:120]}"
-        for found in answer["violations"]
+        f"{actual['id']}, {len(actual['nodes'])} times: {actual['nodes'][0]['html'][:120]}"
+        for actual in answer["violations"]
     ]
 
 
@@ -447,11 +447,11 @@ def test_search_finds_a_word_without_a_server(tab):
     tab.keyboard.type("separable")
     tab.keyboard.press("Enter")
     tab.wait_for_url("**/search.html?q=separable*")
-    found = tab.locator("#search-results li a")
-    found.first.wait_for()
-    links = found.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    actual = tab.locator("#search-results li a")
+    actual.first.wait_for()
+    links = actual.evaluate_all("links => links.map(link => link.getAttribute('href'))")
     assert any("05-spatial-split.html" in link for link in links), links
-    found.first.click()
+    actual.first.click()
     tab.wait_for_load_state()
     assert "separable" in tab.locator("main").inner_text().lower()
     assert tab.left == []

@@ -149,17 +149,17 @@ def test_no_address_of_this_repository_is_typed_anywhere():
     )
     if listed.returncode:
         pytest.skip("not a git checkout")
-    own = r"colab\.research\.google\.com/github/[\w.-]+/|[\w-]+\.github\.io/(?:mixer|the-mixer)"
-    own += r"|github\.com[/:][\w.-]+/(?:the-?)?mixer(?:-?(?:book|lib))?\b"
-    own += r"|raw\.githubusercontent\.com|repository-code:|repository_url:|project\.urls"
+    pattern = r"colab\.research\.google\.com/github/[\w.-]+/|[\w-]+\.github\.io/(?:mixer|the-mixer)"
+    pattern += r"|github\.com[/:][\w.-]+/(?:the-?)?mixer(?:-?(?:book|lib))?\b"
+    pattern += r"|raw\.githubusercontent\.com|repository-code:|repository_url:|project\.urls"
     if here := home():
         owner, name = here.split("/")
-        own += rf"|github\.com[/:]{re.escape(here)}\b|{re.escape(owner)}\.github\.io/{name}"
+        pattern += rf"|github\.com[/:]{re.escape(here)}\b|{re.escape(owner)}\.github\.io/{name}"
     typed = {}
     for name in listed.stdout.split():
         path = ROOT / name
         if path == Path(__file__) or not path.is_file() or path.suffix in {".safetensors", ".pt"}:
             continue
-        if found := re.search(own, path.read_text(errors="ignore"), re.I):
-            typed[name] = found.group()
+        if actual := re.search(pattern, path.read_text(errors="ignore"), re.I):
+            typed[name] = actual.group()
     assert typed == {}

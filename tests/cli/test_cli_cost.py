@@ -24,11 +24,11 @@ def report(capsys, *arguments: str):
 
 
 def test_json_holds_formula_and_measurement_of_the_same_model(capsys):
-    found = report(capsys, "splitmixer_iv", "--dim", "20", "--segments", "3", "--image-size", "16")
+    actual = report(capsys, "splitmixer_iv", "--dim", "20", "--segments", "3", "--image-size", "16")
     for name in ("params", "macs", "flops", "thop"):
-        assert isinstance(found["formula"][name], int)
-        assert found["formula"][name] == found["measured"][name]
-    assert found["formula"]["flops"] == 2 * found["formula"]["macs"]
+        assert isinstance(actual["formula"][name], int)
+        assert actual["formula"][name] == actual["measured"][name]
+    assert actual["formula"]["flops"] == 2 * actual["formula"]["macs"]
 
 
 @pytest.mark.parametrize(("name", "published"), PUBLISHED_FLOPS.items())
@@ -78,10 +78,10 @@ def test_every_registered_name_has_a_family_that_costs_knows():
 def test_a_family_without_formulas_is_measured_alone(capsys):
     name = "splitmixer_i_ablated_256_8"
     plain = report(capsys, "splitmixer_i_256_8")["formula"]
-    found = report(capsys, name)
-    assert found["formula"] is None
+    actual = report(capsys, name)
+    assert actual["formula"] is None
     for quantity in ("params", "buffers", "macs", "flops", "thop", "activations", "moved", "parts"):
-        assert found["measured"][quantity] == plain[quantity]  # nothing is taken out
+        assert actual["measured"][quantity] == plain[quantity]  # nothing is taken out
 
     assert main(["cost", name, "--norm", "layer"]) == 0
     out = capsys.readouterr().out

@@ -209,8 +209,8 @@ def test_a_user_s_mistakes_leave_nothing(capsys, tmp_path, monkeypatch, argument
 
 def recipe_on(dataset: str) -> tuple[str, ...]:
     """Arguments of `train` for a recipe on this data set."""
-    own = [name for name in list_recipes() if name.startswith(f"{dataset}/")]
-    return tuple(own[:1]) or ("digits", "--dataset", dataset)
+    names = [name for name in list_recipes() if name.startswith(f"{dataset}/")]
+    return tuple(names[:1]) or ("digits", "--dataset", dataset)
 
 
 @pytest.mark.parametrize("dataset", DATASETS[1:])  # the digits come with scikit-learn
@@ -249,20 +249,20 @@ def test_a_signal_saves_and_tells_how_to_go_on(tmp_path, number):
     with Command(*ENDLESS, "--out", "my run", folder=tmp_path) as command:
         command.wait_for("writing to my run")
         command.send(number)
-        found, _, err = command.end()
-    assert found == status
-    told = re.fullmatch(
+        actual, _, err = command.end()
+    assert actual == status
+    message = re.fullmatch(
         rf"mixerlib: stopped by {name} after step (\d+) of {100_000 * STEPS}; "
         r"to go on, give the same command again with --resume --out my run\n",
         err,
     )
-    assert told and steps_done(tmp_path / "my run") == int(told[1]) >= 1
+    assert message and steps_done(tmp_path / "my run") == int(message[1]) >= 1
     # and so it does go on
     with Command(*ENDLESS, "--resume", "--out", "my run", folder=tmp_path) as command:
         command.wait_for("going on in my run")
         command.send(number)
         assert command.end()[0] == status
-    assert steps_done(tmp_path / "my run") > int(told[1])
+    assert steps_done(tmp_path / "my run") > int(message[1])
 
 
 @pytest.fixture
@@ -299,16 +299,16 @@ def killed(command: Command, number: signal.Signals, out: Path, random: Random) 
     That moment is after one to three checkpoints of its own, and a random share of the time that
     the last of them took: in the midst of a step, of a checkpoint's writing, or of an evaluation.
     """
-    seen, told = [], time.monotonic()
-    wanted = random.randint(1, 3)
+    seen, message = [], time.monotonic()
+    expected = random.randint(1, 3)
     mark = stamp(out)
-    while len(seen) < wanted:
+    while len(seen) < expected:
         if not command.is_running():
             return False
         if stamp(out) != mark:
             mark, now = stamp(out), time.monotonic()
-            seen.append(now - told)
-            told = now
+            seen.append(now - message)
+            message = now
         time.sleep(0.0005)
     time.sleep(random.random() * min(seen[-1], 0.1))
     command.send(number)
@@ -318,10 +318,10 @@ def killed(command: Command, number: signal.Signals, out: Path, random: Random) 
 def stamp(out: Path) -> tuple[int, int] | None:
     """What changes when a checkpoint is written."""
     try:
-        found = (out / "checkpoint.pt").stat()
+        actual = (out / "checkpoint.pt").stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return actual.st_ino, actual.st_mtime_ns
 
 
 def test_killed_twenty_times_a_run_ends_with_the_same_weights(tmp_path):
@@ -362,9 +362,11 @@ def test_killed_twenty_times_a_run_ends_with_the_same_weights(tmp_path):
                         assert status in (0, -signal.SIGKILL) and err == ""
                     elif status != 0:  # 0: the signal came after the last step
                         expected, name = SIGNALS[number]
-                        told = re.match(rf"mixerlib: stopped by {name} after step (\d+) of ", err)
-                        assert status == expected and told
-                        assert steps_done(out) == int(told[1])  # nothing is lost
+                        message = re.match(
+                            rf"mixerlib: stopped by {name} after step (\d+) of ", err
+                        )
+                        assert status == expected and message
+                        assert steps_done(out) == int(message[1])  # nothing is lost
                 else:
                     assert command.end()[0] == 0
             if (out / "checkpoint.pt").exists():
@@ -599,25 +601,25 @@ def report(capsys, *arguments: object) -> dict:
 
 def test_evaluate_agrees_with_the_record_and_the_library(capsys, trained):
     done, _ = trained
-    found = report(capsys, done)
+    actual = report(capsys, done)
     record = read_record(done / "record.json")
-    assert found["top1"] == record.test_accuracy and found["top5"] == record.test_top5
-    assert found["loss"] == pytest.approx(record.test_loss, rel=1e-6)
+    assert actual["top1"] == record.test_accuracy and actual["top5"] == record.test_top5
+    assert actual["loss"] == pytest.approx(record.test_loss, rel=1e-6)
     digits, model = load_dataset("digits"), own_model()
     load_weights(model, done / "model.safetensors")
     again = evaluate(model, digits.test_images, digits.test_labels, normalize=digits.normalize)
-    assert {name: found[name] for name in ("top1", "top5", "loss")} == {
+    assert {name: actual[name] for name in ("top1", "top5", "loss")} == {
         "top1": again.top1,
         "top5": again.top5,
         "loss": again.loss,
     }
-    assert found["confusion"] == again.confusion.tolist()
-    assert found["per_class"] == dict(zip(digits.classes, again.per_class.tolist(), strict=True))
-    assert found["recipe"] == "own" and found["model"] == "splitmixer_i"
-    assert (found["dataset"], found["images"]) == ("digits", 360)
-    assert found["file"] == str(done / "model.safetensors") and "flip_average" not in found
+    assert actual["confusion"] == again.confusion.tolist()
+    assert actual["per_class"] == dict(zip(digits.classes, again.per_class.tolist(), strict=True))
+    assert actual["recipe"] == "own" and actual["model"] == "splitmixer_i"
+    assert (actual["dataset"], actual["images"]) == ("digits", 360)
+    assert actual["file"] == str(done / "model.safetensors") and "flip_average" not in actual
     # the file itself, with its record beside it
-    assert report(capsys, done / "model.safetensors") == found
+    assert report(capsys, done / "model.safetensors") == actual
 
 
 def test_evaluate_in_words(capsys, trained):
@@ -636,8 +638,8 @@ def test_evaluate_in_words(capsys, trained):
         "of each image and its mirror image, averaged",
     ]
     title, *rows = classes.splitlines()
-    told = {name: share for name, share in map(str.split, rows)}
-    assert told == {name: f"{share:.2%}" for name, share in numbers["per_class"].items()}
+    message = {name: share for name, share in map(str.split, rows)}
+    assert message == {name: f"{share:.2%}" for name, share in numbers["per_class"].items()}
     assert {len(row) for row in rows} == {len(title)}  # the columns stand below their heads
     _, *rows = confusion.splitlines()
     assert [[int(n) for n in row.split()[1:]] for row in rows] == numbers["confusion"]
@@ -648,19 +650,19 @@ def test_evaluate_in_words(capsys, trained):
 
 def test_the_flip_average_is_the_mean_of_two_logits(capsys, trained):
     done, _ = trained
-    found = report(capsys, done, "--flip-average")
+    actual = report(capsys, done, "--flip-average")
     model, labels = own_model(), load_dataset("digits").test_labels
     load_weights(model, done / "model.safetensors")
     mean = (logits_of(model) + logits_of(model, mirrored=True)) / 2
-    assert found["flip_average"]["loss"] == pytest.approx(F.cross_entropy(mean, labels).item())
-    assert found["flip_average"]["top1"] == (mean.argmax(dim=1) == labels).double().mean().item()
-    assert found["flip_average"]["loss"] != found["loss"] == report(capsys, done)["loss"]
+    assert actual["flip_average"]["loss"] == pytest.approx(F.cross_entropy(mean, labels).item())
+    assert actual["flip_average"]["top1"] == (mean.argmax(dim=1) == labels).double().mean().item()
+    assert actual["flip_average"]["loss"] != actual["loss"] == report(capsys, done)["loss"]
 
 
 def test_evaluate_an_unfinished_run_by_its_moving_average(capsys, trained):
     _, cut = trained
-    found = report(capsys, cut)
-    assert found["file"] == str(cut / "checkpoint.pt") and found["recipe"] == "own"
+    actual = report(capsys, cut)
+    assert actual["file"] == str(cut / "checkpoint.pt") and actual["recipe"] == "own"
     state = torch.load(cut / "checkpoint.pt", weights_only=True)["state"]
     losses = []
     for tensors in (state["average"], state["model"]):
@@ -669,8 +671,8 @@ def test_evaluate_an_unfinished_run_by_its_moving_average(capsys, trained):
         labels = load_dataset("digits").test_labels
         losses.append(F.cross_entropy(logits_of(model), labels).item())
     averaged, raw = losses
-    assert found["loss"] == pytest.approx(averaged) and abs(raw - averaged) > 1e-3
-    assert report(capsys, cut / "checkpoint.pt") == found
+    assert actual["loss"] == pytest.approx(averaged) and abs(raw - averaged) > 1e-3
+    assert report(capsys, cut / "checkpoint.pt") == actual
 
 
 @pytest.fixture
@@ -695,12 +697,12 @@ def test_evaluate_a_published_file_by_a_recipe(capsys, published):
     file = published / "theirs.pth"
     err = refusal(capsys, "evaluate", file)
     assert f"no record.json beside {file} tells its recipe; name it with --recipe" in err
-    found = report(capsys, file, "--recipe", published / "own.yaml")
+    actual = report(capsys, file, "--recipe", published / "own.yaml")
     theirs = tweet(8, 2, 3, 2, 10)
     theirs[0][0] = torch.nn.Conv2d(1, 8, 2, 2)
     theirs.load_state_dict(torch.load(file, weights_only=True))
     labels = load_dataset("digits").test_labels
-    assert found["loss"] == pytest.approx(F.cross_entropy(logits_of(theirs.eval()), labels).item())
+    assert actual["loss"] == pytest.approx(F.cross_entropy(logits_of(theirs.eval()), labels).item())
     err = refusal(capsys, "evaluate", file, "--recipe", "digits")
     assert "in the layout tweet, does not fit `model`" in err
 

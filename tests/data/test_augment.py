@@ -257,9 +257,9 @@ def test_the_input_is_left_alone_and_the_order_kept():
     together, _ = augmentation(images, torch.zeros(64).long(), draws, torch.Tensor.float, 1)
     assert torch.equal(images, before)
     for i in range(64):
-        own = draws.part(slice(i, i + 1))
+        result = draws.part(slice(i, i + 1))
         alone, _ = augmentation(
-            images[i : i + 1], torch.zeros(1).long(), own, torch.Tensor.float, 1
+            images[i : i + 1], torch.zeros(1).long(), result, torch.Tensor.float, 1
         )
         assert torch.equal(alone[0], together[i])
 
@@ -362,13 +362,15 @@ def test_resized_crop_is_within_one_level_of_torchvisions(size: tuple[int, int],
     images = torch.cat([extremes(*size), photos(60, *size)])
     draws = augmentation.draw(len(images), size, generator())
     ours, _ = augmentation(images, torch.zeros(len(images)).long(), draws, torch.Tensor.double, 1)
-    for image, own, (top, left, tall, wide) in zip(images, ours, draws.crop.tolist(), strict=True):
+    for image, result, (top, left, tall, wide) in zip(
+        images, ours, draws.crop.tolist(), strict=True
+    ):
         assert 0 <= top <= top + tall <= size[0]
         assert 0 <= left <= left + wide <= size[1]
         theirs = functional.resized_crop(image, top, left, tall, wide, list(size))
-        assert (own - theirs.double()).abs().max() <= 1
+        assert (result - theirs.double()).abs().max() <= 1
         if (tall, wide) == size:
-            assert torch.equal(own, image.double())
+            assert torch.equal(result, image.double())
 
 
 @pytest.mark.parametrize(("size", "area"), [((32, 32), 0.08), ((32, 32), 0.75), ((20, 40), 0.5)])
@@ -455,18 +457,18 @@ def test_erasing_draws_as_torchvision_and_touches_the_rectangle_only():
     boxes = draws.erase
     erased = boxes[:, 2] > 0
     assert 190 < erased.sum() < 290  # four standard deviations
-    for image, own, (top, left, tall, wide) in zip(images, ours, boxes.tolist(), strict=True):
+    for image, result, (top, left, tall, wide) in zip(images, ours, boxes.tolist(), strict=True):
         expected = image.double() + 1
         expected[:, top : top + tall, left : left + wide] = 0
-        assert torch.equal(own, expected)
+        assert torch.equal(result, expected)
         assert top + tall <= 20
         assert left + wide <= 32
     many = Augmentation(erase=1.0, erase_fill="mean").draw(6000, (20, 32), generator()).erase
     torch.manual_seed(SEED)
     get, image = transforms.RandomErasing.get_params, torch.zeros(1, 20, 32)
     theirs = torch.tensor([get(image, (0.02, 0.33), (0.3, 3.3), [0.0])[:4] for _ in range(3000)])
-    for own, others in zip(many.T, theirs.T, strict=True):
-        first, second = (torch.bincount(values // 2, minlength=16) for values in (own, others))
+    for result, others in zip(many.T, theirs.T, strict=True):
+        first, second = (torch.bincount(values // 2, minlength=16) for values in (result, others))
         assert same_source(first, second) > 0.001
 
 
@@ -538,8 +540,8 @@ def test_mixing_weights_follow_the_beta_distribution_and_cuts_timms(monkeypatch)
         theirs.append([int(yl), int(xl), int(yh - yl), int(xh - xl)])
     theirs = torch.tensor(theirs)
     theirs = theirs[theirs[:, 2] * theirs[:, 3] > 0]
-    for own, others in zip(boxes[cut].T, theirs.T, strict=True):
-        first, second = (torch.bincount(values // 4, minlength=9) for values in (own, others))
+    for result, others in zip(boxes[cut].T, theirs.T, strict=True):
+        first, second = (torch.bincount(values // 4, minlength=9) for values in (result, others))
         assert same_source(first, second) > 0.001
 
 
@@ -585,19 +587,19 @@ def test_operations_look_as_timms_do(name: str, negative: bool):
     ours = apply_operations(images, operation, arguments, smooth=True)
     function = timm_augment.NAME_TO_OP[TIMM_NAMES.get(name, name)]
     options = {"fillcolor": (128, 128, 128), "resample": Image.Resampling.BILINEAR}
-    for image, own, argument in zip(images, ours, arguments.flatten().tolist(), strict=True):
+    for image, result, argument in zip(images, ours, arguments.flatten().tolist(), strict=True):
         if name in ("Posterize", "Solarize", "SolarizeAdd"):
             argument = int(argument)
         elif name.startswith("Translate"):
             argument /= image.shape[2 if name == "TranslateX" else 1]
         if name == "Posterize" and argument == 0:
-            assert own.max() == 0  # Pillow 12 refuses to keep no bit at all
+            assert result.max() == 0  # Pillow 12 refuses to keep no bit at all
             continue
         own_argument = () if name in ("AutoContrast", "Equalize", "Invert") else (argument,)
         theirs = functional.pil_to_tensor(
             function(functional.to_pil_image(image), *own_argument, **options)
         )
-        distance = (own.int() - theirs.int()).abs()
+        distance = (result.int() - theirs.int()).abs()
         assert distance.max() <= 2, argument
         assert distance.float().mean() < 0.75, argument
 
@@ -637,8 +639,8 @@ def test_a_slice_of_the_draws_belongs_to_a_slice_of_the_images(policy: dict):
     assert {drawn.device.type for drawn in draws.tensors().values()} == {"cpu"}
     whole, targets = augmentation(images, labels, draws, torch.Tensor.float, 48)
     for part in (slice(0, 20), slice(20, 48)):
-        own = draws.part(part)
-        half, own_targets = augmentation(images[part], labels[part], own, torch.Tensor.float, 48)
+        result = draws.part(part)
+        half, own_targets = augmentation(images[part], labels[part], result, torch.Tensor.float, 48)
         torch.testing.assert_close(half, whole[part], rtol=0, atol=0)
         assert torch.equal(own_targets, targets[part])
 
@@ -656,10 +658,10 @@ def test_the_steps_follow_one_another_as_in_the_scripts():
         ({"jitter": 0.2}, ("jitter_operation", "jitter_factor")),
     ]
     for options, names in steps:
-        own = Draws(**{name: getattr(draws, name) for name in names})
-        images, _ = Augmentation(**options)(images, labels, own, lambda x: x.clone(), 1)
-    own, erase = Draws(erase=draws.erase), Augmentation(erase=0.5, erase_fill="mean")
-    expected, _ = erase(images, labels, own, lambda x: x.float() + 1, 1)
+        result = Draws(**{name: getattr(draws, name) for name in names})
+        images, _ = Augmentation(**options)(images, labels, result, lambda x: x.clone(), 1)
+    result, erase = Draws(erase=draws.erase), Augmentation(erase=0.5, erase_fill="mean")
+    expected, _ = erase(images, labels, result, lambda x: x.float() + 1, 1)
     assert torch.equal(whole, expected)
 
 
@@ -745,17 +747,17 @@ def test_a_gpu_gives_the_same_bytes(policy: dict):
     images, labels = torch.cat([extremes(32, 32), photos(200)]), torch.zeros(213).long()
     draws = augmentation.draw(213, (32, 32), generator())
     here, _ = augmentation(images, labels, draws, torch.Tensor.float, 1)
-    there, _ = augmentation(images.cuda(), labels.cuda(), draws, torch.Tensor.float, 1)
-    assert there.is_cuda
+    present, _ = augmentation(images.cuda(), labels.cuda(), draws, torch.Tensor.float, 1)
+    assert present.is_cuda
     # timm's moves interpolate in floating point
-    assert (here - there.cpu()).abs().max() <= (2 if policy is TIMM else 0)
+    assert (here - present.cpu()).abs().max() <= (2 if policy is TIMM else 0)
 
 
 # Errors
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"flip": "vertical"}, "`flip`='vertical' must be one of 'none', 'random', 'alternating'"),
         ({"crop": "five"}, "`crop`='five' must be one of"),
@@ -793,10 +795,10 @@ def test_a_gpu_gives_the_same_bytes(policy: dict):
         ({"cutmix": float("inf")}, "`cutmix`=inf"),
     ],
 )
-def test_settings_that_mean_nothing(options: dict, told: str):
+def test_settings_that_mean_nothing(options: dict, message: str):
     with pytest.raises(ValueError) as error:
         Augmentation(**options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_inputs_that_do_not_fit():

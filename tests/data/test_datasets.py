@@ -274,8 +274,8 @@ def test_a_download_without_a_network_says_so(tmp_path, monkeypatch, name):
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    told = rf"{name} could not be downloaded to {tmp_path}.* from https?://.*not known"
-    with pytest.raises(DataNotFound, match=told) as error:
+    message = rf"{name} could not be downloaded to {tmp_path}.* from https?://.*not known"
+    with pytest.raises(DataNotFound, match=message) as error:
         load_dataset(name, tmp_path, download=True)
     assert "\n" not in str(error.value)
 
@@ -307,7 +307,7 @@ def test_unknown_data_set_suggests_near_names():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "message"),
     [
         ("food101", {}, r"`image_size`=None must be set for food101"),
         ("digits", {"crop_area": 0.5}, r"`crop_area`=0.5 is for images that are read from files"),
@@ -325,8 +325,8 @@ def test_unknown_data_set_suggests_near_names():
         ("imagenet", {"image_size": 9, "workers": -1}, r"`workers`=-1 must be at least 0"),
     ],
 )
-def test_what_a_data_set_cannot_use_is_an_error(tmp_path, name, options, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_a_data_set_cannot_use_is_an_error(tmp_path, name, options, message):
+    with pytest.raises(ValueError, match=message):
         load_dataset(name, tmp_path, **options)
 
 
@@ -400,8 +400,12 @@ def test_batches_are_resized_as_pillow_would(size, interpolation):
         np.array(Image.fromarray(image[0].numpy()).resize((size, size), mode))
         for image in digits.train_images[chosen]
     ]
-    apart = (images[:, 0].int() - torch.from_numpy(np.stack(pillow)).int()).abs()
-    assert images.dtype == torch.uint8 and apart.max() <= 1 and (apart == 0).float().mean() > 0.9
+    difference = (images[:, 0].int() - torch.from_numpy(np.stack(pillow)).int()).abs()
+    assert (
+        images.dtype == torch.uint8
+        and difference.max() <= 1
+        and (difference == 0).float().mean() > 0.9
+    )
     (tests, _), *_ = digits.test_batches(7)
     assert tests.shape == (7, 1, size, size)
 

@@ -212,8 +212,8 @@ def test_damaged_label_files_are_named(published):
     for file in LABEL_FILES[name]:
         content = (root / file).read_bytes()
         (root / file).write_bytes(content[:-1])
-        told = {"flowers102": f"{file} does not have the MD5", "food101": "cannot be read"}[name]
-        with pytest.raises(DataDamaged, match=told) as error:
+        message = {"flowers102": f"{file} does not have the MD5", "food101": "cannot be read"}[name]
+        with pytest.raises(DataDamaged, match=message) as error:
             open_it(name, root)
         assert "\n" not in str(error.value)
         (root / file).write_bytes(content)
@@ -321,8 +321,8 @@ def test_a_download_without_a_network_says_so(published, monkeypatch):
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    told = rf"{name} could not be downloaded to {root}.* from https?://.*not known"
-    with pytest.raises(DataNotFound, match=told) as error:
+    message = rf"{name} could not be downloaded to {root}.* from https?://.*not known"
+    with pytest.raises(DataNotFound, match=message) as error:
         open_it(name, root, download=True)
     assert "\n" not in str(error.value) and "MIXERLIB_DATA" in str(error.value)
 

@@ -181,23 +181,23 @@ def hears(model: nn.Module) -> torch.Tensor:
 
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_with_channel_mixing_only_nothing_leaves_its_place(residual):
-    found = hears(ablated(mixes="channels", residual=residual)).any(dim=2).any(dim=0)
-    assert torch.equal(found, torch.eye(12, dtype=torch.bool))
+    actual = hears(ablated(mixes="channels", residual=residual)).any(dim=2).any(dim=0)
+    assert torch.equal(actual, torch.eye(12, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_with_spatial_mixing_only_nothing_leaves_its_channel(residual):
-    found = hears(ablated(mixes="spatial", residual=residual)).any(dim=3).any(dim=1)
-    assert torch.equal(found, torch.eye(9, dtype=torch.bool))
+    actual = hears(ablated(mixes="spatial", residual=residual)).any(dim=3).any(dim=1)
+    assert torch.equal(actual, torch.eye(9, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("segments_mixed", SEGMENTS_MIXED)
 def test_with_one_segment_the_other_channels_stay_alone(segments_mixed):
-    found = hears(ablated(segments_mixed=segments_mixed)).any(dim=3).any(dim=1)
+    actual = hears(ablated(segments_mixed=segments_mixed)).any(dim=3).any(dim=1)
     if segments_mixed == "alternating":
-        assert found.all()
+        assert actual.all()
     else:
-        assert torch.equal(found, torch.block_diag(torch.ones(6, 6), torch.eye(3)).bool())
+        assert torch.equal(actual, torch.block_diag(torch.ones(6, 6), torch.eye(3)).bool())
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -213,8 +213,8 @@ def test_one_segment_holds_the_narrower_network(train):
     narrow = narrow.double().train(train)
     narrow.load_state_dict(cut)
     x = images()
-    found = wide.train(train).forward_features(x)[:, :6]
-    torch.testing.assert_close(found, narrow.forward_features(x), **close)
+    actual = wide.train(train).forward_features(x)[:, :6]
+    torch.testing.assert_close(actual, narrow.forward_features(x), **close)
 
 
 def test_a_residual_goes_with_the_part_that_it_goes_round():
@@ -253,8 +253,8 @@ def test_only_layernorm_is_bound_to_an_image_size(norm):
     else:
         with pytest.raises(ValueError) as caught:
             model(turned)
-        told = "`x` of height and width (6, 8) must have `image_size`=(8, 6)"
-        assert told in str(caught.value)
+        message = "`x` of height and width (6, 8) must have `image_size`=(8, 6)"
+        assert message in str(caught.value)
 
 
 # The table
@@ -299,7 +299,7 @@ def test_an_unknown_choice_is_refused(option, wrong):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"norm": "layer", "image_size": 9}, "`patch_size`=2 must divide"),
         ({"norm": "layer", "patch_size": 3}, "`patch_size`=3 must divide"),
@@ -308,10 +308,10 @@ def test_an_unknown_choice_is_refused(option, wrong):
         ({"segments": 2}, "`segments`=2 is not an option of 'splitmixer_i_ablated'"),
     ],
 )
-def test_a_mistake_is_told(options, told):
+def test_a_mistake_is_told(options, message):
     with pytest.raises(ValueError) as caught:
         ablated(**options)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_patch_need_not_divide_an_image_size_that_nothing_looks_at():

@@ -144,19 +144,19 @@ def test_parameters_by_part(h: int, d: int, k: int, p: int, n: int, c: int):
     stem = h * c * p**2 + h + 2 * h
     block = h * k**2 + h + 2 * h + h**2 + h + 2 * h
     options = {"kernel_size": k, "patch_size": p, "num_classes": n, "in_channels": c}
-    found = parameters("convmixer", dim=h, depth=d, **options)
-    assert found == stem + d * block + h * n + n
+    actual = parameters("convmixer", dim=h, depth=d, **options)
+    assert actual == stem + d * block + h * n + n
 
 
 def test_the_tensors_have_timms_names():
     keys = set(create_model("convmixer", dim=4, depth=1).state_dict())
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    wanted = {
+    expected = {
         f"{conv}.{part}"
         for conv in ("stem.0", "blocks.0.0.fn.0", "blocks.0.1", "head")
         for part in ("weight", "bias")
     }
-    wanted |= {
+    expected |= {
         f"{bn}.{part}" for bn in ("stem.2", "blocks.0.0.fn.2", "blocks.0.3") for part in norm
     }
-    assert keys == wanted
+    assert keys == expected

@@ -87,9 +87,9 @@ def test_an_image_that_the_patch_does_not_divide_is_refused():
     for size in (30, (32, 30), (30, 32)):
         with pytest.raises(ValueError) as caught:
             create_model("mlp_mixer", image_size=size)
-        told = str(caught.value)
-        assert "`patch_size`=4 must divide the image's height and width" in told
-        assert "30" in told
+        message = str(caught.value)
+        assert "`patch_size`=4 must divide the image's height and width" in message
+        assert "30" in message
 
 
 def test_the_token_mlp_is_one_depthwise_kernel_over_the_whole_field():
@@ -192,8 +192,8 @@ def test_parameters_by_part(c, depth, d_s, d_c, rows, columns, p, classes):
     stem, head = 3 * p * p * c + c, c * classes + classes
     sizes = {"dim": c, "depth": depth, "tokens_dim": d_s, "channels_dim": d_c, "patch_size": p}
     options = sizes | {"num_classes": classes, "image_size": (rows * p, columns * p)}
-    wanted = stem + depth * (token_mlp + channel_mlp + 4 * c) + 2 * c + head
-    assert parameters("mlp_mixer", **options) == wanted
+    expected = stem + depth * (token_mlp + channel_mlp + 4 * c) + 2 * c + head
+    assert parameters("mlp_mixer", **options) == expected
 
 
 def test_the_tensors_have_timms_names():

@@ -95,9 +95,9 @@ def test_the_models_have_stem_blocks_and_head(name: str):
 
 @every_model
 def test_the_activation_is_the_presets(name: str):
-    wanted = {"gelu": nn.GELU, "relu": nn.ReLU}[model_entry(name).defaults["activation"]]
-    found = {type(m) for m in small(name).modules() if isinstance(m, nn.GELU | nn.ReLU)}
-    assert found == {wanted}
+    expected = {"gelu": nn.GELU, "relu": nn.ReLU}[model_entry(name).defaults["activation"]]
+    actual = {type(m) for m in small(name).modules() if isinstance(m, nn.GELU | nn.ReLU)}
+    assert actual == {expected}
 
 
 def test_only_convmixer_768_32_has_relu():
@@ -182,9 +182,9 @@ def test_bfloat16_on_the_cpu(name: str):
     half = copy.deepcopy(model).bfloat16()(x.bfloat16())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = model(x)
-    for found in (half, mixed):
-        assert found.dtype == torch.bfloat16
-        torch.testing.assert_close(found.float(), logits, rtol=0.1, atol=0.1 * logits.std().item())
+    for actual in (half, mixed):
+        assert actual.dtype == torch.bfloat16
+        torch.testing.assert_close(actual.float(), logits, rtol=0.1, atol=0.1 * logits.std().item())
 
 
 @every_model
@@ -219,8 +219,8 @@ def test_memory_formats_agree(name: str, grad: bool):
     logits = model(x)
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     with torch.set_grad_enabled(grad):
-        found = last(x.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(found, logits, rtol=1e-5, atol=1e-6)
+        actual = last(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(actual, logits, rtol=1e-5, atol=1e-6)
 
 
 @every_family
@@ -277,8 +277,8 @@ def test_compile_generates_code_for_inference(name: str):
     model, x = small(name, depth=2).eval(), batch(name)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own deprecations, while it traces
-        found = compiled(model, "inductor")(x)
-        torch.testing.assert_close(found, model(x), rtol=1e-4, atol=1e-5)
+        actual = compiled(model, "inductor")(x)
+        torch.testing.assert_close(actual, model(x), rtol=1e-4, atol=1e-5)
 
 
 # Options: random valid ones, and random broken ones
@@ -420,13 +420,13 @@ def test_a_ratio_that_leaves_no_channel_is_refused():
 @settings(max_examples=60, deadline=None)
 def test_segments_that_the_width_cannot_hold_are_refused(name, dim, segments):
     options = {"dim": dim, "depth": 1, "segments": segments}
-    told = (f"`segments`={segments}", f"`dim`={dim}")
+    message = (f"`segments`={segments}", f"`dim`={dim}")
     with torch.device("meta"):
         if name in DIVIDING and dim % segments:
             strategy = name.removeprefix("splitmixer_").upper()
-            refused(name, options, *told, "must divide", f"strategy {strategy}")
+            refused(name, options, *message, "must divide", f"strategy {strategy}")
         elif segments > dim:
-            refused(name, options, *told, "must be at most")
+            refused(name, options, *message, "must be at most")
         else:
             create_model(name, **options)
 
@@ -437,8 +437,8 @@ def test_an_option_that_the_model_does_not_have_is_refused(drawn, data):
     name, options, _ = drawn
     known = {o for n in FAMILIES for o in model_entry(n).defaults} | {"strategy", "dims", "Dim"}
     option = data.draw(st.sampled_from(sorted(known - set(model_entry(name).defaults))))
-    told = (f"`{option}`=7", f"is not an option of {name!r}", *options)
-    refused(name, options | {option: 7}, *told)
+    message = (f"`{option}`=7", f"is not an option of {name!r}", *options)
+    refused(name, options | {option: 7}, *message)
 
 
 @given(st.sampled_from(list_models()), st.data())
@@ -467,7 +467,7 @@ def test_the_nearest_name_comes_first():
 def test_images_that_the_model_cannot_take_are_refused(name: str):
     model, x = small(name).eval(), batch(name)
     p = model_entry(name).defaults["patch_size"]
-    for wrong, told in (
+    for wrong, message in (
         (x[0], ("`x`", "(3, ", "must be a batch of images (B, 3, H, W)")),
         (x[:, :1], ("`x`", "(4, 1, ", "`in_channels`=3")),
         (
@@ -478,7 +478,7 @@ def test_images_that_the_model_cannot_take_are_refused(name: str):
     ):
         with pytest.raises(ValueError) as caught:
             model(wrong)
-        assert all(part in str(caught.value) for part in told)
+        assert all(part in str(caught.value) for part in message)
 
 
 def test_names_are_listed_by_a_pattern():

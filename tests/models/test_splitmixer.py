@@ -69,11 +69,11 @@ def embedded(weights: list[torch.Tensor], biases: list[torch.Tensor], starts: li
 def reach(mixing: nn.Module, h: int) -> torch.Tensor:
     """Which input channel an output channel depends on: booleans (to, from), by the Jacobian."""
     x = features(h).requires_grad_()
-    y, found = mixing(x), torch.zeros(h, h, dtype=torch.bool)
+    y, actual = mixing(x), torch.zeros(h, h, dtype=torch.bool)
     for to in range(h):
         (seen,) = torch.autograd.grad(y[:, to].square().sum(), x, retain_graph=True)
-        found[to] = (seen != 0).any(dim=3).any(dim=2).any(dim=0)
-    return found
+        actual[to] = (seen != 0).any(dim=3).any(dim=2).any(dim=0)
+    return actual
 
 
 def squares(mixing: nn.Module, h: int) -> torch.Tensor:
@@ -139,16 +139,16 @@ def test_segments_share_the_channels_and_the_last_takes_the_remainder(h, s):
 
 def turns(strategy: str, h: int, depth: int, ratio=None, segments=None) -> list[range]:
     """The channels that each block mixes, by the paper's table."""
-    found = []
+    actual = []
     for i in range(depth):
         if strategy == "I":
             m = math.floor(Fraction(ratio) * h)
-            found.append(range(m) if i % 2 == 0 else range(h - m, h))
+            actual.append(range(m) if i % 2 == 0 else range(h - m, h))
         else:
             start = (h // segments) * (i % segments)
             last = i % segments == segments - 1
-            found.append(range(start, h if last else start + h // segments))
-    return found
+            actual.append(range(start, h if last else start + h // segments))
+    return actual
 
 
 CASES = [("I", 12, "2/3", None), ("I", 13, "6/11", None), ("I", 7, "1", None)]
@@ -168,8 +168,8 @@ def test_a_block_mixes_its_turn_and_passes_the_rest_bit_for_bit(strategy, h, rat
         passed = [c for c in range(h) if c not in mixed]
         assert torch.equal(y[:, passed], x[:, passed])
         assert (y[:, list(mixed)] != x[:, list(mixed)]).all()
-        own = mixing.mixer(x[:, list(mixed)])
-        torch.testing.assert_close(y[:, list(mixed)], own, **close)
+        mixed_alone = mixing.mixer(x[:, list(mixed)])
+        torch.testing.assert_close(y[:, list(mixed)], mixed_alone, **close)
 
 
 @one_segment
@@ -289,9 +289,9 @@ def test_v_is_one_segment_twice(h: int, ratio: str):
 def test_v_mixes_the_overlap_twice_and_the_outer_channels_once():
     h, m = 12, 8
     mixing, x = BothOverlapping(h, "2/3").double(), features(h)
-    y, own = mixing(x), mixing.mixer1(x[:, :m])
-    torch.testing.assert_close(y[:, : h - m], own[:, : h - m], **close)
-    late = mixing.mixer2(torch.cat((own[:, h - m :], x[:, m:]), dim=1))
+    y, mixed_alone = mixing(x), mixing.mixer1(x[:, :m])
+    torch.testing.assert_close(y[:, : h - m], mixed_alone[:, : h - m], **close)
+    late = mixing.mixer2(torch.cat((mixed_alone[:, h - m :], x[:, m:]), dim=1))
     torch.testing.assert_close(y[:, h - m :], late, **close)
 
 
@@ -331,18 +331,18 @@ def test_shuffle_permutes_right_after_the_mixing_and_is_off_by_default(strategy:
 @pytest.mark.parametrize("strategy", SHUFFLING)
 def test_segments_meet_only_where_they_are_shuffled(strategy: str):
     options = {"dim": 9, "depth": 4, "segments": 3}
-    apart = torch.block_diag(*[torch.ones(3, 3)] * 3).bool()
-    found = reach(split(strategy, **options).blocks, 9)
-    assert torch.equal(found, apart)
+    difference = torch.block_diag(*[torch.ones(3, 3)] * 3).bool()
+    actual = reach(split(strategy, **options).blocks, 9)
+    assert torch.equal(actual, difference)
     model = split(strategy, **options, shuffle=True)
     expected = torch.eye(9)
     for block in model.blocks:
         expected = squares(block.mixing, 9) @ expected
         expected = expected.reshape(3, 3, 9).transpose(0, 1).reshape(9, 9)  # rows: to
-    found = reach(model.blocks, 9)
-    assert torch.equal(found, expected > 0)
-    assert (found & ~apart).any()
-    assert found.all() == (strategy != "II")  # which mixes one segment a block: four are too few
+    actual = reach(model.blocks, 9)
+    assert torch.equal(actual, expected > 0)
+    assert (actual & ~difference).any()
+    assert actual.all() == (strategy != "II")  # which mixes one segment a block: four are too few
 
 
 def test_shuffle_is_refused_where_it_cannot_be():
@@ -522,8 +522,8 @@ def test_parameters_of_every_block_and_of_the_model(drawn, k: int, p: int, n: in
             mixing.append(c * c + c)
         else:
             widths = [h // s] * (s - 1) + [h // s + h % s]
-            own = [c * c + c for c in widths]
-            mixing.append(own[i % s] if strategy == "II" else sum(own))
+            mixed_alone = [c * c + c for c in widths]
+            mixing.append(mixed_alone[i % s] if strategy == "II" else sum(mixed_alone))
     assert [count(block.mixing) for block in model.blocks] == mixing
     spatial = 2 * (h * k + h) + 4 * h  # 1×k and k×1 with their biases, and two norms
     assert all(count(block.spatial) == spatial for block in model.blocks)
@@ -552,24 +552,24 @@ def test_parameters_at_256_8(name: str, exact: int):
 
 
 def test_published_parameters_of_the_224_setting():
-    found = [round(millions(f"splitmixer_{s}_256_8_224"), 2) for s in ("i", "ii", "iii", "iv")]
-    assert found == [0.34, 0.24, 0.24, 0.37]
+    actual = [round(millions(f"splitmixer_{s}_256_8_224"), 2) for s in ("i", "ii", "iii", "iv")]
+    assert actual == [0.34, 0.24, 0.24, 0.37]
 
 
 def test_published_parameters_on_cifar_10():
-    found = [millions(f"splitmixer_{s}_256_8") for s in ("i", "ii", "iii", "iv")]
-    assert [round(found[0], 2), round(found[3], 2)] == [0.28, 0.31]
+    actual = [millions(f"splitmixer_{s}_256_8") for s in ("i", "ii", "iii", "iv")]
+    assert [round(actual[0], 2), round(actual[3], 2)] == [0.28, 0.31]
     # the paper prints .17 for II and III: that is 0.175370 cut off, not rounded
-    assert [math.floor(m * 100) / 100 for m in found[1:3]] == [0.17, 0.17]
+    assert [math.floor(m * 100) / 100 for m in actual[1:3]] == [0.17, 0.17]
 
 
 def test_published_parameters_on_cifar_100_are_those_of_kernel_size_2():
     """The paper's .186/.186/.318 for II, III and IV do not fit the k = 5 that it states."""
     for k, fits in ((2, True), (5, False)):
-        found = [
+        actual = [
             millions(f"splitmixer_{s}", num_classes=100, kernel_size=k) for s in ("ii", "iii", "iv")
         ]
-        assert ([round(m, 3) for m in found] == [0.186, 0.186, 0.318]) is fits
+        assert ([round(m, 3) for m in actual] == [0.186, 0.186, 0.318]) is fits
 
 
 # Errors of the class itself (those of the registry are in test_models.py)

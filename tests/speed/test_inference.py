@@ -175,9 +175,9 @@ def test_in_place_the_channels_that_pass_stay_where_they_are(strategy):
     mixing, x = channel_mixing(strategy, 1, 12, "2/3", 3).double(), features(12)
     expected, copied = mixing(x), fast_mixing(mixing, 1, 12, "convolution")
     assert copied(x).data_ptr() != x.data_ptr()
-    fast, own = fast_mixing(mixing, 1, 12, "in place"), x.clone()
-    assert fast(own) is own
-    torch.testing.assert_close(own, expected, **close)
+    fast, written = fast_mixing(mixing, 1, 12, "in place"), x.clone()
+    assert fast(written) is written
+    torch.testing.assert_close(written, expected, **close)
 
 
 def test_in_place_is_tried_only_where_channels_pass():
@@ -389,10 +389,10 @@ def test_a_lower_precision_is_no_worse_than_the_plain_models():
     model, images = trained("convmixer"), torch.randn(4, 3, 8, 8)
     fast = optimize_for_inference(model, images, dtype=torch.bfloat16, compile=False)
     plain = copy.deepcopy(model).eval().bfloat16()(images.bfloat16())
-    own = relative_difference(copy.deepcopy(model).eval()(images), plain)
+    written = relative_difference(copy.deepcopy(model).eval()(images), plain)
     assert {p.dtype for p in fast.net.parameters()} == {torch.bfloat16}
     assert fast(images).dtype == torch.float32
-    assert 1e-5 < check(model, fast, images) <= 2 * own + 1e-6
+    assert 1e-5 < check(model, fast, images) <= 2 * written + 1e-6
 
 
 def test_a_form_that_differs_is_never_chosen(monkeypatch):

@@ -34,8 +34,8 @@ def assert_same(form: nn.Module, model: nn.Module, images: torch.Tensor) -> None
             atol=1e-4,
         )
         model.load_state_dict(before)  # training has moved its running statistics
-    own, other = ({t.data_ptr() for t in m.parameters()} for m in (model, form))
-    assert not own & other
+    originals, other = ({t.data_ptr() for t in m.parameters()} for m in (model, form))
+    assert not originals & other
     counts = [sum(p.numel() for p in m.parameters()) for m in (model, form)]
     assert counts[0] == counts[1]
 

@@ -333,12 +333,12 @@ def test_the_fastest_form_is_run_kept_and_recorded(digits, tmp_path, monkeypatch
         return chosen
 
     monkeypatch.setattr("mixerlib.training.run.fastest_form", choose)
-    wanted = recipe(fastest=True, precision="bfloat16", accumulate=3)
+    expected = recipe(fastest=True, precision="bfloat16", accumulate=3)
     stops = iter([None, None, "told to"])
     with pytest.raises(Stopped):
-        train(wanted, digits, "cpu", folder=tmp_path, stop=lambda: next(stops))
+        train(expected, digits, "cpu", folder=tmp_path, stop=lambda: next(stops))
     assert asked == [((11, 1, 8, 8), (11,), torch.bfloat16)]  # a third of a batch
-    model, record = train(wanted, digits, "cpu", folder=tmp_path, resume=True)
+    model, record = train(expected, digits, "cpu", folder=tmp_path, resume=True)
     assert len(asked) == 1  # a run goes on as it began
     settings = {name: record.settings[name] for name in SWITCHES}
     assert settings == {"one_matrix": True, "channels_last": True, "compile": False}
@@ -360,7 +360,7 @@ def test_a_recipe_does_not_both_choose_and_measure():
 
 
 def test_the_model_of_a_recipe_that_has_no_segments(digits):
-    wanted = recipe(model="convmixer", one_matrix=True)
-    model_for(wanted, digits)
+    expected = recipe(model="convmixer", one_matrix=True)
+    model_for(expected, digits)
     with pytest.raises(ValueError, match=r"`one_matrix: true`\) is for a SplitMixer"):
-        begin(wanted, digits, CPU, ALONE)
+        begin(expected, digits, CPU, ALONE)

@@ -31,7 +31,7 @@ STEPS = 6  # of the whole run: two epochs of three batches, the last of them sma
 
 def recipe(**fields) -> Recipe:
     """A run that uses all there is to be lost: augmentation, an average, two groups of weights."""
-    own = {
+    defaults = {
         "model_options": {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2},
         "epochs": 2,
         "batch_size": 32,
@@ -41,7 +41,7 @@ def recipe(**fields) -> Recipe:
         "decay_on": "matrices",
         "weight_decay": 0.1,
     }
-    return Recipe("digits", "splitmixer_i", **(own | fields))
+    return Recipe("digits", "splitmixer_i", **(defaults | fields))
 
 
 def after(steps: int) -> Callable[[], str | None]:
@@ -139,16 +139,16 @@ def test_resume_without_a_checkpoint_begins_anew(digits, tmp_path):
 def test_checkpoints_come_after_epochs_and_every_so_many_steps(
     digits, tmp_path, monkeypatch, every, saved
 ):
-    found, save = [], checkpoint.save
+    actual, save = [], checkpoint.save
 
     def noted(path: Path, recipe: Recipe, state: dict) -> None:
-        found.append((state["epoch"] - 1) * 3 + state["step"])
+        actual.append((state["epoch"] - 1) * 3 + state["step"])
         save(path, recipe, state)
         assert checkpoint.load(path, recipe).keys() == state.keys()
 
     monkeypatch.setattr(checkpoint, "save", noted)
     train(recipe(), digits, "cpu", folder=tmp_path, checkpoint_every=every)
-    assert found == saved
+    assert actual == saved
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["checkpoint.pt", "metrics.jsonl"]
 
 
@@ -283,9 +283,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     path = tmp_path / "checkpoint.pt"
-    with pytest.raises(OSError, match=r"could not be written \(No space left") as told:
+    with pytest.raises(OSError, match=r"could not be written \(No space left") as raised:
         train(recipe(), digits, "cpu", folder=tmp_path, checkpoint_every=1)
-    assert told.value.filename == str(path)
+    assert raised.value.filename == str(path)
     monkeypatch.undo()
     assert checkpoint.load(path, recipe())["step"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
@@ -328,8 +328,8 @@ def test_a_state_comes_back_as_it_was(state, whole, tmp_path):
     path.write_bytes(whole)
     assert equal(checkpoint.load(path, recipe()), state)
     assert equal(checkpoint.load(path), state)
-    found, again = checkpoint.read(path)
-    assert Recipe.from_settings(found) == recipe() and equal(again, state)
+    actual, again = checkpoint.read(path)
+    assert Recipe.from_settings(actual) == recipe() and equal(again, state)
 
 
 CHANGES = {
@@ -368,9 +368,9 @@ def test_a_checkpoint_of_another_run_is_refused(whole, tmp_path, name):
     path.write_bytes(whole)
     needed = {"image_size": {"interpolation": "bilinear"}}.get(name, {})
     other = replace(recipe(), **{name: CHANGES[name]}, **needed)
-    with pytest.raises(ValueError, match="is the checkpoint of another run: ") as told:
+    with pytest.raises(ValueError, match="is the checkpoint of another run: ") as raised:
         checkpoint.load(path, other)
-    message = str(told.value)
+    message = str(raised.value)
     assert message.startswith(f"{path} is")
     if name == "model_options":
         assert "`model_options`={'depth': 1, 'dim': 12, " in message
@@ -403,9 +403,9 @@ def test_a_checkpoint_cut_short_anywhere_is_refused(whole, tmp_path):
     path = tmp_path / "checkpoint.pt"
     for length in [*range(0, len(whole), len(whole) // 97), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=DAMAGED) as told:
+        with pytest.raises(ValueError, match=DAMAGED) as raised:
             checkpoint.load(path, recipe())
-        assert str(told.value).startswith(f"{path} is") and told.value.__suppress_context__
+        assert str(raised.value).startswith(f"{path} is") and raised.value.__suppress_context__
 
 
 def test_a_damaged_byte_is_noticed_or_does_no_harm(state, whole, tmp_path):
@@ -416,12 +416,12 @@ def test_a_damaged_byte_is_noticed_or_does_no_harm(state, whole, tmp_path):
         damaged[numbers.randrange(len(whole))] ^= numbers.randrange(1, 256)
         path.write_bytes(damaged)
         try:
-            found = checkpoint.load(path, recipe())
+            actual = checkpoint.load(path, recipe())
         except ValueError as error:
             assert str(error).startswith(str(path))
             noticed += 1
         else:
-            assert equal(found, state)
+            assert equal(actual, state)
     assert noticed > 50
 
 

@@ -214,17 +214,17 @@ def test_each_knows_its_place(two):
 def test_two_processes_do_what_one_does(two, digits, name):
     model, record = train(RECIPES[name], digits, "cpu")
     near = 1e-3 if name == "float16" else 1e-5
-    found = two[0][name]
-    assert (found["processes"], record.processes) == (2, 1)
-    for row, right in zip(found["curve"], record.curve, strict=True):
+    actual = two[0][name]
+    assert (actual["processes"], record.processes) == (2, 1)
+    for row, right in zip(actual["curve"], record.curve, strict=True):
         for key in ("epoch", "learning_rate", "train_accuracy", "test_accuracy"):
             assert row[key] == getattr(right, key)
         assert row["train_loss"] == pytest.approx(right.train_loss, rel=near)
         if right.test_loss is not None:
             assert row["test_loss"] == pytest.approx(right.test_loss, rel=near)
     expected = (record.test_loss, record.test_accuracy, record.test_top5)
-    assert found["test"] == pytest.approx(expected, rel=near)
-    torch.testing.assert_close(found["weights"], weights_of(model), rtol=near, atol=near)
+    assert actual["test"] == pytest.approx(expected, rel=near)
+    torch.testing.assert_close(actual["weights"], weights_of(model), rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in WITHOUT_NORM])
@@ -319,8 +319,8 @@ def test_the_command_stopped_and_resumed_gives_the_single_process_s_curve(recipe
     model, alone = train(recipe, digits, "cpu")
     record = read_record(out / "record.json")
     assert (record.processes, record.continued, alone.processes) == (2, 1, 1)
-    found = [(row.epoch, row.learning_rate) for row in record.curve]
-    assert found == [(row.epoch, row.learning_rate) for row in alone.curve]
+    actual = [(row.epoch, row.learning_rate) for row in record.curve]
+    assert actual == [(row.epoch, row.learning_rate) for row in alone.curve]
     for name in ("train_loss", "test_loss"):
         expected = [getattr(row, name) for row in alone.curve]
         assert [getattr(row, name) for row in record.curve] == pytest.approx(expected, rel=1e-5)

@@ -108,18 +108,18 @@ def test_against_a_loop_over_images(count, classes, batch_size, seed):
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(count, classes, generator=random)
     labels = torch.randint(classes, (count,), generator=random)
-    found = evaluate(Pixels(), logits[:, None, None, :], labels, batch_size=batch_size)
-    loss, hits, among = 0.0, 0, 0
+    actual = evaluate(Pixels(), logits[:, None, None, :], labels, batch_size=batch_size)
+    loss, correct, among = 0.0, 0, 0
     confusion = [[0] * classes for _ in range(classes)]
     for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
         loss -= row[label] - math.log(sum(map(math.exp, row)))
         order = sorted(range(classes), key=lambda k, row=row: -row[k])
-        hits += order[0] == label
+        correct += order[0] == label
         among += label in order[:5]
         confusion[label][order[0]] += 1
-    assert found.loss == pytest.approx(loss / count, rel=1e-4, abs=1e-6)
-    assert (found.top1, found.top5) == (hits / count, among / count)
-    assert found.confusion.tolist() == confusion
+    assert actual.loss == pytest.approx(loss / count, rel=1e-4, abs=1e-6)
+    assert (actual.top1, actual.top5) == (correct / count, among / count)
+    assert actual.confusion.tolist() == confusion
 
 
 # On a data set
@@ -136,13 +136,19 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
-def values(found: Evaluation) -> tuple:
-    return found.loss, found.top1, found.top5, found.predictions.tolist(), found.confusion.tolist()
+def values(actual: Evaluation) -> tuple:
+    return (
+        actual.loss,
+        actual.top1,
+        actual.top5,
+        actual.predictions.tolist(),
+        actual.confusion.tolist(),
+    )
 
 
 @pytest.mark.parametrize("flip_average", [False, True])
 def test_a_data_set_s_test_images(digits, model, flip_average):
-    found = evaluate_on(model, digits, batch_size=20, flip_average=flip_average)
+    actual = evaluate_on(model, digits, batch_size=20, flip_average=flip_average)
     expected = evaluate(
         model,
         digits.test_images,
@@ -151,8 +157,8 @@ def test_a_data_set_s_test_images(digits, model, flip_average):
         batch_size=20,
         flip_average=flip_average,
     )
-    assert values(found) == values(expected)
-    assert len(found.predictions) == 53
+    assert values(actual) == values(expected)
+    assert len(actual.predictions) == 53
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 53])

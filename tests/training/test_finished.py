@@ -29,17 +29,17 @@ def data(classes: int = 3) -> Dataset:
 
 
 def recipe(**settings) -> Recipe:
-    own = {"model_options": OPTIONS, "epochs": 2, "batch_size": 16, "max_learning_rate": 0.01}
-    return Recipe("digits", "splitmixer_i", **(own | {"name": "mine"} | settings))
+    mine = {"model_options": OPTIONS, "epochs": 2, "batch_size": 16, "max_learning_rate": 0.01}
+    return Recipe("digits", "splitmixer_i", **(mine | {"name": "mine"} | settings))
 
 
-def leave(out: Path, own: Recipe, steps: int | None = None) -> torch.nn.Module | None:
+def leave(out: Path, mine: Recipe, steps: int | None = None) -> torch.nn.Module | None:
     """Do a run into the folder, or some steps of it; return its model when it is whole."""
     out.mkdir()
     asked = iter(range(1, 100))
     try:
         model, record = train(
-            own, data(), "cpu", folder=out, stop=lambda: "cut" if next(asked) == steps else None
+            mine, data(), "cpu", folder=out, stop=lambda: "cut" if next(asked) == steps else None
         )
     except Stopped:
         return None
@@ -49,40 +49,40 @@ def leave(out: Path, own: Recipe, steps: int | None = None) -> torch.nn.Module |
 
 
 def equal(one: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
-    own = one.state_dict()
-    return own.keys() == state.keys() and all(torch.equal(own[key], state[key]) for key in own)
+    mine = one.state_dict()
+    return mine.keys() == state.keys() and all(torch.equal(mine[key], state[key]) for key in mine)
 
 
-def as_text(own: Recipe) -> str:
+def as_text(mine: Recipe) -> str:
     """A recipe as records and checkpoints hold it, where a fraction is text."""
-    return json.dumps(vars(own), default=str, sort_keys=True)
+    return json.dumps(vars(mine), default=str, sort_keys=True)
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
 def test_a_finished_run(tmp_path, ema):
-    own = recipe(ema=ema)
-    model = leave(tmp_path / "run", own)
+    mine = recipe(ema=ema)
+    model = leave(tmp_path / "run", mine)
     assert weights_in(tmp_path / "run") == tmp_path / "run" / "model.safetensors"
     for path in (tmp_path / "run", str(tmp_path / "run" / "model.safetensors")):
-        assert as_text(recipe_of(path)) == as_text(own)
-        found = load_trained(path, recipe_of(path), data())
-        assert equal(found, model.state_dict()) and not found.training
+        assert as_text(recipe_of(path)) == as_text(mine)
+        actual = load_trained(path, recipe_of(path), data())
+        assert equal(actual, model.state_dict()) and not actual.training
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
 def test_an_unfinished_run(tmp_path, ema):
-    own = recipe(ema=ema)
-    assert leave(tmp_path / "run", own, steps=4) is None
+    mine = recipe(ema=ema)
+    assert leave(tmp_path / "run", mine, steps=4) is None
     file = tmp_path / "run" / "checkpoint.pt"
     assert weights_in(tmp_path / "run") == file
     _, state = checkpoint.read(file)
-    wanted = state["average" if ema else "model"]
+    expected = state["average" if ema else "model"]
     if ema:  # or the test could not tell them apart
-        assert not torch.equal(wanted["head.weight"], state["model"]["head.weight"])
+        assert not torch.equal(expected["head.weight"], state["model"]["head.weight"])
     for path in (tmp_path / "run", file):
-        assert as_text(recipe_of(path)) == as_text(own)
-        found = load_trained(path, recipe_of(path), data())
-        assert equal(found, wanted) and not found.training
+        assert as_text(recipe_of(path)) == as_text(mine)
+        actual = load_trained(path, recipe_of(path), data())
+        assert equal(actual, expected) and not actual.training
 
 
 def test_the_weights_come_before_a_checkpoint_that_is_still_there(tmp_path):
@@ -98,10 +98,10 @@ def test_a_checkpoint_by_the_recipe_that_is_given(tmp_path):
     _, state = checkpoint.read(tmp_path / "run" / "checkpoint.pt")
     assert equal(load_trained(tmp_path / "run", shorter, data()), state["model"])
     wider = recipe(model_options=OPTIONS | {"dim": 12}, name="wider")
-    for own, dataset in ((wider, data()), (recipe(), data(classes=4))):
-        message = rf"`path`='.*checkpoint\.pt' does not fit `recipe`='{own.name}' on this digits"
+    for mine, dataset in ((wider, data()), (recipe(), data(classes=4))):
+        message = rf"`path`='.*checkpoint\.pt' does not fit `recipe`='{mine.name}' on this digits"
         with pytest.raises(ValueError, match=message):
-            load_trained(tmp_path / "run", own, dataset)
+            load_trained(tmp_path / "run", mine, dataset)
 
 
 def test_weights_of_anyone(tmp_path):

@@ -30,8 +30,8 @@ CPU = torch.device("cpu")
 
 
 def recipe(**settings) -> Recipe:
-    own = {"model": "convmixer", "model_options": TINY, "epochs": 2, "batch_size": 32}
-    return Recipe("digits", **(own | settings))
+    defaults = {"model": "convmixer", "model_options": TINY, "epochs": 2, "batch_size": 32}
+    return Recipe("digits", **(defaults | settings))
 
 
 def mixer(**settings) -> Recipe:
@@ -130,9 +130,9 @@ def test_the_loop_is_adamw_written_out(digits, tmp_path, settings):
     model, average, losses = written_out(chosen, digits)
     trained, record = train(chosen, digits, "cpu", folder=tmp_path)
     expected = (average if chosen.ema else model).state_dict()
-    for name, found in trained.state_dict().items():
+    for name, actual in trained.state_dict().items():
         if not name.endswith("num_batches_tracked"):
-            torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=2e-6)
+            torch.testing.assert_close(actual, expected[name], rtol=1e-4, atol=2e-6)
     steps, _ = mixerlib.training.metrics.read_metrics(tmp_path)
     assert [row["loss"] for row in steps] == pytest.approx(losses, rel=1e-4)
     # the epoch's loss counts every image once, though the last batch is smaller
@@ -201,12 +201,12 @@ def test_a_batch_in_parts_is_the_whole_batch(digits, accumulate):
     """The last batch, of 6 images, is worked through in at most 6 parts."""
     whole, expected = train(mixer(**CALM), digits, "cpu")
     parts, record = train(mixer(**CALM, accumulate=accumulate), digits, "cpu")
-    for found, right in zip(parts.parameters(), whole.parameters(), strict=True):
-        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-6)
-    for found, right in zip(record.curve, expected.curve, strict=True):
-        assert found.train_loss == pytest.approx(right.train_loss, rel=1e-5)
-        assert found.train_accuracy == right.train_accuracy
-        assert found.learning_rate == right.learning_rate
+    for actual, right in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(actual, right, rtol=1e-4, atol=1e-6)
+    for actual, right in zip(record.curve, expected.curve, strict=True):
+        assert actual.train_loss == pytest.approx(right.train_loss, rel=1e-5)
+        assert actual.train_accuracy == right.train_accuracy
+        assert actual.learning_rate == right.learning_rate
 
 
 def test_parts_are_as_many_as_asked_for(digits):
@@ -341,13 +341,13 @@ def test_a_run_begins_with_given_weights_but_for_the_head(digits, published):
     model, _ = train(chosen, digits, "cpu")
     given = create_model("convmixer", **TINY, num_classes=3, in_channels=1)
     mixerlib.load_weights(given, published)
-    found = dict(model.named_parameters())
+    actual = dict(model.named_parameters())
     for name, right in given.named_parameters():
         if not name.startswith("head."):
-            torch.testing.assert_close(found[name], right, rtol=0, atol=1e-9)
+            torch.testing.assert_close(actual[name], right, rtol=0, atol=1e-9)
     torch.manual_seed(0)
-    assert found["head.weight"].shape == (10, 8)
-    torch.testing.assert_close(found["head.weight"], model_for(chosen, digits).head.weight)
+    assert actual["head.weight"].shape == (10, 8)
+    torch.testing.assert_close(actual["head.weight"], model_for(chosen, digits).head.weight)
 
 
 def test_with_a_frozen_body_only_the_head_changes(digits, published):
@@ -356,8 +356,8 @@ def test_with_a_frozen_body_only_the_head_changes(digits, published):
     given = create_model("convmixer", **TINY, num_classes=3, in_channels=1)
     mixerlib.load_weights(given, published)
     body = {k: v for k, v in given.state_dict().items() if not k.startswith("head.")}
-    found = model.state_dict()
-    assert all(torch.equal(found[name], right) for name, right in body.items())
+    actual = model.state_dict()
+    assert all(torch.equal(actual[name], right) for name, right in body.items())
     torch.manual_seed(0)
     first = model_for(chosen, digits).head
     assert not torch.equal(model.head.weight, first.weight)
@@ -459,8 +459,8 @@ def curve_of(digits: Dataset, **settings) -> list[tuple[float, float]]:
 def test_half_precision_stays_near_the_whole(digits, precision, near):
     whole, half = curve_of(digits), curve_of(digits, precision=precision)
     assert half != whole
-    for found, right in zip(half, whole, strict=True):
-        assert found == pytest.approx(right, rel=near)
+    for actual, right in zip(half, whole, strict=True):
+        assert actual == pytest.approx(right, rel=near)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -503,8 +503,8 @@ def test_float16_scales_the_loss_and_leaves_out_steps_that_overflow(digits, monk
 def test_clipping_in_float16_sees_gradients_as_they_are(digits, settings):
     one, _ = train(recipe(precision="float16", **CALM, **settings), digits, "cpu")
     other, _ = train(recipe(**CALM, **settings), digits, "cpu")
-    for found, right in zip(one.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(found, right, rtol=0.05, atol=2e-3)
+    for actual, right in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(actual, right, rtol=0.05, atol=2e-3)
 
 
 def test_channels_last_changes_the_memory_and_not_the_curve(digits):
@@ -521,8 +521,8 @@ def test_channels_last_changes_the_memory_and_not_the_curve(digits):
         list(training_steps(run, colored))
     assert seen == [[True] * 3] * 3 + [[False] * 3] * 3
     plain, last = curve_of(digits), curve_of(digits, channels_last=True)
-    for found, right in zip(last, plain, strict=True):
-        assert found == pytest.approx(right, rel=1e-3)
+    for actual, right in zip(last, plain, strict=True):
+        assert actual == pytest.approx(right, rel=1e-3)
 
 
 def has_compiler() -> bool:
@@ -543,8 +543,8 @@ def test_compile_gives_the_same_curve(digits):
     # one size of batch, as each is compiled by itself
     plain, compiled = (curve_of(digits, batch_size=35, compile=c) for c in (False, True))
     assert plain != compiled
-    for found, right in zip(compiled, plain, strict=True):
-        assert found == pytest.approx(right, rel=1e-3)
+    for actual, right in zip(compiled, plain, strict=True):
+        assert actual == pytest.approx(right, rel=1e-3)
 
 
 def test_cudnn_is_on_and_may_try_its_kernels_during_a_run_only(digits, monkeypatch):

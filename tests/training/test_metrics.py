@@ -87,9 +87,9 @@ def test_nothing_is_written_before_the_first_epoch_is_done(tmp_path):
 def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
     log = MetricsLog(tmp_path)
     (tmp_path / "metrics.jsonl").mkdir()  # cannot be written to, whoever asks
-    with pytest.raises(OSError, match="could not be written") as told:
+    with pytest.raises(OSError, match="could not be written") as raised:
         log.add(epoch(1), [1.0], [0.1])
-    assert told.value.filename == str(tmp_path / "metrics.jsonl")
+    assert raised.value.filename == str(tmp_path / "metrics.jsonl")
     (tmp_path / "metrics.jsonl").rmdir()
     fill(tmp_path, 2)
 
@@ -137,14 +137,14 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_gets_the_same_numbers(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is an extra")
     fill(tmp_path, 2, tensorboard=True)
-    found = events(tmp_path)
-    assert found["step/loss"] == [(n, float(n)) for n in range(1, 5)]
-    assert found["step/learning_rate"] == [(n, pytest.approx(n / 1000)) for n in range(1, 5)]
-    assert found["epoch/train_loss"] == [(1, 1.5), (2, 0.75)]
-    assert found["epoch/test_loss"] == [(2, 0.125)]  # after the first epoch there was no test
-    assert found["epoch/training_seconds"] == [(1, 2.0), (2, 2.0)]
+    actual = events(tmp_path)
+    assert actual["step/loss"] == [(n, float(n)) for n in range(1, 5)]
+    assert actual["step/learning_rate"] == [(n, pytest.approx(n / 1000)) for n in range(1, 5)]
+    assert actual["epoch/train_loss"] == [(1, 1.5), (2, 0.75)]
+    assert actual["epoch/test_loss"] == [(2, 0.125)]  # after the first epoch there was no test
+    assert actual["epoch/training_seconds"] == [(1, 2.0), (2, 2.0)]
     of_epochs = {f"epoch/{name}" for name in asdict(epoch(1)) if name != "epoch"}
-    assert set(found) == {"step/loss", "step/learning_rate"} | of_epochs
+    assert set(actual) == {"step/loss", "step/learning_rate"} | of_epochs
 
 
 def test_tensorboard_has_an_epoch_s_numbers_as_soon_as_it_is_done(tmp_path, monkeypatch):
@@ -173,10 +173,10 @@ def test_a_run_writes_for_tensorboard_when_asked(digits, tmp_path):
     with pytest.raises(Stopped):
         train(RECIPE, digits, "cpu", folder=tmp_path, tensorboard=True, stop=lambda: next(calls))
     _, record = train(RECIPE, digits, "cpu", folder=tmp_path, resume=True, tensorboard=True)
-    found = events(tmp_path)
+    actual = events(tmp_path)
     losses = [(row.epoch, pytest.approx(row.train_loss)) for row in record.curve]
-    assert found["epoch/train_loss"] == losses
-    assert [step for step, _ in found["step/loss"]] == list(range(1, 10))
+    assert actual["epoch/train_loss"] == losses
+    assert [step for step, _ in actual["step/loss"]] == list(range(1, 10))
 
 
 def test_without_tensorboard_the_error_says_what_to_install(digits, tmp_path, monkeypatch):

@@ -202,15 +202,15 @@ def test_fields_stand_in_the_order_of_the_dataclass(name):
 
 @pytest.mark.parametrize("name", [name for name in list_recipes() if "base" in written(name)])
 def test_a_file_with_a_base_holds_what_differs_and_nothing_else(name):
-    own = written(name)
-    base_name = own.pop("base")
+    mine = written(name)
+    base_name = mine.pop("base")
     base, recipe = load_recipe(base_name), load_recipe(name)
-    assert changes(base, recipe) <= set(own)
-    for key in set(own) - changes(base, recipe):  # only a first mention may repeat a default
-        assert own[key] is None and key in SWITCHED and getattr(base, key) is None
+    assert changes(base, recipe) <= set(mine)
+    for key in set(mine) - changes(base, recipe):  # only a first mention may repeat a default
+        assert mine[key] is None and key in SWITCHED and getattr(base, key) is None
         with pytest.raises(ValueError, match=f"`{key}`=.* has no effect"):
             replace(base, **{key: SWITCHED[key]})
-    for option, value in own.get("model_options", {}).items():
+    for option, value in mine.get("model_options", {}).items():
         assert base.model_options.get(option) != value
         assert model_entry(recipe.model).defaults[option] != value
 
@@ -296,8 +296,8 @@ def test_what_is_compared_differs_in_the_model_alone():
 )
 def test_each_ablation_changes_one_thing(row, changed):
     base, recipe = load_recipe("cifar10/splitmixer_i_256_8"), load_recipe(f"cifar10/ablation/{row}")
-    found = {key: getattr(recipe, key) for key in changes(base, recipe) - {"model_options"}}
-    assert found | recipe.model_options == changed
+    actual = {key: getattr(recipe, key) for key in changes(base, recipe) - {"model_options"}}
+    assert actual | recipe.model_options == changed
 
 
 @pytest.mark.parametrize(
@@ -521,12 +521,12 @@ def test_a_file_of_ones_own(tmp_path):
 def test_a_base_by_name(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("base: digits\nepochs: 2\nmodel_options: {dim: 8, shuffle: true}\n")
-    digits, own = load_recipe("digits"), load_recipe(path)
-    assert changes(digits, own) == {"epochs", "model_options"}
-    assert own.model_options == digits.model_options | {"dim": 8, "shuffle": True}
-    assert own.name == "own"
+    digits, mine = load_recipe("digits"), load_recipe(path)
+    assert changes(digits, mine) == {"epochs", "model_options"}
+    assert mine.model_options == digits.model_options | {"dim": 8, "shuffle": True}
+    assert mine.name == "own"
     again = load_recipe(path, {"model_options": {"dim": 16}})
-    assert again.model_options == own.model_options | {"dim": 16}
+    assert again.model_options == mine.model_options | {"dim": 16}
 
 
 def test_a_base_beside_the_file_and_one_below_that(tmp_path, monkeypatch):

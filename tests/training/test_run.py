@@ -42,8 +42,8 @@ TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
 
 
 def recipe(model: str = "convmixer", **settings) -> Recipe:
-    own = {"model_options": TINY, "epochs": 2, "batch_size": 32}
-    return Recipe("digits", model, **(own | settings))
+    defaults = {"model_options": TINY, "epochs": 2, "batch_size": 32}
+    return Recipe("digits", model, **(defaults | settings))
 
 
 # Before the first step
@@ -158,8 +158,8 @@ def test_every_field_of_the_augmentation_is_the_recipe_s(digits):
 
 def test_what_is_cropped_while_it_is_read_is_not_cropped_again():
     reads = SimpleNamespace(crops_itself=True)
-    found = augmentation_for(recipe(**AUGMENTED), reads)
-    assert (found.crop, found.crop_area, found.erase) == ("none", None, 0.25)
+    actual = augmentation_for(recipe(**AUGMENTED), reads)
+    assert (actual.crop, actual.crop_area, actual.erase) == ("none", None, 0.25)
     padded = recipe(crop="pad", crop_padding=3)
     assert augmentation_for(padded, reads) == augmentation_for(
         padded, SimpleNamespace(crops_itself=False)
@@ -257,9 +257,9 @@ def test_the_average_is_torch_s(digits):
     for _ in training_steps(run, digits):
         torch_s.update_parameters(run.model)
         expected = torch_s.module.state_dict()
-        for name, found in run.average.state_dict().items():
+        for name, actual in run.average.state_dict().items():
             if not name.endswith("num_batches_tracked"):
-                assert torch.equal(found, expected[name]), name
+                assert torch.equal(actual, expected[name]), name
     assert not torch.equal(run.average.head.weight, run.model.head.weight)
 
 
@@ -332,8 +332,8 @@ def test_a_state_is_complete(digits):
             assert all(map(torch.equal, one.values(), two.values()))
         elif name == "optimizer":
             assert one["param_groups"] == two["param_groups"]
-            for kept, found in zip(one["state"].values(), two["state"].values(), strict=True):
-                assert all(map(torch.equal, kept.values(), found.values()))
+            for kept, actual in zip(one["state"].values(), two["state"].values(), strict=True):
+                assert all(map(torch.equal, kept.values(), actual.values()))
         else:
             assert one == two, name
     assert (other.epoch, other.step, other.scaler.get_scale()) == (2, 1, 512)
@@ -365,9 +365,9 @@ def test_sums_are_collected_without_being_lost_or_counted_twice(digits, monkeypa
     for step in range(3):
         for rank, run in enumerate(runs):
             run.loss_and_correct[:, step] = torch.tensor([10.0 * (rank + 1), rank + 1])
-        for found in collected():
-            assert found.dtype == torch.float64
-            assert found[:, : step + 1].tolist() == [[30.0] * (step + 1), [3.0] * (step + 1)]
+        for actual in collected():
+            assert actual.dtype == torch.float64
+            assert actual[:, : step + 1].tolist() == [[30.0] * (step + 1), [3.0] * (step + 1)]
     assert collected()[1].sum() == 99
 
 

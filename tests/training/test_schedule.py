@@ -51,8 +51,8 @@ def test_piecewise_linear_is_the_seeds_formula(epochs, steps):
             if pair[0][0] <= epoch <= pair[1][0]
         )
         expected = y0 + (y1 - y0) * (epoch - x0) / (x1 - x0)
-        found = piecewise_linear(done / (epochs * steps))
-        assert found == pytest.approx(float(expected), abs=1e-12)
+        actual = piecewise_linear(done / (epochs * steps))
+        assert actual == pytest.approx(float(expected), abs=1e-12)
 
 
 def test_one_cycle_is_torch_s():

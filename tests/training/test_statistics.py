@@ -66,8 +66,8 @@ def test_a_run_belongs_to_its_recipe_whatever_its_speed():
     ],
 )
 def test_a_run_with_another_name_or_another_setting_is_left_out(other: Record):
-    own = run(1)
-    assert results.runs_of(RECIPE, [other, own]) == [own]
+    mine = run(1)
+    assert results.runs_of(RECIPE, [other, mine]) == [mine]
 
 
 def test_a_run_that_was_written_and_read_is_found(tmp_path):
@@ -94,11 +94,11 @@ def half(interval: tuple[float, float]) -> float:
 
 @given(VALUES)
 def test_one_group_gives_students_interval(values: list[int]):
-    found = results.spread([values])
-    assert found.freedom == len(values) - 1
-    assert found.deviation == pytest.approx(np.std(values, ddof=1))
+    actual = results.spread([values])
+    assert actual.freedom == len(values) - 1
+    assert actual.deviation == pytest.approx(np.std(values, ddof=1))
     theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert found.half_width_of_mean(len(values)) == pytest.approx(half(theirs))
+    assert actual.half_width_of_mean(len(values)) == pytest.approx(half(theirs))
 
 
 @given(VALUES, VALUES, st.sampled_from([0.8, 0.95, 0.99]))
@@ -109,9 +109,9 @@ def test_two_groups_give_the_interval_of_their_difference(a: list, b: list, conf
 
 
 def test_of_two_groups_all_pairs_are_the_one_pair():
-    found = results.Spread(0.5, 4)
-    both = found.half_width_of_any_difference(2, 4, groups=2)
-    assert both == pytest.approx(found.half_width_of_difference(2, 4), rel=1e-4)
+    actual = results.Spread(0.5, 4)
+    both = actual.half_width_of_any_difference(2, 4, groups=2)
+    assert both == pytest.approx(actual.half_width_of_difference(2, 4), rel=1e-4)
 
 
 def test_a_group_of_one_run_adds_nothing_and_alone_it_has_no_spread():
@@ -141,9 +141,9 @@ def test_intervals_hold_as_often_as_they_promise(n: int):
     draws = np.random.default_rng(n).normal(0.7, 0.01, size=(2000, n + 1))
     held = predicted = 0
     for *values, following in draws:
-        found, mean = results.spread([values]), np.mean(values)
-        held += abs(mean - 0.7) <= found.half_width_of_mean(n)
-        predicted += abs(following - mean) <= found.half_width_of_difference(n, 1)
+        actual, mean = results.spread([values]), np.mean(values)
+        held += abs(mean - 0.7) <= actual.half_width_of_mean(n)
+        predicted += abs(following - mean) <= actual.half_width_of_difference(n, 1)
     for count in (held, predicted):
         assert count / len(draws) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / len(draws)))
 
@@ -156,9 +156,9 @@ def test_what_is_left_beside_seeds_is_that_of_least_squares():
     recipe, seed = np.repeat(np.eye(5), 3, axis=0), np.tile(np.eye(3), (5, 1))
     columns = np.hstack([recipe, seed[:, 1:]])
     _, squares, rank, _ = np.linalg.lstsq(columns, table.ravel())
-    found = results.spread_beside_seeds(table)
-    assert found.freedom == table.size - rank == 8
-    assert found.deviation == pytest.approx(np.sqrt(squares[0] / 8))
+    actual = results.spread_beside_seeds(table)
+    assert actual.freedom == table.size - rank == 8
+    assert actual.deviation == pytest.approx(np.sqrt(squares[0] / 8))
 
 
 def test_a_seed_that_is_good_for_all_recipes_alike_leaves_no_spread():

@@ -162,17 +162,17 @@ def test_every_run_is_done_in_order_once(capsys, folder, monkeypatch):
     above, below = (part.splitlines() for part in out.split("\n\n"))
     assert len(above) == 2 * len(ORDER)
     lines = zip(ORDER, above[::2], above[1::2], below[:-1], strict=True)
-    for (name, seed), told, result, line in lines:
+    for (name, seed), message, result, line in lines:
         record = read_record(Path("records", name, f"seed{seed}.json"))
         assert (record.recipe, record.seed, record.continued) == (name, seed, 0)
-        assert told == f"{name}, seed {seed}: writing to {Path('runs', name, f'seed{seed}')}"
+        assert message == f"{name}, seed {seed}: writing to {Path('runs', name, f'seed{seed}')}"
         assert (
             result == f"{name}: {record.test_accuracy:.2%} of 360 test images right after epoch 2"
         )
         assert line == f"{name}, seed {seed}: {record.test_accuracy:.2%}"
-        own = Path("runs", name, f"seed{seed}")
-        assert read_record(own / "record.json") == record
-        assert sorted(p.name for p in own.iterdir()) == [
+        place = Path("runs", name, f"seed{seed}")
+        assert read_record(place / "record.json") == record
+        assert sorted(p.name for p in place.iterdir()) == [
             "metrics.jsonl",
             "model.safetensors",
             "record.json",
@@ -236,9 +236,9 @@ def test_at_the_deadline_it_stops_and_later_goes_on(capsys, folder, monkeypatch)
     assert run(capsys, "sweep", "one.yaml", "--out", "calm", "--records", "calm")[0] == 0
     for seed in (0, 1):
         name = f"tiny/seed{seed}/model.safetensors"
-        found, calm = (load_file(Path(place, name)) for place in ("runs", "calm"))
-        assert found.keys() == calm.keys()
-        assert all(torch.equal(found[key], calm[key]) for key in calm)
+        actual, calm = (load_file(Path(place, name)) for place in ("runs", "calm"))
+        assert actual.keys() == calm.keys()
+        assert all(torch.equal(actual[key], calm[key]) for key in calm)
 
 
 def test_a_deadline_between_two_runs(capsys, folder, monkeypatch):
@@ -255,13 +255,13 @@ def test_a_signal_stops_the_sweep_not_only_a_run(folder, number, status):
     with Command("sweep", "sweep.yaml", folder=folder) as command:
         command.wait_for("writing to runs/tiny/seed1")
         command.send(number)
-        found, out, err = command.end()
-    assert (found, err) == (status, "")
-    told = out.splitlines()
+        actual, out, err = command.end()
+    assert (actual, err) == (status, "")
+    message = out.splitlines()
     name = {143: "SIGTERM", 130: "Ctrl-C"}[status]
-    assert told[0] == "tiny, seed 1: writing to runs/tiny/seed1" and told[1] == ""
-    assert re.fullmatch(rf"tiny, seed 1: stopped by {name} after step \d+ of 2300000", told[2])
-    assert told[3:6] == ["other, seed 1: left", "tiny, seed 0: left", "other, seed 0: left"]
+    assert message[0] == "tiny, seed 1: writing to runs/tiny/seed1" and message[1] == ""
+    assert re.fullmatch(rf"tiny, seed 1: stopped by {name} after step \d+ of 2300000", message[2])
+    assert message[3:6] == ["other, seed 1: left", "tiny, seed 0: left", "other, seed 0: left"]
     assert Path("runs/tiny/seed1/checkpoint.pt").exists() and not Path("runs/other").exists()
 
 
