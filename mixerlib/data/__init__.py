@@ -1,7 +1,12 @@
 """Image data sets on the device, and what is done to images before a model sees them. Chapter 12.
 
-dataset = load_dataset("digits").to("cpu")
-for images, labels in batches(dataset.train_images, dataset.train_labels, 64): ...
+>>> from mixerlib.data import batches, load_dataset
+>>> dataset = load_dataset("digits").to("cpu")
+>>> for images, labels in batches(dataset.test_images, dataset.test_labels, 120):
+...     print(images.shape, labels.shape)
+torch.Size([120, 1, 8, 8]) torch.Size([120])
+torch.Size([120, 1, 8, 8]) torch.Size([120])
+torch.Size([120, 1, 8, 8]) torch.Size([120])
 
 - "digits" are the 1,797 handwritten digits of 8×8 pixels that come with scikit-learn. They have no
   official test set. Here the images are sorted by class, in their published order within it, and
@@ -13,8 +18,8 @@ for images, labels in batches(dataset.train_images, dataset.train_labels, 64): .
   "val", 1,020 more, is left alone. The SplitMixer paper does not say what it trained on.
 - "food101" has 75,750 training and 25,250 test images. Its archive, 5 GB, is checked each time as
   long as it lies beside them, as the images have no checksums of their own.
-- "imagenet" is the folder imagenet, with train/CLASS/*.JPEG and val/CLASS/*.JPEG in it. It cannot
-  be downloaded here.
+- "imagenet" is the folder imagenet, with `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG` in it. It
+  cannot be downloaded here.
 """
 
 from mixerlib._torchvision import import_torchvision

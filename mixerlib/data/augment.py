@@ -1,9 +1,12 @@
 """Augmentation of uint8 image batches: drawn for each image by itself, applied to all at once.
 
-augmentation = Augmentation(flip="random", policy="randaugment",
-                            policy_operations=2, policy_magnitude=12)
-drawn = augmentation.draw(len(images), dataset.image_size, generator)
-inputs, targets = augmentation(images, labels, drawn, dataset.normalize, dataset.num_classes)
+>>> import torch
+>>> from mixerlib.data import Augmentation, load_dataset
+>>> dataset = load_dataset("digits")
+>>> images, labels = dataset.train_images[:8], dataset.train_labels[:8]
+>>> augmentation = Augmentation(flip="random", crop="pad", crop_padding=1)
+>>> drawn = augmentation.draw(8, dataset.image_size, torch.Generator().manual_seed(0))
+>>> inputs, targets = augmentation(images, labels, drawn, dataset.normalize, dataset.num_classes)
 
 Everything random is drawn on the CPU, so a seed means the same augmentation on every device.
 Chapter 12 shows what each step does to real images, and what it costs.
@@ -59,37 +62,47 @@ MAGNITUDE_OF = {  # the top of the magnitudes' scale is not everywhere the same
 class Augmentation:
     """What is done to training images, in this order: crop, flip, policy, jitter, erase, mix.
 
+    Args:
+        flip: "random" mirrors an image left to right with probability 1/2. "alternating" mirrors it
+            in every other epoch, half of the images in the first: so two epochs show all (airbench,
+            Jordan 2024, arXiv 2404.00498).
+        crop: "pad" shifts the image by some pixels each way; what comes in from outside is the
+            image reflected, because a black border is a thing that no test image has. "resized"
+            cuts out a rectangle of aspect 3/4 … 4/3, and brings it back to size, as torchvision's
+            RandomResizedCrop.
+        crop_padding: with "pad", the most pixels.
+        crop_area: with "resized", the smallest share of the area.
+        policy: "randaugment": n of torchvision's 14 operations, all at magnitude m.
+            "trivialaugment": one of them at any magnitude, in torchvision's wide ranges.
+            "timm_randaugment": timm's rand-m-n-mstd-inc1, n of 15 operations, each left out with
+            probability 1/2, at a normal magnitude of mean m, cut to 0 … 10.
+        policy_operations: n of the two randaugments.
+        policy_magnitude: m, in 0 … 30 for "randaugment", in 0 … 10 for timm's.
+        policy_magnitude_std: of "timm_randaugment", the magnitude's deviation.
+        jitter: brightness, contrast and saturation change by factors in 1 ± this, in random order:
+            ColorJitter.
+        erase: probability that a rectangle of 2 … 33 % of the area, aspect 0.3 … 3.3, is erased,
+            after normalisation.
+        erase_fill: "mean", which is 0 then, or normal "noise" in every pixel.
+        mixup: alpha of the Beta distribution that the weight of an image beside its partner is
+            drawn from, to blend the two.
+        cutmix: the same, to paste a rectangle. With both, a batch takes either.
+
     Raises `ValueError` naming the setting when a value is out of range, is missing, or would have
     no effect beside the others.
     """
 
-    # "random" mirrors an image left to right with probability 1/2. "alternating" mirrors it in
-    # every other epoch, half of the images in the first: so two epochs show all (airbench, Jordan
-    # 2024, arXiv 2404.00498).
     flip: str = "none"
-    # "pad" shifts the image by up to `crop_padding` pixels each way; what comes in from outside is
-    # the image reflected, because a black border is a thing that no test image has. "resized" cuts
-    # out a rectangle with `crop_area` or more of the area and aspect 3/4 … 4/3, and brings it back
-    # to size, as torchvision's RandomResizedCrop.
     crop: str = "none"
     crop_padding: int | None = None
     crop_area: float | None = None
-    # "randaugment": n = `policy_operations` of torchvision's 14, all at magnitude m of 0 … 30.
-    # "trivialaugment": one of them at any magnitude, in torchvision's wide ranges.
-    # "timm_randaugment": timm's rand-m-n-mstd-inc1, n of 15, each left out with probability 1/2, at
-    # a normal magnitude of mean m and deviation `policy_magnitude_std`, cut to 0 … 10.
     policy: str = "none"
     policy_operations: int | None = None
     policy_magnitude: float | None = None
     policy_magnitude_std: float | None = None
-    # Brightness, contrast and saturation by factors in 1 ± this, in random order: ColorJitter.
     jitter: float = 0.0
-    # Probability that a rectangle of 2 … 33 % of the area, aspect 0.3 … 3.3, is erased, after
-    # normalisation: to 0, which is the "mean" colour, or to normal "noise" in every pixel.
     erase: float = 0.0
     erase_fill: str | None = None
-    # Parameter alpha of the Beta distribution that the weight of an image beside its partner is
-    # drawn from. MixUp blends the two, CutMix pastes a rectangle. With both, a batch takes either.
     mixup: float = 0.0
     cutmix: float = 0.0
 

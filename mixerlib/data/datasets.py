@@ -1,10 +1,5 @@
 """The door to all data sets: `load_dataset` by their names.
 
-dataset = load_dataset("digits").to("cpu")
-order = torch.randperm(len(dataset.train_labels))
-for images, labels in dataset.training_batches(order.split(64), seed=0, epoch=1):
-    logits = model(dataset.normalize(images))
-
 `in_memory.py` cuts batches from tensors, `image_files.py` reads files in workers, `photographs.py`
 finds them, and `download.py` checks and fetches.
 """
@@ -59,6 +54,14 @@ def load_dataset(
     Raises `ValueError` for an unknown name and for an argument out of its range or without effect,
     `DataNotFound` when files are missing or cannot be fetched, and `DataDamaged` when a file is not
     what its checksum promises.
+
+    >>> import torch
+    >>> from mixerlib.data import load_dataset
+    >>> dataset = load_dataset("digits")
+    >>> order = torch.randperm(len(dataset.train_labels))
+    >>> images, labels = next(dataset.training_batches(order.split(64), seed=0, epoch=1))
+    >>> images.dtype, dataset.normalize(images).shape
+    (torch.uint8, torch.Size([64, 1, 8, 8]))
     """
     _check_name(name)
     _check_arguments(name, image_size, interpolation, normalization, workers)

@@ -1,6 +1,7 @@
 """Published data sets on the disk: found, checked by their checksums, and downloaded if asked.
 
-obtain(published, download=True)  # returns when all is there and whole; otherwise says what is not
+`obtain(published, download=True)` returns when all is there and whole; otherwise it says what is
+not.
 """
 
 import http.client

@@ -30,19 +30,32 @@ class Draws:
 
     Every tensor has an entry an image, so that a slice of the draws belongs to a slice of the
     images: a distributed run draws for the whole batch, and each process takes its part.
+
+    Args:
+        shift: int64 (B, 2), down and right, from the padded image's corner.
+        crop: int64 (B, 4), the rectangle that is kept.
+        mirrored: bool (B,).
+        operation: int64 (B, n), numbers of `OPERATIONS`.
+        argument: float64 (B, n), their strengths.
+        jitter_operation: int64 (B, 3), in the order of their use.
+        jitter_factor: float64 (B, 3).
+        erase: int64 (B, 4), the rectangle that is erased; all 0: none.
+        noise_seed: int64 (B,).
+        mix_weight: float (B,), the same for the whole batch.
+        mix_box: int64 (B, 4), the same for the whole batch; all 0: blended.
     """
 
-    shift: Tensor | None = None  # int64 (B, 2): down and right, from the padded image's corner
-    crop: Tensor | None = None  # int64 (B, 4), the rectangle that is kept
-    mirrored: Tensor | None = None  # bool (B,)
-    operation: Tensor | None = None  # int64 (B, n), numbers of `OPERATIONS`
-    argument: Tensor | None = None  # float64 (B, n), their strengths
-    jitter_operation: Tensor | None = None  # int64 (B, 3), in the order of their use
-    jitter_factor: Tensor | None = None  # float64 (B, 3)
-    erase: Tensor | None = None  # int64 (B, 4), the rectangle that is erased; all 0: none
-    noise_seed: Tensor | None = None  # int64 (B,)
-    mix_weight: Tensor | None = None  # float (B,), the same for the whole batch
-    mix_box: Tensor | None = None  # int64 (B, 4), the same for the whole batch; all 0: blended
+    shift: Tensor | None = None
+    crop: Tensor | None = None
+    mirrored: Tensor | None = None
+    operation: Tensor | None = None
+    argument: Tensor | None = None
+    jitter_operation: Tensor | None = None
+    jitter_factor: Tensor | None = None
+    erase: Tensor | None = None
+    noise_seed: Tensor | None = None
+    mix_weight: Tensor | None = None
+    mix_box: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Those that were drawn, by name."""

@@ -1,10 +1,6 @@
 """Image data sets of photographs that stay on the disk: read, resized and cropped by workers.
 
-flowers = load_dataset("flowers102", image_size=224).to("cuda")
-for images, labels in flowers.training_batches(torch.randperm(1020).split(64), seed=0, epoch=1):
-    logits = model(flowers.normalise(images))
-
-`mixerlib.data.datasets.load_dataset` is the door to what is here.
+`mixerlib.data.load_dataset("flowers102", image_size=224)` is the door to what is here.
 """
 
 import io
@@ -30,11 +26,25 @@ from mixerlib.data.source import Batches, ImageSource, part_of, resizing, steps_
 class ImageFiles(ImageSource):
     """The files and labels of a training and a test set, read as they are needed.
 
-    An image is read when its batch is due, in a worker process, as uint8 (3, H, W) of `image_size`.
-    With `crop_area` a training image is a random part of the photograph, of an area between that
-    share and the whole and an aspect between 3/4 and 4/3, resized to `image_size` (ImageNet's usual
-    crop); without, the whole photograph, squashed. With `crop_pct` a test image has its shorter
-    side resized to side / `crop_pct` and its centre cut out; without, it is squashed as well.
+    An image is read when its batch is due, in a worker process, as uint8 (3, H, W).
+
+    Args:
+        name: as `load_dataset` knows it.
+        classes: their names.
+        train_files: encoded paths (N,).
+        test_files: the same of the test.
+        train_labels: int64 (N,), places in `classes`.
+        test_labels: the same of the test.
+        mean: float32 (3,), for pixels in 0..1.
+        std: the same, the standard deviation.
+        image_size: height and width in pixels.
+        interpolation: "bilinear" or "bicubic".
+        crop_area: of a training image a random part is resized, of an area between this share and
+            the whole and an aspect between 3/4 and 4/3 (ImageNet's usual crop). None: the whole
+            photograph, squashed.
+        crop_pct: a test image has its shorter side resized to side / `crop_pct`, and its centre is
+            cut out. None: it is squashed as well.
+        workers: processes that read images; 0: this one does.
 
     Paths are encoded into arrays of bytes (N,): to read a string in a list changes the count of its
     references, and so copies the page of memory it is on into every worker.
@@ -48,16 +58,17 @@ class ImageFiles(ImageSource):
     test_labels: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
-    image_size: tuple[int, int]  # height and width in pixels
+    image_size: tuple[int, int]
     interpolation: str
     crop_area: float | None
     crop_pct: float | None
-    workers: int  # processes that read images; 0: this one does
+    workers: int
 
     crops_itself: ClassVar[bool] = True  # a crop is taken from the full photograph, as it is read
 
     @property
     def in_channels(self) -> int:
+        """Channels of an image: red, green and blue."""
         return 3
 
     def training_batches(self, chosen: Iterable[torch.Tensor], *, seed: int, epoch: int) -> Batches:

@@ -26,10 +26,18 @@ MEMORY_DATASETS = ("digits", "fashion_mnist", *_CIFAR_CLASSES)
 class Dataset(ImageSource):
     """Images and labels of a training and a test set, all on one device.
 
-    Images are uint8 (N, C, H, W) in 0..255, labels int64 (N,) and index `classes`. `mean` and `std`
-    are float32 (C,), for pixels in 0..1: each channel's mean and (population) standard deviation
-    over the training images, or 0.5. With `resized_to` every batch is brought to that many pixels a
-    side as it is cut.
+    Args:
+        name: as `load_dataset` knows it.
+        classes: their names.
+        train_images: uint8 (N, C, H, W) in 0..255.
+        train_labels: int64 (N,), places in `classes`.
+        test_images: as the training images.
+        test_labels: as the training labels.
+        mean: float32 (C,), for pixels in 0..1: each channel's mean over the training images, or
+            0.5.
+        std: each channel's (population) standard deviation, or 0.5.
+        resized_to: pixels a side that every batch is brought to as it is cut; None: as it is.
+        interpolation: of that resizing, "bilinear" or "bicubic".
     """
 
     name: str
@@ -47,6 +55,7 @@ class Dataset(ImageSource):
 
     @property
     def in_channels(self) -> int:
+        """Channels C of an image."""
         return self.train_images.shape[1]
 
     @property

@@ -1,8 +1,13 @@
 """The sixteen image operations of RandAugment and its kin, each on a whole batch at once.
 
-operation = torch.tensor([[OPERATIONS.index("Rotate")], [OPERATIONS.index("Solarize")]])
-argument = torch.tensor([[-12.0], [128.0]], dtype=torch.float64)  # degrees, grey level
-images = apply_operations(images, operation, argument)  # one image turned, the other solarised
+>>> import torch
+>>> from mixerlib.data import OPERATIONS, apply_operations
+>>> images = torch.full((2, 3, 32, 32), 200, dtype=torch.uint8)
+>>> operation = torch.tensor([[OPERATIONS.index("Rotate")], [OPERATIONS.index("Solarize")]])
+>>> argument = torch.tensor([[-12.0], [128.0]], dtype=torch.float64)  # degrees, grey level
+>>> turned, solarised = apply_operations(images, operation, argument)
+>>> turned[0, 0, 0].item(), solarised[0, 0, 0].item()  # a corner from outside; 255 − 200
+(0, 55)
 
 Images are uint8 (B, 1 or 3, H, W), on any device. Every image has its own operation and argument,
 and gets the bytes that `torchvision.transforms` gives one tensor on a CPU. That arithmetic goes in
@@ -40,8 +45,14 @@ def torchvision_arguments(
 ) -> Tensor:
     """What "randaugment" or "trivialaugment" asks of operations at magnitudes 0 … 30, as float64.
 
-    All tensors have the same shape; `negative` says where an operation with two directions takes
-    the other one. For the units see `apply_operations`. Equal to torchvision's numbers, bit by bit.
+    For the units see `apply_operations`. Equal to torchvision's numbers, bit by bit.
+
+    Args:
+        policy: "randaugment" or "trivialaugment".
+        operation: numbers of `OPERATIONS`; the next two have its shape.
+        magnitude: 0 … 30.
+        negative: where an operation with two directions takes the other one.
+        image_size: height and width in pixels.
     """
     height, width = image_size
     if policy == "randaugment":

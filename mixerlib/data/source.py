@@ -50,10 +50,12 @@ class ImageSource(ABC):
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are."""
         return len(self.classes)
 
     @property
     def device(self) -> torch.device:
+        """Where the batches lie."""
         return self.mean.device
 
     def to(self, device: torch.device | str) -> Self:

@@ -1,9 +1,10 @@
 """What records of benchmarks say: device by device, form beside form. Chapters 17 and 19.
 
-devices = read_by_device("book/records/bench", "forms/*.json", read_benchmark)
-for device, reports in devices.items():
-    forms = fastest_forms(reports["convmixer_256_8"])
-    print(device, speedup(forms["plain"], forms["fast"]).median)   # times as fast, round by round
+>>> from mixerlib.speed import fastest_forms, read_benchmark, read_by_device, speedup
+>>> devices = read_by_device("book/records/bench", "forms/*.json", read_benchmark)
+>>> forms = fastest_forms(devices["amd-epyc"]["convmixer_256_8"])
+>>> speedup(forms["plain"], forms["fast"]).median > 1  # times as fast, round by round
+True
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -1,10 +1,9 @@
 """The two bills of a model on any machine, and what rooflines say beside one another. Chapter 18.
 
-bill = bills("splitmixer_i_256_8")
-bill.at_balance(10)                      # the least time, in that of a MAC
-for group in comparable(reports):
-    for report in under_one_roof(group):
-        at_best, measured = by_role(report)
+>>> from mixerlib.speed import bills
+>>> bill = bills("splitmixer_i_256_8")
+>>> f"{bill.at_balance(10):.3g}"  # the least time in that of a MAC, at 10 MACs a byte
+'5.01e+08'
 """
 
 from collections import Counter
@@ -30,7 +29,7 @@ RATES = ("macs_per_second", "copy_bytes_per_second", "memory_bytes_per_second")
 class Bills:
     """What one image of many costs, layer by layer or, ideally fused, part by part.
 
-    Weights, which a large batch reads once, are left out. Chapter 18.
+    Weights, which a large batch reads once, are left out.
     """
 
     parts: tuple[str, ...]  # the names of the layers or parts

@@ -1,7 +1,9 @@
 """What a rerun of SplitMixer's table 3 says: its speeds in ConvMixers, and what the timing did.
 
-rerun = Table3(read_benchmark("book/records/bench/DEVICE/table3.json"))
-rerun.in_turn[1:].mean()     # times as fast as ConvMixer the SplitMixers are, on average
+>>> from mixerlib.speed import Table3, read_benchmark
+>>> rerun = Table3(read_benchmark("book/records/bench/amd-epyc/table3.json"))
+>>> rerun.in_turn.shape  # times as fast as ConvMixer, the first of them
+(18,)
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,10 @@ from typing import Any
 import torch
 
 from mixerlib.files import write_atomic
+from mixerlib.records import Epoch
+from mixerlib.speed.training_step import settings_of_form
 from mixerlib.training.recipe import Recipe, current_settings
+from mixerlib.training.run import Run
 
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
 
@@ -82,3 +85,45 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _settings(recipe: Recipe) -> str:
     """A recipe as JSON text, in which a fraction among a model's options is text too."""
     return json.dumps(asdict(recipe), default=str, sort_keys=True)
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """What `continue_from` needs, as plain values and tensors; `collect` must have been called."""
+    return {
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict() if run.average is not None else None,
+        "optimizer": run.optimizer.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        "form": settings_of_form(run.form),
+        "images": run.images,
+        "sums": run.loss_and_correct,
+        "epoch": run.epoch,
+        "step": run.step,
+        "test": run.test,
+        "curve": [asdict(row) for row in run.curve],
+        "training_seconds": run.training_seconds,
+        "total_seconds": run.total_seconds,
+        "continued": run.continued,
+    }
+
+
+def continue_from(run: Run, state: dict[str, Any]) -> None:
+    """Bring a run that has just begun to where the state says. `ValueError` if it is of other data.
+
+    Random numbers need no state: `stream` knows them by their place.
+    """
+    if state["images"] != run.images:
+        raise ValueError(
+            f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
+        )
+    run.model.load_state_dict(state["model"])
+    if run.average is not None:
+        run.average.load_state_dict(state["average"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.scaler.load_state_dict(state["scaler"])
+    if run.processes.is_first:
+        run.loss_and_correct.copy_(state["sums"])
+    run.epoch, run.step, run.test = state["epoch"], state["step"], state["test"]
+    run.curve = [Epoch(**row) for row in state["curve"]]
+    run.training_seconds, run.total_seconds = state["training_seconds"], state["total_seconds"]
+    run.continued = state["continued"] + 1

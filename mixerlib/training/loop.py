@@ -32,11 +32,9 @@ from mixerlib.training.run import (
     autocast,
     begin,
     collect,
-    continue_from,
     dataset_for,
     learning_rate,
     read_back,
-    state_of,
     stream,
     update_average,
 )
@@ -106,7 +104,7 @@ def begin_or_resume(
     form = form_of_settings(state["form"]) if "form" in state else None  # not measured again
     run = begin(recipe, dataset, device, session.processes, form)
     if state:
-        continue_from(run, state)
+        checkpoint.continue_from(run, state)
     return run
 
 
@@ -160,7 +158,7 @@ def save(run: Run, session: Session) -> None:
     checked(run)
     run.stop_clock()
     if session.checkpoint and session.writes:
-        checkpoint.save(session.checkpoint, run.recipe, state_of(run))
+        checkpoint.save(session.checkpoint, run.recipe, checkpoint.state_of(run))
 
 
 def training_steps(run: Run, dataset: ImageSource) -> Iterator[int]:

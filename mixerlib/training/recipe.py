@@ -1,9 +1,5 @@
 """What a training run is made of: one frozen dataclass, and its YAML files under `recipes/`.
 
-load_recipe("digits")                            # a recipe of mixerlib
-load_recipe("digits", {"epochs": 5, "seed": 1})  # the same with other values
-load_recipe("my/own.yaml")                       # one of your own
-
 A file may start from another with `base: cifar10/convmixer_256_8`, and then holds what differs.
 Chapter 13 takes the fields one by one.
 """
@@ -26,63 +22,107 @@ RECIPES = Path(__file__).parent / "recipes"
 class Recipe:
     """All that decides the result of a training run, apart from the machine that it runs on.
 
+    Args:
+        dataset: a name that `load_dataset` knows; it also gives the model's input and classes.
+        model: a name that `create_model` knows.
+        model_options: options of the model that differ from the name's.
+        weights: a checkpoint to start from (its head may differ); null: at random.
+        frozen: whether the head alone is trained; the body stays as `weights` has it.
+        image_size: side in pixels to which images are resized; null: as they are.
+        interpolation: "bilinear" or "bicubic", for that resizing.
+        crop_pct: test images are resized to side / this, and the centre is kept (files).
+        normalization: channels by the "dataset"'s mean and deviation, or "half": 0.5.
+        crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
+        crop_padding: pixels on each side, for "pad".
+        crop_area: the smallest share of the area that "resized" keeps.
+        flip: "none"; "random": mirror half of them; "alternating": each in every other epoch.
+        policy: "none", "randaugment", "trivialaugment" or "timm_randaugment".
+        policy_operations: n, operations an image, of the two randaugments.
+        policy_magnitude: m, their strength: of 31 levels, or of timm's 10.
+        policy_magnitude_std: with "timm_randaugment", m is drawn with this deviation.
+        jitter: brightness, contrast and saturation change by up to this share.
+        erase: probability that a rectangle is erased.
+        erase_fill: what it is filled with: the "mean" colour, or "noise" for each pixel.
+        mixup: alpha of Beta(alpha, alpha), whose draw weighs two blended images; 0: off.
+        cutmix: the same for a pasted rectangle; with both, each batch takes one.
+        label_smoothing: share of the target that goes to all classes alike.
+        epochs: passes over the training images.
+        batch_size: images a step, over all processes; an epoch's last step takes the rest.
+        accumulate: parts that a batch is worked through in, to save memory.
+        schedule: of the learning rate: "piecewise", "onecycle" or "cosine".
+        max_learning_rate: the top of the schedule.
+        warmup_epochs: with "cosine", epochs of linear rise before the fall.
+        weight_decay: AdamW's, which shrinks parameters by learning rate × this a step.
+        decay_on: what shrinks: "all" parameters, or "matrices": no biases, no norms.
+        adam_epsilon: added to the root of Adam's second moment.
+        clip_norm: a gradient longer than this is cut to it; null: never.
+        ema: decay of a moving average of the weights, which is then evaluated; null: none.
+        precision: "float32", or by autocast "bfloat16" or "float16".
+        one_matrix: whether a SplitMixer's segments are mixed as one whole matrix.
+        channels_last: whether a pixel's channels adjoin in memory, in images and weights.
+        compile: whether torch.compile writes the code of a step.
+        fastest: whether the forms of a step are timed first, to take the fastest.
+        evaluate_every: epochs between two looks at the test set; after the last always.
+        seed: decides the first weights, the order of the images, their augmentation.
+        name: what records call it; a file's is its path, so YAML does not set it.
+
     Raises `ValueError` naming the field, its value and the rule when a value has the wrong type,
     lies out of range, or would have no effect beside the others: a field that another one switches
     off must be null. A whole number will do where a float is wanted.
     """
 
     # the data and the model
-    dataset: str  # a name that `load_dataset` knows; it also gives the model's input and classes
-    model: str  # a name that `create_model` knows
-    model_options: dict[str, Any] = field(default_factory=dict)  # where they differ from the name's
-    weights: str | None = None  # a checkpoint to start from (its head may differ); null: at random
-    frozen: bool = False  # train the head alone; the body stays as `weights` has it
+    dataset: str
+    model: str
+    model_options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    frozen: bool = False
 
     # the images, before they are augmented
-    image_size: int | None = None  # side in pixels to which images are resized; null: as they are
-    interpolation: str | None = None  # "bilinear" or "bicubic", for that resizing
-    crop_pct: float | None = None  # test images: resize to side / this, keep the centre (files)
-    normalization: str = "dataset"  # channels by the "dataset"'s mean and deviation, or "half": 0.5
+    image_size: int | None = None
+    interpolation: str | None = None
+    crop_pct: float | None = None
+    normalization: str = "dataset"
 
     # augmentation, drawn for each image anew (chapter 12)
-    crop: str = "none"  # "pad" then cut, or "resized": a part of the image, brought back to size
-    crop_padding: int | None = None  # pixels on each side, for "pad"
-    crop_area: float | None = None  # the smallest share of the area that "resized" keeps
-    flip: str = "none"  # "random": mirror half of them; "alternating": each in every other epoch
-    policy: str = "none"  # "randaugment", "trivialaugment" or "timm_randaugment"
-    policy_operations: int | None = None  # n, operations an image, of the two randaugments
-    policy_magnitude: float | None = None  # m, their strength: of 31 levels, or of timm's 10
-    policy_magnitude_std: float | None = None  # timm_randaugment: m is drawn with this deviation
-    jitter: float = 0.0  # brightness, contrast and saturation change by up to this share
-    erase: float = 0.0  # probability that a rectangle is erased
-    erase_fill: str | None = None  # with the "mean" colour, or with "noise" for each pixel
-    mixup: float = 0.0  # alpha of Beta(alpha, alpha), whose draw weighs two blended images; 0: off
-    cutmix: float = 0.0  # the same for a pasted rectangle; with both, each batch takes one
-    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
+    crop: str = "none"
+    crop_padding: int | None = None
+    crop_area: float | None = None
+    flip: str = "none"
+    policy: str = "none"
+    policy_operations: int | None = None
+    policy_magnitude: float | None = None
+    policy_magnitude_std: float | None = None
+    jitter: float = 0.0
+    erase: float = 0.0
+    erase_fill: str | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    label_smoothing: float = 0.0
 
     # the steps
-    epochs: int = 100  # passes over the training images
-    batch_size: int = 512  # images a step, over all processes; an epoch's last step takes the rest
-    accumulate: int = 1  # parts that a batch is worked through in, to save memory
-    schedule: str = "piecewise"  # of the learning rate: "piecewise", "onecycle" or "cosine"
-    max_learning_rate: float = 0.05  # the top of the schedule
-    warmup_epochs: float | None = None  # "cosine": epochs of linear rise before the fall
-    weight_decay: float = 0.005  # AdamW's: shrinks parameters by learning rate × this a step
-    decay_on: str = "all"  # what is shrunk: "all" parameters, or "matrices": no biases, no norms
-    adam_epsilon: float = 1e-8  # added to the root of Adam's second moment
-    clip_norm: float | None = 1.0  # a gradient longer than this is cut to it; null: never
-    ema: float | None = None  # judge the moving average of the weights with this decay; null: none
+    epochs: int = 100
+    batch_size: int = 512
+    accumulate: int = 1
+    schedule: str = "piecewise"
+    max_learning_rate: float = 0.05
+    warmup_epochs: float | None = None
+    weight_decay: float = 0.005
+    decay_on: str = "all"
+    adam_epsilon: float = 1e-8
+    clip_norm: float | None = 1.0
+    ema: float | None = None
 
     # how it is computed
-    precision: str = "float32"  # or "bfloat16" or "float16", by autocast
-    one_matrix: bool = False  # mix a SplitMixer's segments as one whole matrix (chapter 19)
-    channels_last: bool = False  # memory format of images and weights: a pixel's channels adjoin
-    compile: bool = False  # by torch.compile
-    fastest: bool = False  # time the forms of a step first, and take the fastest of these three
+    precision: str = "float32"
+    one_matrix: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    fastest: bool = False
 
-    evaluate_every: int = 1  # epochs between two looks at the test set; after the last always
-    seed: int = 0  # decides the first weights, the order of the images, their augmentation
-    name: str = "custom"  # what records call it; a file's is its path, so YAML may not set it
+    evaluate_every: int = 1
+    seed: int = 0
+    name: str = "custom"
 
     def __post_init__(self) -> None:
         checks.settings(self, CHOICES, _RULES, _USED_WITH, may_stay_null=("crop_pct",))
@@ -153,7 +193,12 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def list_recipes() -> list[str]:
-    """The names of mixerlib's own recipes, in alphabetical order: "cifar10/convmixer_256_8", …"""
+    """The names of mixerlib's own recipes, in alphabetical order.
+
+    >>> from mixerlib.training import list_recipes
+    >>> [name for name in list_recipes() if name.startswith("cifar10/convmixer")]
+    ['cifar10/convmixer_256_8', 'cifar10/convmixer_authors_100', 'cifar10/convmixer_authors_25']
+    """
     return sorted(
         path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml")
     )
@@ -166,6 +211,14 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     file's values replace those of its `base` in the same way.
     Raises `ValueError` for an unknown name (with the nearest ones suggested), an unknown key, or a
     value of the wrong type, and `FileNotFoundError` for a .yaml file that is not there.
+
+    >>> from mixerlib.training import load_recipe
+    >>> recipe = load_recipe("digits", {"epochs": 5, "seed": 1})  # other values than the file's
+    >>> recipe.model, recipe.batch_size, recipe.epochs
+    ('convmixer', 64, 5)
+    >>> load_recipe("digits", {"epoch": 5})
+    Traceback (most recent call last):
+    ValueError: `epoch`=5 is not a field of a recipe; did you mean epochs?
     """
     path, name = _find(name_or_path)
     settings = _merge(_read(path), overrides or {})

@@ -1,7 +1,11 @@
 """A training run between two steps: what a recipe makes, what a step changes, what a checkpoint
 holds.
 
-run = begin(recipe, dataset_for(recipe), choose_device())
+>>> from mixerlib.training import ALONE, begin, choose_device, dataset_for, load_recipe
+>>> recipe = load_recipe("digits")
+>>> run = begin(recipe, dataset_for(recipe), choose_device("cpu"), ALONE)
+>>> run.steps, run.all_steps  # of 64 images each, in an epoch and in all
+(23, 460)
 
 The loop itself is in `mixerlib.training.loop`.
 """
@@ -10,7 +14,7 @@ import hashlib
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,6 @@ from mixerlib.speed.training_step import (
     fastest_form,
     form_of_settings,
     in_form,
-    settings_of_form,
 )
 from mixerlib.training import schedule
 from mixerlib.training.distributed import Processes
@@ -39,26 +42,47 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 
 @dataclass
 class Run:
-    """All that a training step needs and changes, and how far the run has come."""
+    """All that a training step needs and changes, and how far the run has come.
+
+    Args:
+        recipe: what is trained, and how.
+        processes: those that share the run.
+        images: in the training set.
+        model: whose weights are trained.
+        net: the same model as a step calls it: in a form, or shared among processes.
+        form: of the step: the recipe's, or the one that was measured to be the fastest.
+        average: of the weights so far, where the recipe has an `ema`.
+        optimizer: AdamW, with its moments.
+        scaler: keeps float16's small gradients from vanishing; else idle.
+        loss_and_correct: (2, steps) of the epoch: summed losses, images correct.
+        epoch: the one that is under way.
+        step: how many of its steps are done.
+        test: loss, top-1 and top-5 when last looked at.
+        curve: the epochs that are done.
+        training_seconds: of the epoch that is under way.
+        total_seconds: of the run so far, with its evaluations.
+        continued: how often the run was taken up from a checkpoint.
+        clock_start: when `total_seconds` was 0.
+    """
 
     recipe: Recipe
     processes: Processes
-    images: int  # in the training set
+    images: int
     model: nn.Module
-    net: nn.Module  # the same model as a step calls it: in a form, or shared among processes
-    form: Form  # of the step: the recipe's, or the one that was measured to be the fastest
-    average: nn.Module | None  # of the weights so far, where the recipe has an `ema`
+    net: nn.Module
+    form: Form
+    average: nn.Module | None
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler  # keeps float16's small gradients from vanishing; else idle
-    loss_and_correct: torch.Tensor  # (2, steps) of the epoch: summed losses, images correct
-    epoch: int = 1  # the one that is under way
-    step: int = 0  # how many of its steps are done
-    test: tuple[float, float, float] | None = None  # loss, top-1 and top-5 when last looked at
-    curve: list[Epoch] = field(default_factory=list)  # the epochs that are done
-    training_seconds: float = 0.0  # of the epoch that is under way
+    scaler: torch.amp.GradScaler
+    loss_and_correct: torch.Tensor
+    epoch: int = 1
+    step: int = 0
+    test: tuple[float, float, float] | None = None
+    curve: list[Epoch] = field(default_factory=list)
+    training_seconds: float = 0.0
     total_seconds: float = 0.0
-    continued: int = 0  # how often the run was taken up from a checkpoint
-    clock_start: float = field(default_factory=time.perf_counter)  # when `total_seconds` was 0
+    continued: int = 0
+    clock_start: float = field(default_factory=time.perf_counter)
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -104,8 +128,13 @@ def begin(
 ) -> Run:
     """A run before its first step; the recipe's seed decides the weights it begins with.
 
-    `form` is that of the steps, for a run that goes on as it began. None: the recipe's, or if it
-    asks for the fastest one, what a measurement says.
+    Args:
+        recipe: what is trained, and how.
+        dataset: the recipe's, on the device.
+        device: where the model goes.
+        processes: those that share the run.
+        form: that of the steps, for a run that goes on as it began. None: the recipe's, or if it
+            asks for the fastest one, what a measurement says.
 
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
@@ -285,45 +314,3 @@ def collect(run: Run) -> torch.Tensor:
     together = run.processes.sum(run.loss_and_correct)
     run.loss_and_correct = together if run.processes.is_first else torch.zeros_like(together)
     return read_back(run, together).double()
-
-
-def state_of(run: Run) -> dict[str, Any]:
-    """What `continue_from` needs, as plain values and tensors; `collect` must have been called."""
-    return {
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict() if run.average is not None else None,
-        "optimizer": run.optimizer.state_dict(),
-        "scaler": run.scaler.state_dict(),
-        "form": settings_of_form(run.form),
-        "images": run.images,
-        "sums": run.loss_and_correct,
-        "epoch": run.epoch,
-        "step": run.step,
-        "test": run.test,
-        "curve": [asdict(row) for row in run.curve],
-        "training_seconds": run.training_seconds,
-        "total_seconds": run.total_seconds,
-        "continued": run.continued,
-    }
-
-
-def continue_from(run: Run, state: dict[str, Any]) -> None:
-    """Bring a run that has just begun to where the state says. `ValueError` if it is of other data.
-
-    Random numbers need no state: `stream` knows them by their place.
-    """
-    if state["images"] != run.images:
-        raise ValueError(
-            f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
-        )
-    run.model.load_state_dict(state["model"])
-    if run.average is not None:
-        run.average.load_state_dict(state["average"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.scaler.load_state_dict(state["scaler"])
-    if run.processes.is_first:
-        run.loss_and_correct.copy_(state["sums"])
-    run.epoch, run.step, run.test = state["epoch"], state["step"], state["test"]
-    run.curve = [Epoch(**row) for row in state["curve"]]
-    run.training_seconds, run.total_seconds = state["training_seconds"], state["total_seconds"]
-    run.continued = state["continued"] + 1

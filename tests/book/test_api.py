@@ -52,9 +52,7 @@ MANY = 5  # from so many arguments on, a docstring lists them
 PENDING = {
     *("models.AblatedSplitMixer", "models.ConvMixer", "models.Entry", "models.MLPMixer"),
     *("models.MixerBlock", "models.SplitMixer", "models.SplitMixerBlock", "models.channel_mixing"),
-    *("data.Augmentation", "data.Augmentation.draw", "data.Dataset", "data.ImageFiles"),
-    *("data.load_dataset", "data.torchvision_arguments", "speed.FastModel.arranged"),
-    *("speed.optimize_for_inference", "training.Recipe", "training.Run", "training.begin"),
+    *("speed.FastModel.arranged", "speed.optimize_for_inference"),
 }
 
 

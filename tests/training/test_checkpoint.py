@@ -22,7 +22,7 @@ from mixerlib.training.distributed import ALONE
 from mixerlib.training.loop import train, training_steps
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe
-from mixerlib.training.run import begin, collect, state_of
+from mixerlib.training.run import begin, collect
 from mixerlib.training.session import Diverged, Stopped
 
 CPU = torch.device("cpu")
@@ -303,7 +303,7 @@ def state(digits) -> dict:
     steps = training_steps(run, digits)
     next(steps), next(steps)
     collect(run)
-    return state_of(run)
+    return checkpoint.state_of(run)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import mixerlib.training.run
 from mixerlib.data import Augmentation
 from mixerlib.models import create_model
-from mixerlib.training import schedule
+from mixerlib.training import checkpoint, schedule
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.loop import finish_epoch, training_steps
 from mixerlib.training.recipe import Recipe
@@ -27,12 +27,10 @@ from mixerlib.training.run import (
     augmentation_for,
     begin,
     collect,
-    continue_from,
     dataset_for,
     learning_rate,
     model_for,
     optimizer_for,
-    state_of,
     stream,
     update_average,
 )
@@ -314,10 +312,10 @@ def test_a_state_is_complete(digits):
     collect(run)
     run.scaler.update(new_scale=2.0**9)
     run.total_seconds = 12.5
-    state = deepcopy(state_of(run))
+    state = deepcopy(checkpoint.state_of(run))
     torch.manual_seed(99)
     other = begin(replace(chosen, seed=1), digits, CPU, ALONE)
-    continue_from(other, state)
+    checkpoint.continue_from(other, state)
     other.scaler.scale(torch.ones(()))  # only now it takes up what it was given
     others = {"recipe", "net", "processes", "clock_start"}
     for name in (f.name for f in fields(run) if f.name not in others):
@@ -343,10 +341,10 @@ def test_of_several_processes_only_the_first_takes_the_sums(digits):
     run = begin(recipe(), digits, CPU, ALONE)
     next(training_steps(run, digits))
     collect(run)
-    state = state_of(run)
+    state = checkpoint.state_of(run)
     second = begin(recipe(), digits, CPU, ALONE)
     second.processes = Processes(1, 2)
-    continue_from(second, state)
+    checkpoint.continue_from(second, state)
     assert run.loss_and_correct.any() and not second.loss_and_correct.any()
     assert second.step == 1
 
