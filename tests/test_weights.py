@@ -224,7 +224,7 @@ def test_the_official_implementations_logits(name):
     [("convmixer_768_32", "convmixer_768_32", 56), ("mixer_s16", "mixer_s16_224", 224)],
 )
 def test_timms_own_models(ours, theirs, size, tmp_path):
-    from mixerlib.data.datasets import import_torchvision
+    from mixerlib._torchvision import import_torchvision
 
     import_torchvision()  # timm imports it
     timm = pytest.importorskip("timm")
