@@ -134,6 +134,28 @@ def test_images():
         checks.images(torch.zeros(2, 3, 8, 10), in_channels=3, patch_size=4)
 
 
+@pytest.mark.parametrize("value", [0, 1, 10**9, np.int64(0), np.uint8(7)])
+def test_a_count_may_be_zero(value):
+    assert checks.count("num_classes", value) == value
+    assert type(checks.count("num_classes", value)) is int
+
+
+@pytest.mark.parametrize("value", NO_WHOLE_NUMBER[1:], ids=repr)
+def test_a_count_is_a_whole_number(value):
+    with pytest.raises(ValueError) as caught:
+        checks.count("num_classes", value)
+    assert str(caught.value) == f"`num_classes`={value!r} must be a whole number of at least 0"
+
+
+def test_sides():
+    checks.sides(torch.zeros(2, 3, 8, 12), (8, 12), "of a reason")
+    for shape in ((2, 3, 12, 8), (2, 3, 8, 11), (2, 3, 8)):
+        with pytest.raises(ValueError) as caught:
+            checks.sides(torch.zeros(shape), (8, 12), "of a reason")
+        message = f"`x` of height and width {shape[2:]} must have `image_size`=(8, 12): of a reason"
+        assert str(caught.value) == message
+
+
 def test_a_float_stands_for_a_fraction_of_up_to_a_million_parts():
     for exact in (Fraction(600_011, 1_000_003), Fraction(600_011, 999_983), Fraction(2_001, 3_001)):
         near = checks.ratio(exact.numerator / exact.denominator)

@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import nn
 
+from mixerlib import costs
 from mixerlib.models import (
     AblatedSplitMixer,
     ConvMixer,
@@ -14,6 +16,7 @@ from mixerlib.models import (
     list_models,
     model_entry,
 )
+from mixerlib.weights import load_weights, save_weights
 
 every_model = pytest.mark.parametrize("name", list_models())
 
@@ -98,6 +101,27 @@ def test_no_architecture_inherits_from_another():
     assert classes == {ConvMixer, SplitMixer, AblatedSplitMixer, MLPMixer}
     for one in classes:
         assert not any(other is not one and issubclass(one, other) for other in classes)
+
+
+def test_files_do_not_state_what_the_head_shows(tmp_path):
+    """So a model with other classes, or none, takes the file's features."""
+    save_weights(small("splitmixer_i"), tmp_path / "ten.safetensors")
+    with safe_open(tmp_path / "ten.safetensors", "pt") as file:
+        assert not {"num_classes", "num_features"} & file.metadata().keys()
+    for classes in (3, 0):
+        model = small("splitmixer_i", num_classes=classes)
+        assert load_weights(model, tmp_path / "ten.safetensors", head=False) == "mixerlib"
+    with pytest.raises(ValueError, match=r"`head.weight` is \(10, 12\), wanted none"):
+        load_weights(model, tmp_path / "ten.safetensors")
+
+
+def test_costs_without_classes_are_measured_and_no_formula_pretends():
+    whole, features = (costs.measure(small("splitmixer_iv", num_classes=n), 8) for n in (10, 0))
+    assert whole.total("params") - features.total("params") == 12 * 10 + 10
+    assert costs.macs(whole) - costs.macs(features) == 12 * 10
+    options = dict(model_entry("splitmixer_iv").defaults) | {"num_classes": 0}
+    with pytest.raises(ValueError, match="`num_classes`=0 must be a positive whole number"):
+        costs.formulas("splitmixer_iv").counts(options, 32)
 
 
 def test_a_replaced_head_lies_where_the_model_does():

@@ -10,6 +10,7 @@ import re
 import shutil
 import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mixerlib
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model, list_models, model_entry, registry
 from mixerlib.models.mixings import OVERLAPPING, SHUFFLING, STRATEGIES
 
 SPLITMIXERS = [f"splitmixer_{s.lower()}" for s in STRATEGIES]
@@ -103,6 +104,11 @@ def test_the_activation_is_the_presets(name: str):
 def test_only_convmixer_768_32_has_relu():
     relu = [n for n in list_models() if model_entry(n).defaults["activation"] == "relu"]
     assert relu == ["convmixer_768_32"]
+
+
+@every_model
+def test_a_search_in_the_source_finds_every_name(name: str):
+    assert f'"{name}"' in Path(registry.__file__).read_text(encoding="utf-8")
 
 
 # Forward, backward, evaluation

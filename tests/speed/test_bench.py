@@ -204,6 +204,15 @@ def test_peers_of_a_case(monkeypatch):
             benchmark([case])
 
 
+@pytest.mark.parametrize("name", ["convmixer", "splitmixer_i"])
+def test_a_model_without_classes_has_a_speed_in_inference_alone(name):
+    features = Case(name, SMALL | {"num_classes": 0}, **TINY)
+    assert benchmark([features], rounds=1).results[0].images_per_second > 0
+    assert ("listing" in bench.peer_forms(features)) == (name == "splitmixer_i")
+    with pytest.raises(ValueError, match="`num_classes`=0 leaves nothing to train for"):
+        benchmark([replace(features, task="training")])
+
+
 @pytest.mark.parametrize("task", ["inference", "training"])
 def test_a_splitmixer_by_whole_matrices(monkeypatch, task):
     ran = []
