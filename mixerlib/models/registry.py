@@ -20,14 +20,23 @@ from mixerlib.models.splitmixer import SplitMixer
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered name: the class it builds, what the name fixes, and its options' defaults."""
+    """What the registry knows of a name.
+
+    Args:
+        name: as `create_model` takes it.
+        model: the class that it builds.
+        fixed: arguments of the class that the name settles.
+        defaults: the options, and what each is if nothing is said.
+        about: a line for a list of models.
+        image_size: the side of the images that it is meant for, in pixels.
+    """
 
     name: str
     model: type[nn.Module]
     fixed: MappingProxyType[str, Any]
     defaults: MappingProxyType[str, Any]
     about: str
-    image_size: int  # the side of the images that it is meant for, in pixels
+    image_size: int
 
     @property
     def family(self) -> str:

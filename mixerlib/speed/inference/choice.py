@@ -188,13 +188,19 @@ def optimize_for_inference(
 ) -> FastModel:
     """The model in the form that is the fastest one for images like the example, on its device.
 
-    `example` is a batch of images (B, in_channels, H, W), as large and as many as will be usual.
-    `dtype` is what to compute in (default: the model's own); `compile` True or False, or None to
-    measure whether it helps. With `remember` the choice is kept in a file (`MIXERLIB_CACHE`, or the
-    user's cache folder) for the next call with such a model and images on this machine; the outputs
-    are compared each time. They are the model's in evaluation mode: within 1e-4 of their scale in
-    float32 (`check` says how close), and where the plain model rounds more coarsely, no further off
-    than twice that. The original is left as it is. The result's `choice` is what was measured.
+    Args:
+        model: a model of mixerlib; another one is raced as it is. It may be compiled, in
+            `DataParallel` or averaged. It is left as it is.
+        example: images (B, in_channels, H, W), as large and as many as will be usual.
+        dtype: what to compute in. None: the model's own.
+        compile: True or False, or None to measure whether it helps.
+        remember: whether the choice is kept in a file (`MIXERLIB_CACHE`, or the user's cache
+            folder) for the next call with such a model and images on this machine; the outputs are
+            compared each time.
+
+    The outputs are the model's in evaluation mode: within 1e-4 of their scale in float32 (`check`
+    says how close), and where the plain model rounds more coarsely, no further off than twice that.
+    The result's `choice` is what was measured.
 
     Raises `ValueError` for a bad example, and `RuntimeError` when `compile` is True and the
     compiler cannot be used.

@@ -42,6 +42,7 @@ class FastModel(nn.Module):
         return f"{chosen}"
 
     def arranged(self, x: torch.Tensor) -> torch.Tensor:
+        """The images in the dtype and the layout that the network computes in."""
         return x.to(self.dtype).contiguous(memory_format=self.form.memory_format)
 
     @torch.inference_mode()
