@@ -3,7 +3,7 @@
 >>> from mixerlib.speed import bills
 >>> bill = bills("splitmixer_i_256_8")
 >>> f"{bill.at_balance(10):.3g}"  # the least time in that of a MAC, at 10 MACs a byte
-'5.01e+08'
+'5.15e+08'
 """
 
 from collections import Counter
