@@ -70,7 +70,7 @@ def bills(
         macs, moved = counted.macs, _fused(case)
     else:
         macs = counted.macs_by_layer
-        moved = {layer: float(n) for layer, n in counted.moved_by_layer.items() if n}
+        moved = {layer: float(n) for layer, n in counted.moved_by_layer.items()}
     return Bills(
         tuple(moved),
         np.array([macs.get(part, 0) for part in moved], dtype=float),

@@ -139,7 +139,7 @@ def role_of(name: str, kind: str) -> str:
         return "stem and head"
     if kind in ("GELU", "BatchNorm2d"):
         return kind.removesuffix("2d")
-    if not re.match(r"blocks\.\d+\.(0|spatial)\b", name):
+    if not re.match(r"blocks\.\d+\.(0|spatial)", name):
         return "channel mixing"
     return "depthwise" if kind == "Conv2d" else "residual sum"
 

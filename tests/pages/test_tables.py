@@ -64,7 +64,7 @@ def test_differences_have_a_sign():
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.0949, "9.5%"), (0.0996, "10%"), (0.42, "42%"), (0, "0.0%"), (1.5, "150%")],
+    [(0.0991, "9.9%"), (0.0996, "10%"), (0.42, "42%"), (0, "0.0%"), (1.5, "150%")],
 )
 def test_small_shares_have_a_decimal(share, text):
     assert tables.percent(share) == text
