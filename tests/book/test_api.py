@@ -48,12 +48,6 @@ def test_a_room_without_its_members_does_not_count():
 # What a docstring says of the arguments
 
 MANY = 5  # from so many arguments on, a docstring lists them
-# Those that do not yet.
-PENDING = {
-    *("models.AblatedSplitMixer", "models.ConvMixer", "models.Entry", "models.MLPMixer"),
-    *("models.MixerBlock", "models.SplitMixer", "models.SplitMixerBlock", "models.channel_mixing"),
-    *("speed.FastModel.arranged", "speed.optimize_for_inference"),
-}
 
 
 def described(room: ModuleType) -> dict[str, Any]:
@@ -104,11 +98,7 @@ def test_docstrings_list_many_arguments(name):
     room = importlib.import_module(f"mixerlib.{name}")
     things = described(room).items()
     wrong = {f"{name}.{public}": faults(public, thing) for public, thing in things}
-    pending = {public for public in PENDING if public.startswith(f"{name}.")}
-    assert {
-        public: lines for public, lines in wrong.items() if lines and public not in pending
-    } == {}
-    assert {public for public in pending if not wrong[public]} == set()
+    assert {public: lines for public, lines in wrong.items() if lines} == {}
 
 
 def test_what_a_docstring_lacks_is_found():

@@ -1,7 +1,5 @@
 """The choice among equal forms of a model, by a short measurement on its device.
 
-    fast = optimize_for_inference(model, images, dtype=torch.bfloat16)
-
 The mixing, the layout of images in memory, how many go through the network at once, and whether it
 is compiled: none of these is always good. What is cheap to try is timed on few images; only the
 form that wins is compiled, as the compiler takes longer than all the rest.
@@ -188,16 +186,28 @@ def optimize_for_inference(
 ) -> FastModel:
     """The model in the form that is the fastest one for images like the example, on its device.
 
-    `example` is a batch of images (B, in_channels, H, W), as large and as many as will be usual.
-    `dtype` is what to compute in (default: the model's own); `compile` True or False, or None to
-    measure whether it helps. With `remember` the choice is kept in a file (`MIXERLIB_CACHE`, or the
-    user's cache folder) for the next call with such a model and images on this machine; the outputs
-    are compared each time. They are the model's in evaluation mode: within 1e-4 of their scale in
-    float32 (`check` says how close), and where the plain model rounds more coarsely, no further off
-    than twice that. The original is left as it is. The result's `choice` is what was measured.
+    Args:
+        model: it is left as it is.
+        example: images (B, in_channels, H, W), as large and as many as will be usual.
+        dtype: what to compute in; None: the model's own.
+        compile: whether the network is compiled; None: if a measurement says that it helps.
+        remember: whether the choice is kept in a file (in `MIXERLIB_CACHE`, or the user's cache
+            folder) for the next call with such a model and images on this machine.
+
+    The outputs are compared each time. They are the model's in evaluation mode: within 1e-4 of
+    their scale in float32 (`check` says how close), and where the plain model rounds more coarsely,
+    no further off than twice that. The result's `choice` is what was measured. Chapter 19.
 
     Raises `ValueError` for a bad example, and `RuntimeError` when `compile` is True and the
     compiler cannot be used.
+
+    >>> import torch
+    >>> from mixerlib.models import create_model
+    >>> from mixerlib.speed import check, optimize_for_inference
+    >>> model, images = create_model("convmixer", dim=32, depth=2).eval(), torch.randn(4, 3, 32, 32)
+    >>> fast = optimize_for_inference(model, images, compile=False, remember=False)
+    >>> fast(images).shape, check(model, fast, images) < 1e-4
+    (torch.Size([4, 10]), True)
     """
     model = unwrapped(model)
     weight = next(model.parameters())
