@@ -21,7 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from mixerlib import costs
 from mixerlib.models import Entry, create_model, list_models, model_entry
-from mixerlib.pages import digits, table
+from mixerlib.pages import digits, listed, table
 from mixerlib.training import list_recipes, load_recipe
 
 RECIPES = ROOT / "mixerlib" / "training" / "recipes"
@@ -85,15 +85,16 @@ def recipes() -> str:
     """Markdown: for each folder of recipes a table that opens when it is clicked."""
     parts = []
     for folder, names in groupby(list_recipes(), key=lambda name: name.partition("/")[0]):
-        rows = []
+        rows, data = [], set()
         for name in names:
             recipe = load_recipe(name)
+            data.add(recipe.dataset)
             options = f" with {in_words(recipe.model_options)}" if recipe.model_options else ""
             numbers = expected(name), recipe.epochs, recipe.batch_size
-            rows.append([f"`{name}`", *numbers, recipe.dataset, f"`{recipe.model}`{options}"])
-        head = ["name", "expected", "epochs", "batch size", "data", "model"]
-        title = f"{folder}: {len(rows)} recipe{'s' * (len(rows) > 1)}"
-        parts += [f":::{{dropdown}} {title}", table(head, rows, (0, -2, -1)), ":::", ""]
+            rows.append([f"`{name}`", *numbers, f"`{recipe.model}`{options}"])
+        head = ["name", "expected", "epochs", "batch size", "model"]
+        title = f"{folder}: {len(rows)} recipe{'s' * (len(rows) > 1)} on {listed(sorted(data))}"
+        parts += [f":::{{dropdown}} {title}", table(head, rows, (0, -1)), ":::", ""]
     return "\n".join(parts)
 
 

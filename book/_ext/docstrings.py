@@ -121,7 +121,15 @@ class Class(ClassDocumenter):
         return [member for member in kept if member[0] not in hidden]
 
 
+def show_defaults(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, result: str
+) -> tuple[str | None, str]:
+    """Three dots for the default that a dataclass makes anew each time, as Sphinx can read them."""
+    return signature and signature.replace("<factory>", "..."), result
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-signature", show_defaults)
     app.add_autodocumenter(Room, override=True)
     app.add_autodocumenter(Class, override=True)
     app.connect("autodoc-process-docstring", mark_up, priority=100)  # before napoleon reads them

@@ -26,8 +26,8 @@ normalisation.
 - `normalized`, `pooling`: elements that pass a norm; additions and divisions of the final mean.
 - `activations`: elements that autograd keeps for the backward pass, when one image is trained on
   the CPU. Counted are the tensors that operations save, each storage once and in full (a saved
-  slice keeps its whole tensor alive); parameters and buffers are left out. The image itself, the
-  statistics of the norms and strategy IV's joined copy of its weights are kept too, so they count.
+  slice keeps its whole tensor alive); parameters and buffers are left out. The image itself
+  and the statistics of the norms are kept too, so they count.
 - `moved`: elements of activations read or written by one inference (eval mode, no autograd), run
   operation by operation. Each operation reads its inputs once and writes its result once. Views
   are free; weights, and the statistics of a norm, are left out. A convolution or LayerNorm first

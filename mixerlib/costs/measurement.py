@@ -78,8 +78,8 @@ def measure(
 
     >>> from mixerlib.costs import measure
     >>> from mixerlib.models import create_model
-    >>> measure(create_model("convmixer_768_32"), image_size=224).total("params")
-    21110248
+    >>> measure(create_model("convmixer_256_8"), image_size=32).total("params")
+    594186
     """
     height, width = image_pair("image_size", image_size)
     model = copy.deepcopy(model).to(device)

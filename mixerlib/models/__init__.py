@@ -1,8 +1,14 @@
 """The networks of the book, one architecture a file, and the registry that builds them by name.
 
-create_model("splitmixer_i_256_8")                          # as published for CIFAR-10
-create_model("splitmixer_iv", dim=64, depth=4, segments=3)  # your own
-create_model("convmixer_256_8", num_classes=0)              # features (B, h) instead of logits
+>>> import torch
+>>> from mixerlib.models import create_model
+>>> model = create_model("splitmixer_i_256_8")  # as published for CIFAR-10
+>>> model(torch.zeros(2, 3, 32, 32)).shape
+torch.Size([2, 10])
+>>> model = create_model("splitmixer_iv", dim=64, depth=4, segments=3)  # your own
+>>> model = create_model("convmixer", dim=64, num_classes=0)  # features (B, h), not logits
+>>> model(torch.zeros(2, 3, 32, 32)).shape
+torch.Size([2, 64])
 
 Every model can be traced: by `torch.fx`, torchvision's `create_feature_extractor`, `torch.export`,
 `torch.jit.trace` and TensorBoard's `add_graph`. `torch.jit.script`, which PyTorch has given up, is

@@ -1,6 +1,7 @@
 """SplitMixer-I with one piece taken out, moved or replaced: the models of the ablation table.
 
-create_model("splitmixer_i_ablated_256_8", residual="none")  # the row "– Residual in Eq. 3"
+>>> from mixerlib.models import create_model
+>>> model = create_model("splitmixer_i_ablated", residual="none")  # row "– Residual in Eq. 3"
 
 Borji & Lin, arXiv 2207.10255: ablations of SplitMixer-I-256/8, table 2 of their slides. With no
 option set this is SplitMixer-I, tensor for tensor. `splitmixer.py` is the file to read beside the
@@ -146,6 +147,21 @@ class AblatedSplitMixer(Classifier):
         patch_size: side p of the patches; it must divide the images' sides.
         num_classes: how many logits; with 0 there is no head, and the features' mean (B, h) comes
             out.
+        in_channels: of the images.
+        activation: "gelu" or "relu".
+
+    Args:
+        dim: the width h, channels of every map.
+        depth: how many blocks.
+        residual: "spatial", "none", "both" or "channel".
+        norm: "batch" or "layer".
+        mixes: "both", "spatial" or "channels".
+        segments_mixed: "alternating" or "first".
+        ratio: α in (1/2, 1], exact.
+        image_size: one number or (H, W), in pixels; looked at with `norm` "layer".
+        kernel_size: length k of the depthwise kernels.
+        patch_size: side p of the patches; it must divide the images' sides.
+        num_classes: how many logits; with 0 the features' mean (B, h) comes out.
         in_channels: of the images.
         activation: "gelu" or "relu".
 

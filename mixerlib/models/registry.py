@@ -1,7 +1,8 @@
 """The registry: every model by name, with the options it has and the presets that the papers use.
 
-create_model("splitmixer_i_256_8")                          # as published for CIFAR-10
-create_model("splitmixer_iv", dim=64, depth=4, segments=3)  # your own
+>>> from mixerlib.models import list_models
+>>> len(list_models("splitmixer_i_*"))
+4
 """
 
 import fnmatch
@@ -154,13 +155,23 @@ _registry = {row[0]: _entry(*row) for row in TABLE}
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` knows, in alphabetical order: all, or those that a pattern
-    with shell wildcards fits, such as "split*".
+    with shell wildcards fits.
+
+    >>> from mixerlib.models import list_models
+    >>> list_models("convmixer_256*")
+    ['convmixer_256_8', 'convmixer_256_8_224']
     """
     return sorted(fnmatch.filter(_registry, pattern))
 
 
 def model_entry(name: str) -> Entry:
-    """The registry's entry of a name; `ValueError` for an unknown one, naming the nearest."""
+    """The registry's entry of a name; `ValueError` for an unknown one, naming the nearest.
+
+    >>> from mixerlib.models import model_entry
+    >>> entry = model_entry("splitmixer_iv_256_8")
+    >>> entry.family, entry.defaults["segments"], entry.image_size
+    ('splitmixer_iv', 2, 32)
+    """
     if name not in _registry:
         plain = str(name).lower().replace("-", "_")
         hint = did_you_mean(plain, _registry, "`mixerlib list` prints every name")
@@ -178,6 +189,16 @@ def create_model(name: str, **options: Any) -> nn.Module:
     MLP-Mixer has `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
 
     Raises `ValueError` for an unknown name, an option that the model does not have, or a bad value.
+
+    >>> import torch
+    >>> from mixerlib.models import create_model
+    >>> model = create_model("splitmixer_i", dim=64, depth=4, ratio="3/5")
+    >>> images = torch.randn(8, 3, 32, 32)
+    >>> model(images).shape, model.forward_features(images).shape
+    (torch.Size([8, 10]), torch.Size([8, 64, 16, 16]))
+    >>> create_model("splitmixer_i", segments=2)
+    Traceback (most recent call last):
+    ValueError: `segments`=2 is not an option of 'splitmixer_i'; it has activation, depth, ...
     """
     entry = model_entry(name)
     for option, value in options.items():

@@ -1,9 +1,11 @@
 """The two bills of a model on any machine, and what rooflines say beside one another. Chapter 18.
 
 >>> from mixerlib.speed import bills
->>> bill = bills("splitmixer_i_256_8")
->>> f"{bill.at_balance(10):.3g}"  # the least time in that of a MAC, at 10 MACs a byte
-'5.15e+08'
+>>> split, whole = bills("splitmixer_i_256_8"), bills("convmixer_256_8")
+>>> for balance in (1, 100):  # MACs a byte: of a slow machine, and of one with fast products
+...     print(round(whole.at_balance(balance) / split.at_balance(balance), 1))
+1.6
+0.6
 """
 
 from collections import Counter

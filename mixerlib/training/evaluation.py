@@ -59,7 +59,7 @@ def evaluate(
 
     >>> from mixerlib.data import load_dataset
     >>> from mixerlib.training import evaluate, load_recipe, train
-    >>> model, _ = train(load_recipe("digits", {"epochs": 2}), progress=False)
+    >>> model, _ = train(load_recipe("digits", {"epochs": 1}), progress=False)
     >>> digits = load_dataset("digits")
     >>> hundred = digits.test_images[:100], digits.test_labels[:100]
     >>> result = evaluate(model, *hundred, normalize=digits.normalize)

@@ -31,7 +31,7 @@ class Recipe:
         image_size: side in pixels to which images are resized; null: as they are.
         interpolation: "bilinear" or "bicubic", for that resizing.
         crop_pct: test images are resized to side / this, and the centre is kept (files).
-        normalization: channels by the "dataset"'s mean and deviation, or "half": 0.5.
+        normalization: of each channel, with mean and deviation of the "dataset", or "half": 0.5.
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
         crop_padding: pixels on each side, for "pad".
         crop_area: the smallest share of the area that "resized" keeps.

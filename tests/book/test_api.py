@@ -130,7 +130,7 @@ def test_what_a_docstring_lacks_is_found():
 # What Sphinx makes of a room
 
 A_ROOM = '''"""A room."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 __all__ = ["Large", "Layer", "first", "small"]
 @dataclass
 class Large:
@@ -138,8 +138,10 @@ class Large:
 
     Args:
         side: in pixels.
+        corners: of it.
     """
     side: int
+    corners: list = field(default_factory=list)
     def area(self) -> int:
         """In pixels."""
 class Layer:
@@ -178,6 +180,7 @@ def test_a_room_begins_with_what_is_named_first(page_of_a_room):
 def test_a_class_shows_methods_that_say_something(page_of_a_room):
     assert "area()" in page_of_a_room and "extra_repr()" in page_of_a_room
     assert "forward" not in page_of_a_room
+    assert "Large(side: int, corners: list = ...)" in page_of_a_room
     assert len(re.findall(r"\bside\b", page_of_a_room)) == 2  # in the signature and its line
 
 

@@ -1,7 +1,5 @@
 """The choice among equal forms of a model, by a short measurement on its device.
 
-    fast = optimize_for_inference(model, images, dtype=torch.bfloat16)
-
 The mixing, the layout of images in memory, how many go through the network at once, and whether it
 is compiled: none of these is always good. What is cheap to try is timed on few images; only the
 form that wins is compiled, as the compiler takes longer than all the rest.
@@ -200,10 +198,18 @@ def optimize_for_inference(
 
     The outputs are the model's in evaluation mode: within 1e-4 of their scale in float32 (`check`
     says how close), and where the plain model rounds more coarsely, no further off than twice that.
-    The result's `choice` is what was measured.
+    The result's `choice` is what was measured. Chapter 19.
 
     Raises `ValueError` for a bad example, and `RuntimeError` when `compile` is True and the
     compiler cannot be used.
+
+    >>> import torch
+    >>> from mixerlib.models import create_model
+    >>> from mixerlib.speed import check, optimize_for_inference
+    >>> model, images = create_model("convmixer", dim=32, depth=2).eval(), torch.randn(4, 3, 32, 32)
+    >>> fast = optimize_for_inference(model, images, compile=False, remember=False)
+    >>> fast(images).shape, check(model, fast, images) < 1e-4
+    (torch.Size([4, 10]), True)
     """
     model = unwrapped(model)
     weight = next(model.parameters())

@@ -1,7 +1,13 @@
 """A model in one of its equal forms, ready to compute, and how far its outputs are from another's.
 
-fast = FastModel(fold(model, images), Form("convolution", folded=True), images, torch.float32)
-logits = fast(images)
+>>> import torch
+>>> from mixerlib.models import create_model
+>>> from mixerlib.speed import FastModel, Form, fold
+>>> model, images = create_model("convmixer", dim=32, depth=2).eval(), torch.randn(4, 3, 32, 32)
+>>> form = Form("convolution", folded=True)
+>>> fast = FastModel(fold(model, images), form, images, torch.float32)
+>>> torch.allclose(fast(images), model(images), atol=1e-5)
+True
 """
 
 import copy
@@ -42,7 +48,7 @@ class FastModel(nn.Module):
         return f"{chosen}"
 
     def arranged(self, x: torch.Tensor) -> torch.Tensor:
-        """The images in the dtype and the layout that the network computes in."""
+        """The images in the dtype and the layout of the form."""
         return x.to(self.dtype).contiguous(memory_format=self.form.memory_format)
 
     @torch.inference_mode()

@@ -1,6 +1,6 @@
 """The folded model as an ONNX file, compared with the original by onnxruntime.
 
-export_onnx(model, images, "model.onnx")  # for any number of images of this size
+`export_onnx(model, images, "model.onnx")` writes it for any number of images of this size.
 """
 
 import copy
