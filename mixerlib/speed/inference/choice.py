@@ -7,6 +7,7 @@ form that wins is compiled, as the compiler takes longer than all the rest.
 
 import copy
 import math
+import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,11 +24,12 @@ from mixerlib.speed.inference.fast_model import TOLERANCE, FastModel, relative_d
 from mixerlib.speed.inference.folding import MIXINGS, Folded, fold, passes_channels
 from mixerlib.speed.timing import race
 
-CHECKED = 8  # images of the example whose outputs are compared
-PROBED = 16  # images of a race on a CPU whose whole batch would take longer than `PATIENCE`
-PATIENCE = 0.2  # seconds
+CHECKED = 2  # images of the example whose outputs are compared
+PROBES = (16, 8, 4, 2, 1)  # images of a race on a CPU: as many as take no longer than `PATIENCE`
+PATIENCE = 0.1  # seconds
 ROUNDS = 3  # timed runs of each candidate, in turn with the others'
 FAR = 1.5  # times the fastest one's seconds: candidates beyond are not run again
+WORTH_COMPILING = 0.1  # the share of the time that the compiler could save, or it is not asked
 STEPS = 3  # of the progress bar
 PLAIN = Form()
 
@@ -125,6 +127,32 @@ class Trials:
         for form, timing in timings.items():
             self.trials[form] = replace(self.trials[form], speed=len(images) / timing.fastest)
 
+    def outside_products(self, form: Form) -> float:
+        """The share of a form's time outside of its convolutions and linear layers: all that the
+        compiler can save. On a GPU, whose clock does not stop between layers, it is taken as 1.
+        """
+        fast = self.usable[form]
+        if self.example.device.type != "cpu":
+            return 1.0
+        inside, started = 0.0, {}
+
+        def begin(layer: nn.Module, _: object) -> None:
+            started[layer] = time.perf_counter()
+
+        def end(layer: nn.Module, *_: object) -> None:
+            nonlocal inside
+            inside += time.perf_counter() - started[layer]
+
+        products = [m for m in fast.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        hooks = [layer.register_forward_pre_hook(begin) for layer in products]
+        hooks += [layer.register_forward_hook(end) for layer in products]
+        start = time.perf_counter()
+        fast(self.example[: fast.at_once])
+        whole = time.perf_counter() - start
+        for hook in hooks:
+            hook.remove()
+        return 1 - inside / whole
+
     def fastest(self, forms: Iterable[Form] | None = None) -> Form | None:
         """The fastest of the forms that were timed, or of these."""
         timed = [
@@ -135,10 +163,22 @@ class Trials:
         return max(timed, key=lambda form: self.trials[form].speed, default=None)
 
 
+def _probed(trials: Trials) -> int:
+    """How many images the forms are raced on: all on a GPU, a few on a CPU, fewer if it is slow."""
+    batch = len(trials.example)
+    if trials.example.device.type != "cpu":
+        return batch
+    few = min(batch, PROBES[-1])
+    trials.measure([replace(PLAIN, at_once=few)], few)
+    speed = trials.trials[replace(PLAIN, at_once=few)].speed
+    fit = [n for n in PROBES if n <= batch and n / speed <= PATIENCE]
+    return fit[0] if fit else few
+
+
 def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     """The fastest form: the mixing and the layout first, then how many at once, then compiled."""
     batch = len(trials.example)
-    probed = min(batch, PROBED) if trials.example.device.type == "cpu" else batch
+    probed = _probed(trials)
     mixed = [PLAIN] + [Form(mixing, folded=True) for mixing in trials.mixings()]
     mixed = [replace(form, channels_last=True, at_once=probed) for form in mixed]
     trials.measure([*mixed, replace(PLAIN, at_once=probed)], probed)
@@ -158,7 +198,14 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     bar.update()
     if compile is False:
         return best
-    compiled = replace(best, compile=True)
+    # The compiler joins what stands between the products, where a folded form leaves the least; and
+    # it finds by itself what need not be copied.
+    joined = [form for form in trials.usable if form.folded and form.mixing != "in place"]
+    folded = trials.fastest(joined)
+    compiled = replace(folded or best, at_once=best.at_once, compile=True)
+    if compile is None and (outside := trials.outside_products(best)) < WORTH_COMPILING:
+        trials.trials[compiled] = Trial(compiled, note=f"not tried: {outside:.0%} to gain at most")
+        return best
     if trials.prepare(compiled) is None:
         if compile:
             note = trials.trials[compiled].note
