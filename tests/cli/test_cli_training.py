@@ -505,7 +505,8 @@ def test_a_diverging_run_leaves_its_last_good_checkpoint(capsys, tmp_path, monke
     def leap(recipe: Recipe, progress: float) -> float:
         return 0.01 if progress <= 0.5 else 1e30
 
-    monkeypatch.setattr(mixerlib.training.loop, "learning_rate", leap)
+    for module in (mixerlib.training.loop, mixerlib.training.session):  # uses it; names it
+        monkeypatch.setattr(module, "learning_rate", leap)
     status, _, err = run(capsys, *SHORT, "--out", tmp_path)
     assert status == 2 and is_one_line(err) and "in epoch 2, at learning rate 1e+30; try" in err
     assert names(tmp_path) == ["checkpoint.pt", "metrics.jsonl"]
