@@ -3,6 +3,14 @@ or refused.
 
 A checkpoint is data, never code: safetensors, or a pickle of which only tensors and plain values
 are read.
+
+The layouts:
+
+- "locuslab": ConvMixer by its authors, an `nn.Sequential`;
+- "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
+- "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
+- "aliborji": SplitMixer by its authors, or as listed on their slides, or as their ConvMixer;
+- "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """
 
 import argparse
@@ -10,7 +18,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -130,12 +138,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
 
     Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict, or with a dictionary that
     has one under "state_dict"; DataParallel's `module.` before every name is dropped. Layouts:
-
-    - "locuslab": ConvMixer by its authors, an `nn.Sequential`;
-    - "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
-    - "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
-    - "aliborji": SplitMixer by its authors, or as listed on their slides, or as their ConvMixer;
-    - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
+    "locuslab", "tweet", "timm", "aliborji" and "mixerlib"; `mixerlib.weights` says whose they are.
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent. Until all of it fits, nothing in the model changes.
@@ -180,6 +183,21 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
         )
     given = {names[name] or name: tensor for name, tensor in tensors.items()}
+    _check_stated(path, stated, layout, model, given)
+    model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
+    return layout.name
+
+
+def _check_stated(
+    path: Path,
+    stated: Mapping[str, str],
+    layout: Layout,
+    model: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Hold what a file states against the model, and what its statistics betray; both may be wrong
+    where every tensor fits.
+    """
     traits = _traits(model)
     for trait in traits if layout is OURS else ("activation",):
         if stated.get(trait, traits[trait]) != traits[trait]:
@@ -187,15 +205,13 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
                 f"`path`='{path}' states {trait}={stated[trait]!r}, and `model` has "
                 f"{trait}={traits[trait]!r}: the tensors fit, but the outputs would be wrong"
             )
-    seen = None if "activation" in stated else activation_seen(given)
+    seen = None if "activation" in stated else activation_seen(tensors)
     if seen not in (None, traits["activation"]):
         warnings.warn(
             f"`path`='{path}' looks trained with {seen}, by the signs of BatchNorm's running "
             f"means, and `model` has {traits['activation']}: the outputs may be wrong",
-            stacklevel=2,
+            stacklevel=3,
         )
-    model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
-    return layout.name
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
