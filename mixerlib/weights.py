@@ -236,7 +236,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     write_atomic(path, data)
 
 
-def activation_seen(tensors: dict[str, torch.Tensor]) -> str | None:
+def activation_seen(tensors: Mapping[str, torch.Tensor]) -> str | None:
     """The activation that BatchNorm's running means show in a ConvMixer or SplitMixer, or None.
 
     Every BatchNorm there follows an activation. After a ReLU no mean is negative; after a GELU none
