@@ -8,6 +8,7 @@ so that `mixerlib --help` and a misspelt command need not wait for torch.
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 
@@ -29,7 +30,13 @@ __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line `arguments` (without the program's name); return the exit status."""
+    """Run the command line `arguments` (without the program's name); return the exit status.
+
+    What it prints is UTF-8, whatever the system would write into a pipe.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
     parser = Parser(
         prog="mixerlib",
         description="ConvMixer, SplitMixer and MLP-Mixer: the library of The Mixer Book.",

@@ -23,9 +23,9 @@ from mixerlib.training import (
     Sweep,
     choose_device,
     dataset_for,
+    errors_explained,
     evaluate_on,
     finished_record,
-    full_memory_explained,
     joined,
     list_recipes,
     load_recipe,
@@ -111,7 +111,7 @@ def _train(
         if processes.is_first and not options.quiet:
             print(_opening_line(recipe, dataset, device, processes, out), flush=True)
         try:
-            with full_memory_explained(recipe):
+            with errors_explained(recipe):
                 model, record = loop.train(
                     recipe,
                     dataset,

@@ -171,12 +171,30 @@ def read_image(file: str) -> Image.Image:
     try:
         with warnings.catch_warnings():  # ImageNet has files with odd metadata and whole images
             warnings.simplefilter("ignore")
-            return Image.open(io.BytesIO(content)).convert("RGB")
+            return in_rgb(Image.open(io.BytesIO(content)))
     except Exception as error:  # Pillow has many kinds for broken files
         reason = "no image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise DataDamaged(
             f"{file} cannot be decoded ({reason}); replace it by a whole one"
         ) from None
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode of Pillow in red, green and blue of 8 bits.
+
+    Pillow cuts off what 8 bits do not hold, so that 16-bit grey would be white. It is divided by
+    257 instead, which maps 0..65535 to 0..255. `ValueError` for floating-point and other values
+    whose white nobody knows.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("RGB")
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"its values of mode {image.mode} lie in {values.min():g} … {values.max():g}, "
+            "and 8 or 16 bits of whole numbers are read"
+        )
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
 
 
 def random_part(

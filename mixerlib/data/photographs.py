@@ -105,13 +105,34 @@ def _class_folders(folder: Path) -> Any:
     root = folder.parent.parent
     if not folder.is_dir():
         raise _not_imagenet(root, "was not found", f"there is no imagenet/{folder.name} in {root}")
-    if not any(entry.is_dir() for entry in folder.iterdir()):
+    if not any(entry.is_dir() and entry.name[0] != "." for entry in folder.iterdir()):
         raise _not_imagenet(root, "is incomplete", f"there are no folders of classes in {folder}")
-    images = import_torchvision().datasets.ImageFolder(folder, loader=os.fspath, allow_empty=True)
+    images = _visible(folder)
     if empty := sorted(set(range(len(images.classes))) - set(images.targets)):
         without = folder / images.classes[empty[0]]
         raise _not_imagenet(root, "is incomplete", f"there is no image in {without}")
     return images
+
+
+def _visible(folder: Path) -> Any:
+    """torchvision's view of the class folders, without hidden folders and files.
+
+    Jupyter leaves .ipynb_checkpoints where images are looked at, and macOS a ._NAME beside each.
+    """
+    datasets = import_torchvision().datasets
+
+    class Visible(datasets.ImageFolder):  # type: ignore[name-defined]
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            classes = [name for name in super().find_classes(directory)[0] if name[0] != "."]
+            return classes, {name: number for number, name in enumerate(classes)}
+
+    def is_visible(path: str) -> bool:
+        inside = Path(path).relative_to(folder)
+        return not any(part.startswith(".") for part in inside.parts) and (
+            inside.suffix.lower() in datasets.folder.IMG_EXTENSIONS
+        )
+
+    return Visible(folder, loader=os.fspath, is_valid_file=is_visible, allow_empty=True)
 
 
 def _not_imagenet(root: Path, problem: str, what: str) -> DataNotFound:

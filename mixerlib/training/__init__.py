@@ -53,7 +53,7 @@ from mixerlib.training.session import (
     Session,
     Stopped,
     StopRequest,
-    full_memory_explained,
+    errors_explained,
     stop_on_signals,
 )
 from mixerlib.training.statistics import (
@@ -91,12 +91,12 @@ __all__ = [
     "choose_device",
     "cosine",
     "dataset_for",
+    "errors_explained",
     "evaluate",
     "evaluate_on",
     "finish_epoch",
     "finished_record",
     "fit",
-    "full_memory_explained",
     "joined",
     "learning_rate",
     "list_recipes",

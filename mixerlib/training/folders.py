@@ -21,7 +21,7 @@ from mixerlib.data import ImageSource
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training.loop import train
 from mixerlib.training.recipe import FORM_FIELDS, Recipe, current_settings
-from mixerlib.training.session import full_memory_explained, stop_on_signals
+from mixerlib.training.session import errors_explained, stop_on_signals
 from mixerlib.weights import save_weights
 
 RECORD, WEIGHTS, CHECKPOINT = "record.json", "model.safetensors", "checkpoint.pt"  # of a run
@@ -52,7 +52,7 @@ def train_in_folder(
     if resume and (record := finished_record(recipe, folder)):
         return record
     with run_folder(folder, resume), stop_on_signals(minutes) as stop:
-        with full_memory_explained(recipe):
+        with errors_explained(recipe):
             model, record = train(recipe, dataset, device, folder=folder, resume=resume, stop=stop)
         save_results(model, record, folder)
     return record

@@ -109,8 +109,11 @@ def stop_on_signals(minutes: float | None = None) -> Iterator[StopRequest]:
 
 
 @contextmanager
-def full_memory_explained(recipe: Recipe) -> Iterator[None]:
-    """Turn a GPU's full memory into a `ValueError` that says what to try."""
+def errors_explained(recipe: Recipe) -> Iterator[None]:
+    """Turn a GPU's full memory, or a compiler that fails, into a `ValueError` that says what to do.
+
+    Where there is no C++ compiler, torch says so in a hundred lines.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -118,6 +121,11 @@ def full_memory_explained(recipe: Recipe) -> Iterator[None]:
             f"{str(error).partition('. ')[0]}; work through each batch in parts, with `accumulate` "
             f"above {recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
         ) from None
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = next(line for line in str(error).splitlines() if line.strip())
+        raise ValueError(f"`compile`=True cannot be used here: {reason}; set it to false") from None
 
 
 def diverged(run: Run, where: str, steps_done: int) -> Diverged:

@@ -36,7 +36,7 @@ from mixerlib.training.distributed import choose_device
 from mixerlib.training.folders import RECORD, result_line, save_results, settings_differences
 from mixerlib.training.recipe import Recipe, load_recipe
 from mixerlib.training.run import dataset_for
-from mixerlib.training.session import Stopped, StopRequest, full_memory_explained
+from mixerlib.training.session import Stopped, StopRequest, errors_explained
 
 
 def read_sweep(path: str | Path) -> list[Recipe]:
@@ -152,7 +152,7 @@ class Sweep:
         print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         device = str(choose_device(self.device))
-        with full_memory_explained(recipe):
+        with errors_explained(recipe):
             model, record = loop.train(
                 recipe, dataset, device, folder=folder, resume=True, stop=stop
             )

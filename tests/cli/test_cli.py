@@ -22,6 +22,16 @@ from mixerlib.weights import load_weights
 COMMANDS = ("list", "cost", "train", "evaluate", "sweep", "import")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "latin-1"])
+@pytest.mark.parametrize("arguments", [["list"], ["cost", "convmixer", "--json"]])
+def test_what_is_printed_is_utf_8_into_any_pipe(encoding, arguments):
+    command = [sys.executable, "-m", "mixerlib", *arguments]
+    result = subprocess.run(
+        command, capture_output=True, env=ENVIRONMENT | {"PYTHONIOENCODING": encoding}, check=True
+    )
+    assert "×" in result.stdout.decode("utf-8")
+
+
 def test_a_reader_that_has_seen_enough():
     both = f"{sys.executable} -m mixerlib list | head -n 1"
     answer = subprocess.run(both, shell=True, capture_output=True, text=True, env=ENVIRONMENT)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from commands import ENVIRONMENT, SMALL, Command, is_one_line, refusal, run
 from safetensors.torch import load_file
+from torch._inductor.exc import InductorError
 
 import mixerlib.files
 import mixerlib.training.loop
@@ -225,6 +226,17 @@ def test_missing_data_say_what_where_and_how_to_get_them(capsys, tmp_path, monke
         assert "MIXERLIB_DATA" in err
         assert ("image-net.org" if dataset == "imagenet" else "--download") in err
     assert names(tmp_path) == []
+
+
+def test_a_compiler_that_fails_is_told_in_a_line(capsys, tmp_path, monkeypatch):
+    def train(*arguments, **options):
+        raise InductorError(RuntimeError("No working C++ compiler found\nin a long list"), None)
+
+    monkeypatch.setattr(mixerlib.training.loop, "train", train)
+    status, _, err = run(capsys, "train", "digits", "--compile", "true", "--out", tmp_path / "run")
+    assert status == 2 and is_one_line(err) and names(tmp_path) == []
+    assert "`compile`=True cannot be used here: " in err
+    assert "No working C++ compiler found" in err and "set it to false" in err
 
 
 def test_a_full_gpu_says_what_to_try(capsys, tmp_path, monkeypatch):

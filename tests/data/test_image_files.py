@@ -18,7 +18,7 @@ from PIL import Image
 
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data.download import DataDamaged, DataNotFound
-from mixerlib.data.image_files import ImageFiles, part_of, random_part
+from mixerlib.data.image_files import ImageFiles, part_of, random_part, read_image
 
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -290,6 +290,36 @@ def test_every_image_becomes_red_green_and_blue(photographs, tmp_path, mode, kin
     [(images, _)] = dataset.training_batches([torch.tensor([5])], seed=0, epoch=1)
     assert torch.equal(images[0], by_hand(dataset, dataset.train_files[5]))
     assert images.shape == (1, 3, 16, 16)
+
+
+GREY = np.tile(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 1))
+DEEP = GREY.astype(np.uint16) * 257  # white is 65,535
+
+
+@pytest.mark.parametrize(
+    "image, kind",
+    [
+        (Image.fromarray(DEEP), "PNG"),
+        (Image.fromarray(DEEP), "TIFF"),
+        (Image.fromarray(DEEP.astype(">u2")), "TIFF"),
+        (Image.fromarray(DEEP.astype(np.int32)), "TIFF"),
+    ],
+    ids=lambda value: getattr(value, "mode", value),
+)
+def test_sixteen_bits_of_grey_keep_their_shades(photographs, tmp_path, image, kind):
+    file = tmp_path / "deep"
+    file.write_bytes(as_bytes(image, kind))
+    assert np.array_equal(np.asarray(read_image(str(file))), np.stack([GREY] * 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    "values", [GREY.astype(np.float32) / 255, DEEP.astype(np.int32) * 2, -DEEP.astype(np.int32)]
+)
+def test_values_whose_white_nobody_knows_are_refused(tmp_path, values):
+    file = tmp_path / "values.tif"
+    file.write_bytes(as_bytes(Image.fromarray(values), "TIFF"))
+    with pytest.raises(DataDamaged, match=r"values\.tif cannot be decoded \(its values of mode"):
+        read_image(str(file))
 
 
 WHOLE = as_bytes(photograph(200, 200, 0), "JPEG")

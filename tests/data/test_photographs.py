@@ -138,6 +138,23 @@ def test_imagenet_is_a_folder_of_classes(imagenet):
     assert shades(dataset) == ([0, 50, 100], [0, 50])
 
 
+def test_hidden_folders_and_files_are_no_images(imagenet):
+    """Jupyter's copies of what was looked at, and macOS's forks of files on foreign disks."""
+    for part in ("train", "val"):
+        folder = imagenet / "imagenet" / part
+        (folder / ".ipynb_checkpoints").mkdir()
+        image_file(folder / "n1/.ipynb_checkpoints/a-checkpoint.JPEG", 200)
+        (folder / "n2/._c.JPEG").write_bytes(bytes.fromhex("00051607") + bytes(100))
+        (folder / "n2/notes.txt").write_text("not an image")
+    image_file(imagenet / "imagenet/train/.ipynb_checkpoints/a-checkpoint.JPEG", 200)
+    dataset = open_it("imagenet", imagenet)
+    assert dataset.classes == ("n1", "n2") and shades(dataset) == ([0, 50, 100], [0, 50])
+    for name in ("n1", "n2"):
+        shutil.rmtree(imagenet / "imagenet/val" / name)
+    with pytest.raises(DataNotFound, match=r"there are no folders of classes in .*val"):
+        open_it("imagenet", imagenet)
+
+
 def test_how_images_are_read_is_passed_on(imagenet):
     dataset = load_dataset(
         "imagenet",

@@ -5,8 +5,10 @@ their initial values and on maps small enough that the border is most of them.
 """
 
 import copy
+import math
 import shutil
 import sys
+import time
 
 import pytest
 import torch
@@ -443,6 +445,53 @@ def test_without_a_compiler_it_says_so_once_and_goes_on(monkeypatch):
     assert not choice.form.compile and "failed: No C++ compiler found" in str(choice)
     with pytest.raises(RuntimeError, match=r"`compile`=True, but .* No C\+\+ compiler found"):
         optimize_for_inference(model, images, compile=True)
+
+
+class Waits(nn.Module):
+    """Does nothing for a while."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return x
+
+
+class SlowConv(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("conv, low, high", [(nn.Conv2d, 0.8, 1), (SlowConv, 0.3, 0.7)])
+def test_what_the_compiler_could_save_is_what_lies_outside_of_products(conv, low, high):
+    model = nn.Sequential(conv(3, 2, 8), Waits(), nn.Flatten())
+    trials = choosing.Trials(model, torch.randn(2, 3, 8, 8), torch.float32)
+    trials.measure([Form()], 2)
+    assert low < trials.outside_products(Form()) <= high
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("share, asked", [(0.09, False), (0.11, True)])
+def test_the_compiler_is_asked_only_where_it_can_save_a_tenth(monkeypatch, share, asked):
+    compiled = []
+    monkeypatch.setattr(
+        FastModel, "compiled", lambda self, x: compiled.append(self.form) or self.net
+    )
+    monkeypatch.setattr(choosing.Trials, "outside_products", lambda self, form: share)
+    fast = optimize_for_inference(trained(), torch.randn(4, 3, 8, 8), remember=False)
+    assert bool(compiled) == asked and all(form.folded for form in compiled)
+    assert ("not tried: 9% to gain at most" in str(fast.choice)) == (not asked)
+    assert not any(trial.form.mixing == "in place" for trial in fast.choice.trials)
+
+
+@pytest.mark.parametrize("speed, count", [(1e9, 16), (170, 8), (1, 1), (math.nan, 1)])
+def test_a_slow_form_is_raced_on_fewer_images(monkeypatch, speed, count):
+    trials = choosing.Trials(trained(), torch.randn(20, 3, 8, 8), torch.float32)
+
+    def measured(forms: list[Form], images: int) -> None:
+        trials.trials[forms[0]] = choosing.Trial(forms[0], 0.0, speed)
+
+    monkeypatch.setattr(trials, "measure", measured)
+    assert choosing._probed(trials) == count
 
 
 def test_only_one_form_is_compiled(monkeypatch):

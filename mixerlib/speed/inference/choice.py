@@ -26,7 +26,7 @@ from mixerlib.speed.timing import race
 
 CHECKED = 2  # images of the example whose outputs are compared
 PROBES = (16, 8, 4, 2, 1)  # images of a race on a CPU: as many as take no longer than `PATIENCE`
-PATIENCE = 0.1  # seconds
+PATIENCE = 0.05  # seconds
 ROUNDS = 3  # timed runs of each candidate, in turn with the others'
 FAR = 1.5  # times the fastest one's seconds: candidates beyond are not run again
 WORTH_COMPILING = 0.1  # the share of the time that the compiler could save, or it is not asked
@@ -180,6 +180,8 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     batch = len(trials.example)
     probed = _probed(trials)
     mixed = [PLAIN] + [Form(mixing, folded=True) for mixing in trials.mixings()]
+    if compile is not False:  # the compiler finds by itself what need not be copied
+        mixed = [form for form in mixed if form.mixing != "in place"]
     mixed = [replace(form, channels_last=True, at_once=probed) for form in mixed]
     trials.measure([*mixed, replace(PLAIN, at_once=probed)], probed)
     first = trials.fastest(mixed)
@@ -198,10 +200,8 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     bar.update()
     if compile is False:
         return best
-    # The compiler joins what stands between the products, where a folded form leaves the least; and
-    # it finds by itself what need not be copied.
-    joined = [form for form in trials.usable if form.folded and form.mixing != "in place"]
-    folded = trials.fastest(joined)
+    # The compiler joins what stands between the products, where a folded form leaves the least.
+    folded = trials.fastest([form for form in trials.usable if form.folded])
     compiled = replace(folded or best, at_once=best.at_once, compile=True)
     if compile is None and (outside := trials.outside_products(best)) < WORTH_COMPILING:
         trials.trials[compiled] = Trial(compiled, note=f"not tried: {outside:.0%} to gain at most")
