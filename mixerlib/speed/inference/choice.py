@@ -29,6 +29,7 @@ PROBES = (16, 8, 4, 2, 1)  # images of a race on a CPU: as many as take no longe
 PATIENCE = 0.05  # seconds
 ROUNDS = 3  # timed runs of each candidate, in turn with the others'
 FAR = 1.5  # times the fastest one's seconds: candidates beyond are not run again
+MAP_BYTES = 2**21  # about what a core's caches hold
 WORTH_COMPILING = 0.1  # the share of the time that the compiler could save, or it is not asked
 STEPS = 3  # of the progress bar
 PLAIN = Form()
@@ -127,31 +128,44 @@ class Trials:
         for form, timing in timings.items():
             self.trials[form] = replace(self.trials[form], speed=len(images) / timing.fastest)
 
-    def outside_products(self, form: Form) -> float:
-        """The share of a form's time outside of its convolutions and linear layers: all that the
-        compiler can save. On a GPU, whose clock does not stop between layers, it is taken as 1.
+    def product_seconds(self, form: Form, count: int) -> tuple[float, float]:
+        """A form's seconds in its convolutions and linear layers, and in all, for `count` images:
+        the less disturbed of two runs. What lies between the products is all that a compiler saves.
         """
-        fast = self.usable[form]
-        if self.example.device.type != "cpu":
-            return 1.0
-        inside, started = 0.0, {}
+        fast, images = self.usable[form], self.example[:count]
+        runs: list[tuple[float, float]] = []
+        inside, started = 0.0, 0.0
 
-        def begin(layer: nn.Module, _: object) -> None:
-            started[layer] = time.perf_counter()
+        def begin(*_: object) -> None:
+            nonlocal started
+            started = time.perf_counter()
 
-        def end(layer: nn.Module, *_: object) -> None:
+        def end(*_: object) -> None:
             nonlocal inside
-            inside += time.perf_counter() - started[layer]
+            inside += time.perf_counter() - started
 
         products = [m for m in fast.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         hooks = [layer.register_forward_pre_hook(begin) for layer in products]
         hooks += [layer.register_forward_hook(end) for layer in products]
-        start = time.perf_counter()
-        fast(self.example[: fast.at_once])
-        whole = time.perf_counter() - start
+        for _ in range(2):
+            inside, start = 0.0, time.perf_counter()
+            fast(images)
+            runs.append((inside, time.perf_counter() - start))
         for hook in hooks:
             hook.remove()
-        return 1 - inside / whole
+        return min(runs, key=lambda run: run[1])
+
+    def piece(self) -> int:
+        """How many images compiled code should serve at once on a CPU: as many as fill `MAP_BYTES`
+        with the features of a block; all of them where a model does not show its features.
+        """
+        forward_features = getattr(self.model, "forward_features", None)
+        if forward_features is None:
+            return len(self.example)
+        with torch.inference_mode():
+            features = forward_features(self.example[:1].to(next(self.model.parameters()).dtype))
+        size = features.numel() * self.dtype.itemsize
+        return max(1, min(len(self.example), MAP_BYTES // size))
 
     def fastest(self, forms: Iterable[Form] | None = None) -> Form | None:
         """The fastest of the forms that were timed, or of these."""
@@ -200,12 +214,13 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     bar.update()
     if compile is False:
         return best
-    # The compiler joins what stands between the products, where a folded form leaves the least.
-    folded = trials.fastest([form for form in trials.usable if form.folded])
-    compiled = replace(folded or best, at_once=best.at_once, compile=True)
-    if compile is None and (outside := trials.outside_products(best)) < WORTH_COMPILING:
-        trials.trials[compiled] = Trial(compiled, note=f"not tried: {outside:.0%} to gain at most")
-        return best
+    compiled = replace(best, compile=True)
+    if trials.example.device.type == "cpu":
+        compiled, to_gain = _predicted(trials, best, probed)
+        if compile is None and to_gain < WORTH_COMPILING:
+            note = f"not tried: {to_gain:.0%} to gain at most"
+            trials.trials[compiled] = Trial(compiled, note=note)
+            return best
     if trials.prepare(compiled) is None:
         if compile:
             note = trials.trials[compiled].note
@@ -215,8 +230,20 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
         )
         return best
     bar.update()
-    trials.measure([best, compiled], probed)
+    trials.measure([best, compiled], max(probed, compiled.at_once or 0))
     return compiled if compile else trials.fastest([best, compiled]) or best
+
+
+def _predicted(trials: Trials, best: Form, count: int) -> tuple[Form, float]:
+    """The form to compile on a CPU: of the folded ones that with the fastest products, as a compiler
+    joins what lies between them; and the share of the best form's time that it can save.
+    """
+    folded = [form for form in trials.usable if form.folded] or [best]
+    seconds = {form: trials.product_seconds(form, count)[0] for form in folded}
+    form = min(seconds, key=lambda form: seconds[form])
+    _, whole = trials.product_seconds(best, count)
+    at_once = max(best.at_once or count, trials.piece())
+    return replace(form, at_once=at_once, compile=True), 1 - seconds[form] / whole
 
 
 def _notes(trials: Trials) -> str:
