@@ -479,9 +479,9 @@ def test_the_form_with_the_fastest_products_is_compiled(monkeypatch):
         FastModel, "compiled", lambda self, x: compiled.append(self.form) or self.net
     )
 
-    for products, asked in ((0.91, False), (0.89, True)):
+    for shortest, asked in ((0.91, False), (0.89, True)):
 
-        def seconds(self, form: Form, count: int, least=products) -> tuple[float, float]:
+        def seconds(self, form: Form, count: int, least=shortest) -> tuple[float, float]:
             return (least if form.mixing == "one matrix" else 0.99), 1.0
 
         monkeypatch.setattr(choosing.Trials, "product_seconds", seconds)

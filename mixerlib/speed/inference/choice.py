@@ -235,8 +235,9 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
 
 
 def _predicted(trials: Trials, best: Form, count: int) -> tuple[Form, float]:
-    """The form to compile on a CPU: of the folded ones that with the fastest products, as a compiler
-    joins what lies between them; and the share of the best form's time that it can save.
+    """The form to compile on a CPU, and the share of the best form's time that this can save.
+
+    It is the folded one with the fastest products, as the compiler joins what lies between them.
     """
     folded = [form for form in trials.usable if form.folded] or [best]
     seconds = {form: trials.product_seconds(form, count)[0] for form in folded}
