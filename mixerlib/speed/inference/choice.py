@@ -1,8 +1,8 @@
 """The choice among equal forms of a model, by a short measurement on its device.
 
 The mixing, the layout of images in memory, how many go through the network at once, and whether it
-is compiled: none of these is always good. What is cheap to try is timed on few images; only the
-form that wins is compiled, as the compiler takes longer than all the rest.
+is compiled: none of these is always good. What is cheap to try is timed on few images. The compiler
+takes longer than all the rest, so only the form that it is likely to help most is compiled.
 """
 
 import copy
