@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from commands import ENVIRONMENT, SMALL, Command, is_one_line, refusal, run
 from safetensors.torch import load_file
-from torch._inductor.exc import InductorError
 
 import mixerlib.files
 import mixerlib.training.loop
@@ -229,6 +228,8 @@ def test_missing_data_say_what_where_and_how_to_get_them(capsys, tmp_path, monke
 
 
 def test_a_compiler_that_fails_is_told_in_a_line(capsys, tmp_path, monkeypatch):
+    from torch._inductor.exc import InductorError  # takes a second
+
     def train(*arguments, **options):
         raise InductorError(RuntimeError("No working C++ compiler found\nin a long list"), None)
 
