@@ -13,10 +13,8 @@ import re
 from functools import cache
 from itertools import groupby
 from textwrap import dedent
-from types import ModuleType
 from typing import Any
 
-import sympy
 from mixerbook import ROOT
 from sphinx.application import Sphinx
 from sphinx.ext.autodoc import ClassDocumenter, Documenter, ModuleDocumenter
@@ -42,7 +40,7 @@ def places() -> dict[str, str]:
     for room in ROOMS:
         module = importlib.import_module(room)
         for name in getattr(module, "__all__", ()):
-            if not isinstance(getattr(module, name), ModuleType | sympy.Symbol):
+            if callable(getattr(module, name)) and name.upper() != name:  # constants have no entry
                 names[name] = f"{room}.{name}"
     return names
 

@@ -68,7 +68,7 @@ class ImageFiles(ImageSource):
 
     @property
     def in_channels(self) -> int:
-        """Channels of an image: red, green and blue."""
+        """The channels of an image, red, green and blue."""
         return 3
 
     def training_batches(self, chosen: Iterable[torch.Tensor], *, seed: int, epoch: int) -> Batches:

@@ -64,7 +64,7 @@ class Layer:
 
     @property
     def role(self) -> str:
-        """What the layer is: one of `ROLES`."""
+        """What the layer is, one of `ROLES`."""
         return role_of(self.name, self.kind)
 
 
