@@ -4,23 +4,27 @@ Examples in Python begin with `>>>`, which Sphinx knows by itself. Commands are 
 stands by itself: it reads well under `help()`, and needs no markup there.
 
 A room begins with the names that its option `:first:` lists. A class shows its methods; its fields
-stand in its signature and its `Args:`.
+stand in its signature and its `Args:`. A constant is described by the comment at its definition.
 """
 
+import ast
 import dataclasses
 import importlib
+import itertools
 import re
 from functools import cache
-from itertools import groupby
+from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
+import sympy
 from mixerbook import ROOT
 from sphinx.application import Sphinx
-from sphinx.ext.autodoc import ClassDocumenter, Documenter, ModuleDocumenter
+from sphinx.ext.autodoc import ClassDocumenter, DataDocumenter, Documenter, ModuleDocumenter
 from sphinx.ext.autodoc import members_option as names_option
 
-ROOMS = re.findall(r"automodule:: (mixerlib\.\w+)", (ROOT / "book" / "api.md").read_text("utf-8"))
+ROOMS = re.findall(r"automodule:: (mixerlib\.\w+)\n", (ROOT / "book" / "api.md").read_text("utf-8"))
 HOOKS = ("forward", "extra_repr")  # of nn.Module: without words of their own they say nothing
 NAME = re.compile(r"(?<![`\w])`(\w+)`(?!`)")
 COMMANDS = ("mixerlib ", "torchrun ")
@@ -40,9 +44,32 @@ def places() -> dict[str, str]:
     for room in ROOMS:
         module = importlib.import_module(room)
         for name in getattr(module, "__all__", ()):
-            if callable(getattr(module, name)) and name.upper() != name:  # constants have no entry
+            if not isinstance(getattr(module, name), ModuleType | sympy.Symbol):
                 names[name] = f"{room}.{name}"
     return names
+
+
+def is_constant(value: Any) -> bool:
+    """Whether a public name of a room stands for data: no module, function, class or symbol."""
+    return not (callable(value) or isinstance(value, ModuleType | sympy.Symbol))
+
+
+def comment_on(name: str) -> str:
+    """The comment at the definition of a room's constant, such as "mixerlib.data.MAGNITUDES":
+    the lines above it and what follows its first line. Empty where there is none.
+    """
+    room, _, constant = name.rpartition(".")
+    source = Path(importlib.import_module(room).__file__ or "").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and constant in {alias.name for alias in node.names}:
+            return comment_on(f"{node.module}.{constant}")
+    lines = source.split("\n")
+    starts = [i for i, line in enumerate(lines) if re.match(rf"{constant}(:[^=]*)? = ", line)]
+    if not starts:
+        return ""
+    above = itertools.takewhile(lambda line: line.startswith("# "), reversed(lines[: starts[0]]))
+    comments = [line[2:] for line in above][::-1]
+    return " ".join([*comments, *lines[starts[0]].split("  # ")[1:]])
 
 
 def linked(line: str) -> str:
@@ -76,7 +103,7 @@ def chapters_named(text: str) -> set[str]:
 def marked_up(lines: list[str]) -> list[str]:
     """The lines of a docstring with its commands marked as code and its chapters linked."""
     result: list[str] = []
-    for blank, group in groupby(lines, key=lambda line: not line.strip()):
+    for blank, group in itertools.groupby(lines, key=lambda line: not line.strip()):
         paragraph = list(group)
         if not blank and are_commands(paragraph):
             code = dedent("\n".join(paragraph)).split("\n")
@@ -106,6 +133,18 @@ class Room(ModuleDocumenter):
         ranks = [first.index(name) if name in first else len(first) for name in names]
         return [ordered[i] for i in sorted(range(len(ordered)), key=ranks.__getitem__)]
 
+    def filter_members(self, members: list[Any], want_all: bool) -> list[tuple[str, Any, bool]]:
+        kept = super().filter_members(members, want_all)
+        return [(name, value, data or is_constant(value)) for name, value, data in kept]
+
+
+class Constant(DataDocumenter):
+    """A constant with the comment at its definition in place of what its class says."""
+
+    def get_doc(self) -> list[list[str]] | None:
+        words = comment_on(self.fullname)
+        return [[f"{words[:1].upper()}{words[1:]}.", ""]]
+
 
 class Class(ClassDocumenter):
     """A class without the fields that its signature shows, and hooks that say nothing."""
@@ -130,5 +169,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", show_defaults)
     app.add_autodocumenter(Room, override=True)
     app.add_autodocumenter(Class, override=True)
+    app.add_autodocumenter(Constant, override=True)
     app.connect("autodoc-process-docstring", mark_up, priority=100)  # before napoleon reads them
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -39,6 +39,7 @@ class Counts(Generic[Value]):
         return total
 
 
+# The names of what `Counts` counts, its fields
 QUANTITIES = tuple(field.name for field in fields(Counts))
 
 
@@ -85,4 +86,5 @@ def thop(counts: Counts[Value]) -> Value:
     return counts.total("macs") + 4 * counts.total("normalized") + counts.total("pooling")
 
 
+# The names of the counting conventions → the function that counts by each
 CONVENTIONS: dict[str, Callable[[Counts], Any]] = {"macs": macs, "flops": flops, "thop": thop}

@@ -14,7 +14,8 @@ T, D_S, D_C = _sizes("T D_S D_C")
 alpha = sympy.Symbol("alpha", rational=True, positive=True)
 e, gelu, shuffle = sympy.symbols("e gelu shuffle", integer=True, nonnegative=True)  # 0 or 1
 
-# symbol: (the option it is read from, what it stands for); the notation page prints this table
+# The symbols → the option that each is read from, and what it stands for; the notation page
+# prints this table
 SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
     h: ("dim", "channels of every block"),
     d: ("depth", "blocks"),
@@ -37,7 +38,7 @@ SYMBOLS: dict[sympy.Symbol, tuple[str, str]] = {
     D_C: ("channels_dim", "hidden width of the channel mixing"),
 }
 
-# derived symbols, in an order in which each needs only those before it
+# The derived symbols → what each stands for, in an order in which each needs only those before it
 DEFINITIONS: dict[sympy.Symbol, sympy.Expr] = {
     m: sympy.floor(alpha * h),
     c: sympy.floor(h / s),

@@ -17,7 +17,7 @@ _OVERLAPPING = (*_COMMON, "kernel_size", "ratio")
 _EQUAL = (*_COMMON, "kernel_size", "segments")
 _DISJOINT = (*_EQUAL, "shuffle")
 
-# family: the options that it has
+# The families → the options that each has
 OPTIONS: dict[str, tuple[str, ...]] = {
     "convmixer": (*_COMMON, "kernel_size"),
     "splitmixer_i": _OVERLAPPING,
@@ -28,8 +28,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "splitmixer_3d": _EQUAL,
     "mlp_mixer": (*_COMMON, "image_size", "tokens_dim", "channels_dim"),
 }
-FAMILIES = tuple(OPTIONS)
-MEASURED_ONLY = ("splitmixer_i_ablated",)  # registered too, but pieces of a model need no formula
+FAMILIES = tuple(OPTIONS)  # the families that have closed forms
+# Families that are registered too and have no formula, as pieces of a model need none
+MEASURED_ONLY = ("splitmixer_i_ablated",)
 EQUAL_SEGMENTS = ("splitmixer_iii", "splitmixer_3d")
 
 

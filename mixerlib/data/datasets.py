@@ -17,6 +17,7 @@ from mixerlib.data.in_memory import MEMORY_DATASETS, Dataset, load_in_memory
 from mixerlib.data.photographs import FILE_DATASETS, load_image_files
 from mixerlib.data.source import INTERPOLATIONS, NORMALIZATIONS
 
+# What `load_dataset` knows, in memory and on the disk
 DATASETS = (*MEMORY_DATASETS, *FILE_DATASETS)
 
 

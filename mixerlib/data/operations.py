@@ -29,13 +29,15 @@ from mixerlib._torchvision import import_torchvision
 # are sorted by operation, and each kind is one piece of work.
 _MOVING = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 _ENHANCING = ("Brightness", "Color", "Contrast", "Sharpness")
+# The names of all operations, in the order of their numbers
 OPERATIONS = (
     *("Identity", *_MOVING, *_ENHANCING),
     *("Posterize", "Solarize", "AutoContrast", "Equalize"),
     *("Invert", "SolarizeAdd"),  # timm only
 )
+# Those that timm's RandAugment draws from
 TIMM_OPERATIONS = tuple(name for name in OPERATIONS if name != "Identity")
-MAGNITUDES = 31  # torchvision's policies know magnitudes 0 … 30
+MAGNITUDES = 31  # how many magnitudes torchvision's policies know, from 0 on
 _NUMBER = {name: number for number, name in enumerate(OPERATIONS)}
 _OUTSIDE = 128  # the grey that timm puts where a moved image leaves nothing
 

@@ -14,6 +14,7 @@ from mixerlib._torchvision import import_torchvision
 from mixerlib.data.download import DataNotFound, Download, Published, obtain
 from mixerlib.data.image_files import ImageFiles
 
+# Those of `DATASETS` that are read from files
 FILE_DATASETS = ("flowers102", "food101", "imagenet")
 
 # Mean and standard deviation of red, green and blue over ImageNet's training images, the constants

@@ -13,8 +13,8 @@ import torch
 
 from mixerlib._torchvision import import_torchvision
 
-INTERPOLATIONS = ("bilinear", "bicubic")
-NORMALIZATIONS = ("dataset", "half")
+INTERPOLATIONS = ("bilinear", "bicubic")  # how images may be resized
+NORMALIZATIONS = ("dataset", "half")  # by which mean and deviation pixels may be normalised
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 

@@ -14,9 +14,9 @@ from torch import nn
 from mixerlib import checks
 
 Ratio = str | float | Fraction
-STRATEGIES = ("I", "II", "III", "IV", "V", "3D")
-OVERLAPPING = ("I", "V")  # these take `ratio`; the others take `segments`
-SHUFFLING = ("II", "III", "IV")  # these can shuffle; the 3-D form always does
+STRATEGIES = ("I", "II", "III", "IV", "V", "3D")  # what a SplitMixer's `strategy` may be
+OVERLAPPING = ("I", "V")  # the strategies that take `ratio`; the others take `segments`
+SHUFFLING = ("II", "III", "IV")  # the strategies that can shuffle; the 3-D form always does
 
 
 def overlap_width(dim: int, ratio: Ratio | None) -> int:

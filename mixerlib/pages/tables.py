@@ -15,7 +15,7 @@ from mixerlib import costs
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Provenance
 
-# The families of the book → their names, in full and beside one another
+# The families of the book → their names
 LABELS = {
     "convmixer": "ConvMixer",
     "splitmixer_i": "SplitMixer-I",
@@ -25,6 +25,7 @@ LABELS = {
     "splitmixer_v": "SplitMixer-V",
     "splitmixer_3d": "SplitMixer, 3-D form",
 }
+# The families → their names where they stand beside one another
 SHORT_LABELS = {
     "convmixer": "ConvMixer",
     "splitmixer_i": "I",
@@ -34,7 +35,8 @@ SHORT_LABELS = {
     "splitmixer_v": "V",
     "splitmixer_3d": "3-D",
 }
-IN_PAPER = tuple(LABELS)[:5]  # ConvMixer and I to IV: the rows of the SplitMixer paper's tables
+# The families in the SplitMixer paper's tables, ConvMixer and I to IV
+IN_PAPER = tuple(LABELS)[:5]
 TOGETHER = {"SplitMixer-": "SplitMixer\u2011", "CIFAR-1": "CIFAR\u20111", " ± ": "\u00a0±\u00a0"}
 
 

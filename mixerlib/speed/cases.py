@@ -19,6 +19,7 @@ SCHEMA_1 = "mixerlib benchmark 1"  # a case's form stood in its fields `form`, `
 
 IMPLEMENTATIONS = ("mixerlib", "listing", "timm", "fast")
 TASKS = ("inference", "training", "as published")
+# The names of the dtypes that a case may have → the dtypes
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LAYOUTS = {"contiguous": False, "channels_last": True}  # their names → a form's `channels_last`
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")

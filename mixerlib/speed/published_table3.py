@@ -18,7 +18,7 @@ from mixerlib.speed.bench import Preparing, benchmark, prepare_case, reasons, re
 from mixerlib.speed.cases import Benchmark, Case, Result
 from mixerlib.speed.timing import ROUNDS, Clock, Stopwatch, Timing, stopwatch
 
-# The configurations of its authors' script, in its order
+# The models and their options in the table's script, in its order
 TABLE_3: tuple[tuple[str, dict[str, Any]], ...] = (
     ("convmixer_256_8_224", {}),
     *(("splitmixer_i_256_8_224", {"ratio": a}) for a in ("2/3", "3/5", "4/7", "5/9", "6/11")),
@@ -26,7 +26,7 @@ TABLE_3: tuple[tuple[str, dict[str, Any]], ...] = (
     *(("splitmixer_iii_256_8_224", {"segments": s}) for s in (2, 4, 8)),
     *(("splitmixer_iv_256_8_224", {"segments": s}) for s in (2, 3, 4, 5)),
 )
-REPETITIONS = 100  # of each
+REPETITIONS = 100  # batches that the table's script times for each model
 
 
 def published_table(

@@ -18,8 +18,10 @@ from mixerlib.speed.timing import Timing, ratios
 
 # What a case must have to be a model as PyTorch runs it, in whatever layout, compiled or not
 STOCK = {"implementation": "mixerlib", "mixing": "own"}
+# What a case must have to be a model just as it is made
 PLAIN = STOCK | {"dtype": "float32", "channels_last": False, "compile": False}
-FORMS: dict[str, dict[str, Any]] = {  # their names on the pages → what a case must have
+# The names of forms on the pages → what a case must have to be in one
+FORMS: dict[str, dict[str, Any]] = {
     "plain": PLAIN,
     "best": STOCK | {"dtype": "float32"},
     "fast": {"implementation": "fast", "dtype": "float32"},

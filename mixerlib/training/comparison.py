@@ -27,7 +27,9 @@ from mixerlib.records import Record
 from mixerlib.training.recipe import load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
+# The families that are compared, ConvMixer and every SplitMixer
 STRATEGIES = tuple(family for family in costs.FAMILIES if family != "mlp_mixer")
+# The names of the strategies with shuffle, as recipes have them
 SHUFFLED = tuple(f"splitmixer_{name}_shuffle" for name in ("ii", "iii", "iv"))
 
 

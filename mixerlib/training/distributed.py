@@ -50,7 +50,7 @@ class Processes:
                 dist.broadcast(tensor, src=0)
 
 
-ALONE = Processes()
+ALONE = Processes()  # a run in one process
 
 
 def choose_device(name: str | None = None) -> torch.device:

@@ -33,6 +33,21 @@ def test_every_public_name_is_on_the_page(name):
     assert left_out <= set(room.__all__)
 
 
+def test_every_constant_says_what_it_is(docstrings):
+    described = 0
+    for name in docstrings.ROOMS:
+        room = importlib.import_module(name)
+        names = getattr(room, "__all__", ())
+        constants = [n for n in names if docstrings.is_constant(getattr(room, n))]
+        described += len(constants)
+        comments = {n: docstrings.comment_on(f"{name}.{n}") for n in constants}
+        # Sphinx's Napoleon takes what stands before a colon for a type
+        assert {n: c for n, c in comments.items() if not c or ":" in c} == {}
+    assert described > 25
+    assert docstrings.comment_on("mixerlib.data.MAGNITUDES").startswith("how many magnitudes")
+    assert docstrings.comment_on("mixerlib.speed.PLAIN").startswith("What a case must have")
+
+
 def test_what_comes_first_is_public():
     firsts = re.findall(r"automodule:: (\S+)\n(?:   :.*\n)*?   :first: (.*)\n", PAGE)
     assert len(firsts) > 5

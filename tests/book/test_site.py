@@ -7,19 +7,24 @@ Chromium opens the files themselves, with no server and no network. One visit to
 there is to know about it, and the tests ask the notes.
 """
 
+import importlib
 import os
 import re
 import urllib.parse
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import sympy
 import yaml
 from helpers import ROOT
+from test_imports import PUBLIC
 
 from book.tools.pdf import find_chromium
 
@@ -104,6 +109,21 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "title" in self.inside and "svg" not in self.inside:
             self.written.title += data
+
+
+def entries() -> set[str]:
+    """What other sites can link to by name: the inventory that Sphinx writes."""
+    *_, packed = (SITE / "objects.inv").read_bytes().split(b"\n", 4)  # after four lines of text
+    return {line.split()[0] for line in zlib.decompress(packed).decode().splitlines()}
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_every_public_name_has_an_entry(room):
+    """But for files, the symbols of the notation page, and one help of the notebooks."""
+    module = importlib.import_module(f"mixerlib.{room}")
+    names = {n for n in module.__all__ if n != "import_torchvision"}
+    names -= {n for n in names if isinstance(getattr(module, n), ModuleType | sympy.Symbol)}
+    assert {f"mixerlib.{room}.{n}" for n in names} - entries() == set()
 
 
 @cache

@@ -28,6 +28,7 @@ from mixerlib.pages.audit.prints import agree, repeated_row, row_of
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 NEEDS_TRAINING, CANNOT_BE_CHECKED = "needs training", "cannot be checked"
+# What `audit` may say of a published number
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NEEDS_TRAINING, CANNOT_BE_CHECKED)
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
