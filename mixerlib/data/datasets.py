@@ -110,7 +110,7 @@ def _check_arguments(
         checks.one_of("interpolation", interpolation, INTERPOLATIONS)
     checks.one_of("normalization", normalization, NORMALIZATIONS)
     if workers is not None:
-        checks.follows("workers", workers, checks.NOT_NEGATIVE)
+        checks.count("workers", workers)
 
 
 def _check_shares(name: str, **shares: float | None) -> None:

@@ -128,8 +128,8 @@ class SeparateSegments(nn.Module):
     Σ (c² + c) parameters over the segments' widths c.
 
     When s divides h this equals a grouped 1×1 convolution with s groups. The segments are convolved
-    one by one all the same, as ragged ones must be: that is as fast, and tools that look at modules
-    count what is called.
+    one by one all the same, as ragged ones must be: tools that look at modules then count what is
+    called. Chapter 09 times both.
     """
 
     def __init__(self, dim: int, segments: int | None):

@@ -322,7 +322,7 @@ def test_unknown_data_set_suggests_near_names():
         ),
         ("imagenet", {"image_size": 9, "crop_area": 0.0}, r"`crop_area`=0.0 must be above 0"),
         ("imagenet", {"image_size": 9, "crop_pct": 1.1}, r"`crop_pct`=1.1 must be above 0"),
-        ("imagenet", {"image_size": 9, "workers": -1}, r"`workers`=-1 must be at least 0"),
+        ("imagenet", {"image_size": 9, "workers": -1}, r"`workers`=-1 must be a whole number"),
     ],
 )
 def test_what_a_data_set_cannot_use_is_an_error(tmp_path, name, options, message):
