@@ -102,7 +102,7 @@ def _as_in_a_shell(
     words: list[str], folder: Path, out: Path, err: Path, file_bytes: int | None
 ) -> None:
     """In the new process: what `python -m mixerlib …` does, once it has been started."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have ignored it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup, say, has the tests ignore
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
