@@ -125,7 +125,8 @@ def errors_explained(recipe: Recipe) -> Iterator[None]:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         reason = next(line for line in str(error).splitlines() if line.strip())
-        raise ValueError(f"`compile`=True cannot be used here: {reason}; set it to false") from error
+        message = f"`compile`=True cannot be used here: {reason}; set it to false"
+        raise ValueError(message) from error
 
 
 def diverged(run: Run, where: str, steps_done: int) -> Diverged:
