@@ -28,6 +28,8 @@ ROOMS = re.findall(r"automodule:: (mixerlib\.\w+)\n", (ROOT / "book" / "api.md")
 HOOKS = ("forward", "extra_repr")  # of nn.Module: without words of their own they say nothing
 NAME = re.compile(r"(?<![`\w])`(\w+)`(?!`)")
 COMMANDS = ("mixerlib ", "torchrun ")
+ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
+ARGUMENT = re.compile(r"<dd>(.*)</dd>")
 CHAPTERS = {path.stem[:2]: path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]-*.md")}
 NAMED = re.compile(r"\b[Cc]hapters?((?:,? (?:and |to )?\d\d\b)+)")  # chapters 06, 08 and 09
 
@@ -165,8 +167,25 @@ def show_defaults(
     return signature and signature.replace("<factory>", "..."), result
 
 
+def plain_lines(body: str) -> str:
+    """A page whose long signatures have their arguments in lines of their own, and not in lists:
+    Sphinx writes definitions without terms, which a screen reader cannot announce.
+    """
+    return ARGUMENTS.sub(
+        lambda match: ARGUMENT.sub(r'<span class="sig-line">\1</span>', match[1]), body
+    )
+
+
+def without_lists(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
+    if "body" in context:
+        context["body"] = plain_lines(context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", show_defaults)
+    app.connect("html-page-context", without_lists)
     app.add_autodocumenter(Room, override=True)
     app.add_autodocumenter(Class, override=True)
     app.add_autodocumenter(Constant, override=True)

@@ -35,7 +35,7 @@ OPERATIONS = (
     *("Posterize", "Solarize", "AutoContrast", "Equalize"),
     *("Invert", "SolarizeAdd"),  # timm only
 )
-# Those that timm's RandAugment draws from
+# The operations that timm's RandAugment draws from
 TIMM_OPERATIONS = tuple(name for name in OPERATIONS if name != "Identity")
 MAGNITUDES = 31  # how many magnitudes torchvision's policies know, from 0 on
 _NUMBER = {name: number for number, name in enumerate(OPERATIONS)}

@@ -209,6 +209,15 @@ def docstrings(monkeypatch) -> ModuleType:
     return importlib.import_module("docstrings")
 
 
+def test_arguments_in_lines_are_no_list(docstrings):
+    one = '<em class="sig-param"><span class="n">x</span></em>,'
+    body = f"<dt>f(\n\n<dl>\n<dd>{one}</dd>\n<dd>{one}</dd>\n</dl>\n\n)</dt>"
+    line = f'<span class="sig-line">{one}</span>\n'
+    assert docstrings.plain_lines(body) == f"<dt>f(\n\n{line}{line}\n\n)</dt>"
+    other = "<dl>\n<dt>a</dt>\n<dd>b</dd>\n</dl>"
+    assert docstrings.plain_lines(other) == other
+
+
 def test_commands_are_code_and_chapters_are_links(docstrings):
     lines = [
         "A race.",
