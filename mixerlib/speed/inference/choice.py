@@ -305,7 +305,8 @@ def optimize_for_inference(
         if remember:
             remembered.remember(asked, chosen)
     fast = trials.usable[chosen].eval()
-    threads = f", {torch.get_num_threads()} threads" if example.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' * (count > 1)}" if example.device.type == "cpu" else ""
     shape = "×".join(map(str, example.shape[1:]))
     setting = f"{type(model).__name__}, {len(example)} images of {shape}, {dtype} on "
     setting += f"{example.device}{threads}"
