@@ -251,6 +251,16 @@ def _notes(trials: Trials) -> str:
     return "\n".join(f"{trial.form}: {trial.note}" for trial in trials.trials.values())
 
 
+def _setting(model: nn.Module, example: torch.Tensor, dtype: torch.dtype) -> str:
+    """What was measured, in a line: the model, the example, the dtype and the device."""
+    shape, count = "×".join(map(str, example.shape[1:])), torch.get_num_threads()
+    threads = f", {count} thread{'s' * (count > 1)}" if example.device.type == "cpu" else ""
+    return (
+        f"{type(model).__name__}, {len(example)} images of {shape}, {dtype} on "
+        f"{example.device}{threads}"
+    )
+
+
 def optimize_for_inference(
     model: nn.Module,
     example: torch.Tensor,
@@ -305,10 +315,6 @@ def optimize_for_inference(
         if remember:
             remembered.remember(asked, chosen)
     fast = trials.usable[chosen].eval()
-    count = torch.get_num_threads()
-    threads = f", {count} thread{'s' * (count > 1)}" if example.device.type == "cpu" else ""
-    shape = "×".join(map(str, example.shape[1:]))
-    setting = f"{type(model).__name__}, {len(example)} images of {shape}, {dtype} on "
-    setting += f"{example.device}{threads}"
+    setting = _setting(model, example, dtype)
     fast.choice = Choice(chosen, tuple(trials.trials.values()), setting)
     return fast
