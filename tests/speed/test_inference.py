@@ -488,7 +488,7 @@ def test_the_form_with_the_fastest_products_is_compiled(monkeypatch):
         compiled.clear()
         images = torch.randn(4, 3, 8, 8)
         choice = optimize_for_inference(trained(), images, remember=False).choice
-        assert [form.mixing for form in compiled] == ["one matrix"] * asked
+        assert [(f.mixing, f.at_once) for f in compiled] == [("one matrix", 4)] * asked
         assert ("not tried: 9% to gain at most" in str(choice)) == (not asked)
         assert not any(trial.form.mixing == "in place" for trial in choice.trials)
 

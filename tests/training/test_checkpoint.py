@@ -1,6 +1,7 @@
 """Runs that survive: stopped after any step and continued, they end as if nothing had happened."""
 
 import errno
+import json
 import math
 import os
 import pickle
@@ -330,6 +331,22 @@ def test_a_state_comes_back_as_it_was(state, whole, tmp_path):
     assert equal(checkpoint.load(path), state)
     actual, again = checkpoint.read(path)
     assert Recipe.from_settings(actual) == recipe() and equal(again, state)
+
+
+def test_a_checkpoint_of_an_older_version_is_gone_on_with(state, whole, tmp_path):
+    """Its settings have other names, and two fields did not exist."""
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(whole)
+    content = torch.load(path, weights_only=True)
+    settings = json.loads(content["settings"])
+    for name, former in (("decay_on", "decay"), ("crop_pct", "eval_crop")):
+        settings[former] = settings.pop(name)
+    settings["normalisation"] = settings.pop("normalization")
+    del settings["one_matrix"], settings["fastest"]
+    torch.save(content | {"settings": json.dumps(settings)}, path)
+    assert equal(checkpoint.load(path, recipe()), state)
+    with pytest.raises(ValueError, match="another run: `decay_on`='all' here, 'matrices' there"):
+        checkpoint.load(path, replace(recipe(), decay_on="all"))
 
 
 CHANGES = {
