@@ -1,5 +1,7 @@
 """A run's folder, from a notebook: trained in, stopped, gone on with, found finished."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -62,3 +64,20 @@ def test_settings_are_compared_in_the_form_of_a_record(tmp_path):
     assert settings_differences(record, load_recipe("digits", SMALL | {"seed": 1})) == (
         "`seed`=1 here, 0 there"
     )
+
+
+def test_a_form_counts_unless_it_was_to_be_measured(tmp_path):
+    """Of `fastest` the record has what the measurement chose, which the recipe cannot know."""
+    record = train_in_folder(load_recipe("digits", SMALL), tmp_path / "run")
+    other = load_recipe("digits", SMALL | {"channels_last": True})
+    assert settings_differences(record, other) == "`channels_last`=True here, False there"
+    assert settings_differences(record, load_recipe("digits", SMALL | {"fastest": True})) == ""
+
+
+def test_records_of_older_versions_have_the_same_settings(tmp_path):
+    recipe = load_recipe("digits", SMALL)
+    record = train_in_folder(recipe, tmp_path / "run")
+    settings = record.settings | {"decay": record.settings["decay_on"]}
+    for name in ("decay_on", "one_matrix", "fastest"):
+        del settings[name]
+    assert settings_differences(replace(record, settings=settings), recipe) == ""
