@@ -18,6 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 KERNEL = "like-colab"
+TWICE = Path(__file__).with_name("twice.py")  # which makes the kernel run every cell twice
 # Of what this environment has, Colab ships these. The tools of chapter 04 are not among them.
 SHIPPED = {
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "sympy", "matplotlib", "pillow"),
@@ -80,6 +81,7 @@ def make_environment(folder: Path, older: Path = OLDER) -> Path:
     spec = folder / "share" / "jupyter" / "kernels" / KERNEL / "kernel.json"
     spec.parent.mkdir(parents=True)
     start = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    start.append(f"--IPKernelApp.exec_files={[str(TWICE.resolve())]!r}")
     spec.write_text(json.dumps({"argv": start, "display_name": KERNEL, "language": "python"}))
     return python
 

@@ -24,7 +24,13 @@ PROSE = (".md", ".bib")  # what the tests of the library may not read: tests/con
 SKIPPED = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache"}
 # beside the checkout, where they exist: weights and texts that some tests compare with
 BESIDE = ("fixtures", "seeds")
-RUN_BY_NOTEBOOKS = ("mixerlib", "book", "tests/like_colab.py", "tests/like_colab.txt")
+RUN_BY_NOTEBOOKS = (
+    "mixerlib",
+    "book",
+    "tests/like_colab.py",
+    "tests/like_colab.txt",
+    "tests/twice.py",
+)
 # the pages' own; and how long each notebook took, which its prose tells
 NOT_BY_NOTEBOOKS = ("book/_ext/", "book/assets/", "book/records/notebooks/")
 SETTINGS = ("pyproject.toml", "constraints.txt")

@@ -79,6 +79,7 @@ TOUCHED = {
     "book/records/run.json": LIBRARY | NOTEBOOKS,
     "book/tools/colab.py": LIBRARY | NOTEBOOKS,
     "tests/like_colab.py": LIBRARY | NOTEBOOKS,
+    "tests/twice.py": LIBRARY | NOTEBOOKS,
     "pyproject.toml": LIBRARY | NOTEBOOKS,
     "tests/test_a.py": LIBRARY,
     "book/_ext/tips.py": LIBRARY,

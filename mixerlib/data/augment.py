@@ -60,7 +60,7 @@ MAGNITUDE_OF = {  # the top of the magnitudes' scale is not everywhere the same
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images, in this order: crop, flip, policy, jitter, erase, mix.
+    """What is done to training images, in this order: crop, flip, policy, jitter, mix, erase.
 
     Args:
         flip: "random" mirrors an image left to right with probability 1/2. "alternating" mirrors it
@@ -211,12 +211,12 @@ class Augmentation:
             images = apply_operations(images, drawn.operation, drawn.argument, smooth)
         if drawn.jitter_operation is not None and drawn.jitter_factor is not None:
             images = apply_operations(images, drawn.jitter_operation, drawn.jitter_factor)
-        images = normalize(images)
-        if drawn.erase is not None:
-            images = _erase(images, drawn.erase, drawn.noise_seed)
+        images, targets = normalize(images), labels
         if drawn.mix_weight is not None and drawn.mix_box is not None:
-            return _mix(images, labels, drawn.mix_weight, drawn.mix_box, num_classes)
-        return images, labels
+            images, targets = _mix(images, labels, drawn.mix_weight, drawn.mix_box, num_classes)
+        if drawn.erase is not None:  # last, as in timm: an erased part stays empty
+            images = _erase(images, drawn.erase, drawn.noise_seed)
+        return images, targets
 
     def _check_input(self, images: Tensor, drawn: Draws) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:

@@ -527,6 +527,23 @@ def test_the_environment_like_colab_has_what_colab_ships_and_not_mixerlib():
         assert f"\n{pin}\n" in pins
 
 
+def test_the_notebooks_cells_run_twice():
+    """An import that the same cell takes away shows when the cell runs again."""
+    nbclient = pytest.importorskip("nbclient", reason="it runs the notebooks")
+    nbformat = pytest.importorskip("nbformat", reason="it runs the notebooks")
+    good = ["count = 0", "count += 1", "assert count == 2"]  # the second cell, twice
+    bad = ["from math import floor", "floor = floor(1.5)"]
+    start = [f"--IPKernelApp.exec_files={[str(like_colab.TWICE)]!r}"]
+
+    def run(cells):
+        notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+        nbclient.NotebookClient(notebook, kernel_name="python3", extra_arguments=start).execute()
+
+    run(good)
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="not callable"):
+        run(bad)
+
+
 def test_times_go_into_a_record_named_by_the_device(tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="it runs the notebooks")
     ran = []

@@ -665,6 +665,15 @@ def test_the_steps_follow_one_another_as_in_the_scripts():
     assert torch.equal(whole, expected)
 
 
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_what_is_erased_stays_empty_when_images_are_mixed(kind: str):
+    augmentation = Augmentation(erase=1.0, erase_fill="mean", **{kind: 0.5})
+    images, labels = photos(40).clamp(1), torch.arange(40)
+    draws = augmentation.draw(40, (32, 32), generator())
+    result, _ = augmentation(images, labels, draws, torch.Tensor.float, 40)
+    assert int((result == 0).sum()) == 3 * int((draws.erase[:, 2] * draws.erase[:, 3]).sum())
+
+
 def test_the_same_seed_draws_the_same():
     augmentation = Augmentation(**ALL, **RANDAUGMENT, mixup=0.3, cutmix=0.3)
     first, again, other = (augmentation.draw(30, (32, 32), generator(s)) for s in (1, 1, 2))

@@ -428,7 +428,8 @@ def test_imagenet_as_mindcv_trains_it():
         "warmup_epochs": 0,
         "max_learning_rate": 0.001,
         "weight_decay": 0.0001,
-        "adam_epsilon": 1e-10,
+        "decay_on": "all",  # a group without a decay gets the optimizer's
+        "adam_epsilon": 1e-8,  # its optimizer is not handed the parser's 1e-10
         "clip_norm": None,  # its parser ignores use_clip_grad: True
         "precision": "float32",
     }
