@@ -39,7 +39,7 @@ OPERATIONS = (
 TIMM_OPERATIONS = tuple(name for name in OPERATIONS if name != "Identity")
 MAGNITUDES = 31  # how many magnitudes torchvision's policies know, from 0 on
 _NUMBER = {name: number for number, name in enumerate(OPERATIONS)}
-_OUTSIDE = 128  # the grey that timm puts where a moved image leaves nothing
+_OUTSIDE = 128  # where a moved image leaves nothing: timm's grey, unless it is given a mean colour
 
 
 def torchvision_arguments(
