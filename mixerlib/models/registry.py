@@ -2,7 +2,7 @@
 
 >>> from mixerlib.models import list_models
 >>> len(list_models("splitmixer_i_*"))
-4
+7
 """
 
 import fnmatch
@@ -82,9 +82,13 @@ def of(strategy: str) -> dict[str, Any]:
     return {"strategy": strategy}
 
 
+# ConvMixer's scales for ImageNet, which SplitMixer's slides take over; the second is with ReLU
+X1536 = {"num_classes": 1000, "dim": 1536, "depth": 20, "kernel_size": 9, "patch_size": 7}
+X768 = {"num_classes": 1000, "dim": 768, "depth": 32, "kernel_size": 7, "patch_size": 7}
+X768 |= {"activation": "relu"}
+X1024 = {"num_classes": 1000, "dim": 1024, "depth": 20, "kernel_size": 9, "patch_size": 14}
 BARE = "; defaults are 256/8 for 32×32 images"
 AT_32, AT_224 = " 256/8 for CIFAR", " 256/8 for 224×224 images (Flowers102, Food101)"
-IMAGENET = {"num_classes": 1000}
 
 # name, class, what the name fixes, the options' defaults, what it is
 # fmt: off
@@ -93,18 +97,18 @@ TABLE: tuple[tuple[str, type[nn.Module], dict[str, Any], dict[str, Any], str], .
     ("convmixer_256_8", ConvMixer, {}, CIFAR,
      "ConvMixer-256/8 for CIFAR, as the SplitMixer paper trains it"),
     ("convmixer_256_8_224", ConvMixer, {}, LARGE, "ConvMixer-256/8 for 224×224 images"),
-    ("convmixer_768_32", ConvMixer, {},
-     IMAGENET | {"dim": 768, "depth": 32, "kernel_size": 7, "patch_size": 7, "activation": "relu"},
-     "ConvMixer for ImageNet (ReLU)"),
-    ("convmixer_1024_20", ConvMixer, {},
-     IMAGENET | {"dim": 1024, "depth": 20, "kernel_size": 9, "patch_size": 14},
-     "ConvMixer for ImageNet (patch 14)"),
-    ("convmixer_1536_20", ConvMixer, {},
-     IMAGENET | {"dim": 1536, "depth": 20, "kernel_size": 9, "patch_size": 7},
-     "ConvMixer for ImageNet (the largest)"),
+    ("convmixer_768_32", ConvMixer, {}, X768, "ConvMixer for ImageNet (ReLU)"),
+    ("convmixer_1024_20", ConvMixer, {}, X1024, "ConvMixer for ImageNet (patch 14)"),
+    ("convmixer_1536_20", ConvMixer, {}, X1536, "ConvMixer for ImageNet (the largest)"),
     ("splitmixer_i", SplitMixer, of("I"), CIFAR | RATIO, "SplitMixer-I" + BARE),
     ("splitmixer_i_256_8", SplitMixer, of("I"), CIFAR | RATIO, "SplitMixer-I" + AT_32),
     ("splitmixer_i_256_8_224", SplitMixer, of("I"), LARGE | RATIO, "SplitMixer-I" + AT_224),
+    ("splitmixer_i_768_32", SplitMixer, of("I"), X768 | RATIO,
+     "SplitMixer-I for ImageNet (ReLU)"),
+    ("splitmixer_i_1024_20", SplitMixer, of("I"), X1024 | RATIO,
+     "SplitMixer-I for ImageNet (patch 14)"),
+    ("splitmixer_i_1536_20", SplitMixer, of("I"), X1536 | RATIO,
+     "SplitMixer-I for ImageNet (the largest)"),
     ("splitmixer_ii", SplitMixer, of("II"), CIFAR | SHUFFLE, "SplitMixer-II" + BARE),
     ("splitmixer_ii_256_8", SplitMixer, of("II"), CIFAR | SHUFFLE, "SplitMixer-II" + AT_32),
     ("splitmixer_ii_256_8_224", SplitMixer, of("II"), LARGE | SHUFFLE, "SplitMixer-II" + AT_224),

@@ -74,8 +74,14 @@ QUOTED = {
     "imagenet/convmixer_1024_20": "76.94",
     "imagenet/convmixer_768_32": "80.16",
     "imagenet/mindcv_convmixer_768_32": "73.05",
+    "imagenet/splitmixer_i_1536_20": "79.352",
+    "imagenet/splitmixer_i_768_32": "74.88",
     "cifar10/mixer_s4": "85.45",
     "cifar10/mixer_b16_224_finetune": "96.72",
+    "cifar10/mixer_b32_224_finetune": "93.64",
+    "cifar10/mixer_s16_224_finetune": "96.06",
+    "cifar10/mixer_s32_224_finetune": "91.75",
+    "cifar10/mixer_s8_224_finetune": "92.91",
 }
 
 # What the SplitMixer paper and its notebook say of every CIFAR run.
@@ -233,12 +239,13 @@ def test_the_promised_recipes_are_there():
         *(f"{data}/{kind}_256_8" for data in ("flowers102", "food101") for kind in ALL_KINDS[:5]),
         *(f"cpu/{kind}_64_4" for kind in ALL_KINDS),
         *(f"imagenet/convmixer_{size}" for size in ("1536_20", "1024_20", "768_32")),
+        *(f"imagenet/splitmixer_i_{size}" for size in ("1536_20", "1024_20", "768_32")),
         "imagenet/mindcv_convmixer_768_32",
         "cifar10/convmixer_authors_25",
         "cifar10/convmixer_authors_100",
         "cifar10/mixer_s4",
         "cifar10/mixer_s16_224_scratch",
-        "cifar10/mixer_b16_224_finetune",
+        *(f"cifar10/mixer_{size}_224_finetune" for size in ("b16", "b32", "s8", "s16", "s32")),
         "cifar10/mixer_b16_224_frozen",
         "cifar10/splitmixer_i_256_8_best",
     }
