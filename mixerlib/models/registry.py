@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from mixerlib.checks import did_you_mean
+from mixerlib.checks import did_you_mean, shown
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
@@ -164,18 +164,20 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_registry, pattern))
 
 
-def model_entry(name: str) -> Entry:
+def model_entry(name: str, argument: str = "name") -> Entry:
     """The registry's entry of a name; `ValueError` for an unknown one, naming the nearest.
+
+    `argument` is what the name was given as, for the error.
 
     >>> from mixerlib.models import model_entry
     >>> entry = model_entry("splitmixer_iv_256_8")
     >>> entry.family, entry.defaults["segments"], entry.image_size
     ('splitmixer_iv', 2, 32)
     """
-    if name not in _registry:
-        plain = str(name).lower().replace("-", "_")
+    if not isinstance(name, str) or name not in _registry:
+        plain = name.lower().replace("-", "_") if isinstance(name, str) else ""
         hint = did_you_mean(plain, _registry, "`mixerlib list` prints every name")
-        raise ValueError(f"`name`={name!r} is no model of mixerlib; {hint}")
+        raise ValueError(f"`{argument}`={shown(name)} is no model of mixerlib; {hint}")
     return _registry[name]
 
 
@@ -189,6 +191,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
     MLP-Mixer has `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
 
     Raises `ValueError` for an unknown name, an option that the model does not have, or a bad value.
+    Numbers have a top, which no real network reaches: `dim` 2²⁰, `depth` 2¹⁰, and the other ones in
+    `mixerlib.checks.TOPS`.
 
     >>> import torch
     >>> from mixerlib.models import create_model
@@ -208,6 +212,6 @@ def create_model(name: str, **options: Any) -> nn.Module:
             hint = did_you_mean(word, known, otherwise="")
             has = f"{hint} It has" if hint else "it has"
             raise ValueError(
-                f"`{option}`={value!r} is not an option of {name!r}; {has} {', '.join(known)}"
+                f"`{option}`={shown(value)} is not an option of {name!r}; {has} {', '.join(known)}"
             )
     return entry.model(**entry.fixed, **(entry.defaults | options))
