@@ -134,7 +134,7 @@ def ratio(value: object) -> Fraction:
     return exact
 
 
-_SHORT_NUMBER = re.compile(r"[-+0-9_./ ]{1,100}(e[-+]?[0-9]{1,2})?", re.IGNORECASE)
+_SHORT_NUMBER = re.compile(r"[-+0-9_./ ]{1,100}(e[-+]?[0-9]{1,2})? *", re.IGNORECASE)
 
 
 def image_pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
