@@ -244,11 +244,12 @@ class _Loader(yaml.SafeLoader):
         return int(text)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        text = str(node.value)
-        number = float(text) if _DECIMAL.fullmatch(text) else math.nan
-        if not math.isfinite(number):
-            raise _Refused(f"{text[:LONGEST_KEY]} must be a finite decimal number", node.start_mark)
-        return number
+        text = str(node.value).lower()
+        if text.lstrip("+-") in (".nan", ".inf"):  # for the check of its key to refuse
+            return float(text.replace(".", ""))
+        if not _DECIMAL.fullmatch(text):
+            raise _Refused(f"{text[:LONGEST_KEY]} must be a decimal number", node.start_mark)
+        return float(text)
 
     def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
         if str(node.value).lower() not in ("true", "false"):
@@ -259,7 +260,7 @@ class _Loader(yaml.SafeLoader):
 
 LONGEST_KEY = 60  # characters of a key or a number in a refusal
 MOST_DIGITS = 30
-_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
 # `on`, `off`, `yes` and `no` are text, and so are dates
 _Loader.yaml_implicit_resolvers = {

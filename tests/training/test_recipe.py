@@ -520,10 +520,10 @@ def test_a_file_of_ones_own(tmp_path):
 
 def test_a_base_by_name(tmp_path):
     path = tmp_path / "own.yaml"
-    path.write_text("base: digits\nepochs: 2\nmodel_options: {dim: 8, shuffle: true}\n")
+    path.write_text("base: digits\nepochs: 2\nmodel_options: {dim: 8, activation: relu}\n")
     digits, mine = load_recipe("digits"), load_recipe(path)
     assert changes(digits, mine) == {"epochs", "model_options"}
-    assert mine.model_options == digits.model_options | {"dim": 8, "shuffle": True}
+    assert mine.model_options == digits.model_options | {"dim": 8, "activation": "relu"}
     assert mine.name == "own"
     again = load_recipe(path, {"model_options": {"dim": 16}})
     assert again.model_options == mine.model_options | {"dim": 16}
@@ -611,7 +611,7 @@ def test_missing_file():
         ("weight_decay: true", "`weight_decay`=True must be a number"),
         ("adam_epsilon: 0", "`adam_epsilon`=0 must be above 0"),
         ("clip_norm: 0", "`clip_norm`=0 must be above 0, or null"),
-        ("clip_norm: off", "`clip_norm`=False must be a number, or null"),
+        ("clip_norm: off", "`clip_norm`='off' must be a number, or null"),
         ("ema: 1", "`ema`=1 must be above 0 and below 1, or null"),
         ("ema: 0.0", r"`ema`=0\.0 must be above 0 and below 1, or null"),
         ("label_smoothing: 1", "`label_smoothing`=1 must be at least 0 and below 1"),
