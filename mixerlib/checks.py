@@ -1,11 +1,13 @@
 """The rules that options must keep, and how a refusal reads.
 
 A check returns the value that it was given, in its usual form, or raises `ValueError` with the
-argument's name, its value and the rule.
+argument's name, its value, which is cut short where it is long, and the rule.
 """
 
 import difflib
 import math
+import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -19,39 +21,85 @@ from torch import nn
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 Choice = TypeVar("Choice")
+Number = TypeVar("Number", int, float)
+
+# The most that a number of this name may be. No network known comes near; with these tops no tensor
+# of a model has 2**63 bytes, where torch's own arithmetic ends, and every model is soon built.
+TOPS: dict[str, int] = {
+    "dim": 2**20,
+    "tokens_dim": 2**20,
+    "channels_dim": 2**20,
+    "num_classes": 2**20,
+    "in_channels": 2**16,
+    "image_size": 2**16,
+    "kernel_size": 2**12,
+    "patch_size": 2**12,
+    "depth": 2**10,
+    "segments": 2**10,
+    "batch": 2**24,
+    "batch_size": 2**24,
+    "epochs": 10**6,
+    "evaluate_every": 10**6,
+    "policy_operations": 100,
+    "rounds": 10**6,
+    "workers": 2**10,
+}
+LONGEST = 100  # characters of a value in a refusal
+
+
+def shown(value: object) -> str:
+    """A value as a refusal shows it: in one line, cut short where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a number of many digits, a list in a list in a list …: what it is will do
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def positive_int(name: str, value: object) -> int:
-    """A whole number of at least 1, as an `int`. Booleans and floats such as 8.0 are refused."""
+    """A whole number from 1 to the name's top among `TOPS`, as an `int`. Booleans and floats such
+    as 8.0 are refused.
+    """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"`{name}`={value!r} must be a positive whole number")
-    return int(value)
+        raise ValueError(f"`{name}`={shown(value)} must be a positive whole number")
+    return _below_top(name, int(value))
 
 
 def count(name: str, value: object) -> int:
-    """A whole number of at least 0, as an `int`. Booleans and floats such as 8.0 are refused."""
+    """A whole number from 0 to the name's top, as an `int`. Booleans and floats such as 8.0 are
+    refused.
+    """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise ValueError(f"`{name}`={value!r} must be a whole number of at least 0")
-    return int(value)
+        raise ValueError(f"`{name}`={shown(value)} must be a whole number of at least 0")
+    return _below_top(name, int(value))
+
+
+def _below_top(name: str, value: Number) -> Number:
+    """A number that is at most its name's top, where it has one."""
+    if name in TOPS and value > TOPS[name]:
+        raise ValueError(f"`{name}`={shown(value)} must be at most {TOPS[name]:,}")
+    return value
 
 
 def one_of(name: str, value: Choice, choices: tuple[Choice, ...]) -> Choice:
     """One of a few fixed values."""
-    if value not in choices:
-        raise ValueError(f"`{name}`={value!r} must be one of {', '.join(repr(c) for c in choices)}")
+    # no `value in choices`: an array answers == with an array
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
+        words = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}`={shown(value)} must be one of {words}")
     return value
 
 
 def did_you_mean(word: str, names: Iterable[str], otherwise: str) -> str:
     """The end of a refusal of an unknown word: the nearest of the names, or `otherwise`."""
-    near = difflib.get_close_matches(str(word), list(names), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(word)[:LONGEST], list(names), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def switch(name: str, value: bool) -> bool:
     """True or False, and not a number that happens to equal one of them."""
     if not isinstance(value, bool):
-        raise ValueError(f"`{name}`={value!r} must be True or False")
+        raise ValueError(f"`{name}`={shown(value)} must be True or False")
     return value
 
 
@@ -68,28 +116,34 @@ def ratio(value: object) -> Fraction:
     division means two thirds and not the binary number just below it.
     """
     rule = (
-        f"`ratio`={value!r} must be a fraction above 1/2 and at most 1, "
+        f"`ratio`={shown(value)} must be a fraction above 1/2 and at most 1, "
         "such as '2/3', Fraction(2, 3) or 2/3"
     )
     if isinstance(value, bool) or not isinstance(value, str | float | int | Fraction):
         raise ValueError(rule)
+    if isinstance(value, str) and not _SHORT_NUMBER.fullmatch(value):
+        raise ValueError(rule)  # before 10**99999999 is computed for "1e99999999"
     try:
         exact = Fraction(value)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(rule) from None
-    near = exact.limit_denominator(10**6)
-    if isinstance(value, float) and float(near) == value:
+    if isinstance(value, float) and float(near := exact.limit_denominator(10**6)) == value:
         exact = near
-    if not Fraction(1, 2) < exact <= 1:
+    if not Fraction(1, 2) < exact <= 1 or exact.denominator > 10**50:
         raise ValueError(rule)
     return exact
+
+
+_SHORT_NUMBER = re.compile(r"[-+0-9_./ ]{1,100}(e[-+]?[0-9]{1,2})? *", re.IGNORECASE)
 
 
 def image_pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """A height and a width in pixels; one number stands for a square."""
     pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
-        raise ValueError(f"`{name}`={value!r} must be one whole number or a pair (height, width)")
+        raise ValueError(
+            f"`{name}`={shown(value)} must be one whole number or a pair (height, width)"
+        )
     return positive_int(name, pair[0]), positive_int(name, pair[1])
 
 
@@ -154,6 +208,7 @@ NOT_NEGATIVE = Rule(lambda value: value >= 0, "at least 0")
 SHARE = Rule(lambda value: 0 <= value <= 1, "between 0 and 1")
 POSITIVE_SHARE = Rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
 
+_LARGEST = sys.float_info.max
 # What may be written for the type of a setting, and in words
 TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
@@ -168,21 +223,31 @@ TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
 
 
 def follows(name: str, value: Choice, rule: Rule) -> Choice:
-    """A value that keeps a rule."""
-    if not rule.kept(value):
-        raise ValueError(f"`{name}`={value!r} must be {rule.words}")
+    """A value that keeps a rule; one that cannot be compared, such as a text, does not."""
+    try:
+        kept = bool(rule.kept(value))
+    except (TypeError, ValueError, RuntimeError):  # as arrays and tensors
+        kept = False
+    if not kept:
+        raise ValueError(f"`{name}`={shown(value)} must be {rule.words}")
     return value
 
 
 def of_type(name: str, value: Choice, kind: Any) -> Choice:
-    """A value of one of the `TYPES`; True and False are no numbers, NaN and infinity neither."""
+    """A value of one of the `TYPES`. True and False are no numbers, NaN, infinity and whole numbers
+    beyond all floats no number for a float; control characters are no text.
+    """
     classes, words = TYPES[kind]
     right = isinstance(value, classes) and (bool in classes or not isinstance(value, bool))
-    if not right or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, float) or (float in classes and isinstance(value, int)):
+        right = right and -_LARGEST <= value <= _LARGEST  # which NaN is not
+    if isinstance(value, str):
+        right = right and min(value, default=" ") >= " "
+    if not right:
         hint = ""
         if float in classes and isinstance(value, str) and _is_number(value):
             hint = "; YAML reads it as text, so write it with a decimal point, such as 1.0e-2"
-        raise ValueError(f"`{name}`={value!r} must be {words}{hint}")
+        raise ValueError(f"`{name}`={shown(value)} must be {words}{hint}")
     return value
 
 
@@ -211,13 +276,15 @@ def settings(
     for name, rule in rules.items():
         if (value := getattr(instance, name)) is not None:
             follows(name, value, rule)
+            _below_top(name, value)
     for name, (ruler, uses) in used_with.items():
         value, ruling = getattr(instance, name), getattr(instance, ruler)
         used = ruling in uses if uses else bool(ruling)
         if value is not None and value is not False and not used:
             off = "false" if value is True else "null (None in Python, none on the command line)"
             raise ValueError(
-                f"`{name}`={value!r} has no effect with `{ruler}`={ruling!r}; set it to {off}"
+                f"`{name}`={shown(value)} has no effect with `{ruler}`={shown(ruling)}; "
+                f"set it to {off}"
             )
         if value is None and used and name not in may_stay_null:
             raise ValueError(f"`{ruler}`={ruling!r} needs `{name}`, which is not set")
@@ -230,7 +297,7 @@ def table(
     keys = set(value) if isinstance(value, dict) else set()
     if not set(required) <= keys <= {*required, *optional}:
         may = f", and may have {_quoted(optional)}" if optional else ""
-        raise ValueError(f"{where}={value!r} must have the keys {_quoted(required)}{may}")
+        raise ValueError(f"{where}={shown(value)} must have the keys {_quoted(required)}{may}")
     return value
 
 
@@ -239,7 +306,7 @@ def list_of(name: str, values: Any, kind: type, empty: bool = False) -> list:
     right = isinstance(values, list) and all(type(value) is kind for value in values)
     if not right or not (values or empty):
         words = {int: "whole numbers", str: "texts"}[kind]
-        raise ValueError(f"`{name}`={values!r} must be a list of {words}")
+        raise ValueError(f"`{name}`={shown(values)} must be a list of {words}")
     return values
 
 

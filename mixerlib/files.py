@@ -1,17 +1,37 @@
 """Files that are whole or not there: written beside their place, forced to disk, then renamed.
 
-And the one reader of the YAML files that people write: recipes, sweeps, races, printed numbers.
+And the readers of what people write and of what runs have left: YAML for recipes, sweeps, races and
+printed numbers, JSON for records. Every refusal names the file and the place in it.
 """
 
+import errno
+import json
+import math
 import os
+import re
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
-__all__ = ["append", "one_line", "read_yaml", "write_atomic"]
+__all__ = [
+    "append",
+    "check_writable",
+    "one_line",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "write_atomic",
+]
+
+LARGEST_YAML, LARGEST_JSON = 2**20, 2**25  # bytes; the book's own have 37 thousand and 1 million
+DEEPEST = 50  # lists and tables of a YAML file within one another
+MOST_VALUES = 100_000  # of a YAML file, each counted as often as an alias repeats it
+LONGEST_MESSAGE = 1000  # characters
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
@@ -55,52 +75,230 @@ def _name_the_file(path: Path) -> Iterator[None]:
         raise OSError(error.errno, f"could not be written ({error.strerror})", str(path)) from None
 
 
-def one_line(error: Exception) -> str:
-    """An error's message; the system's own errors as "file: reason"."""
+def check_writable(path: str | Path) -> None:
+    """Whether a file can be written at `path`, asked before hours of work; its folder need not be
+    there yet. Raises the `OSError` that `write_atomic` would raise, and leaves nothing behind.
+
+    >>> from mixerlib.files import check_writable
+    >>> check_writable("records/new/record.json")
+    """
+    path = Path(path)
+    with _name_the_file(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message, in one line of at most `LONGEST_MESSAGE` printable characters; the
+    system's own errors as "file: reason".
+
+    >>> from mixerlib.files import one_line
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "a.yaml"))
+    'a.yaml: No such file or directory'
+    """
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = " ".join(text.split())
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[: LONGEST_MESSAGE - 1]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def read_text(path: str | Path, most: int = LARGEST_YAML) -> str:
+    """The UTF-8 text of a file, without the mark that some editors begin it with.
+
+    Raises `OSError` for a file that cannot be read, and `ValueError`, naming it, for a pipe or a
+    device, which may never end, for more than `most` bytes, and for what is not UTF-8.
+
+    >>> from mixerlib.files import read_text
+    >>> read_text("book/sweeps/cpu.yaml").startswith("#")
+    True
+    """
+    path = Path(path)
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # that one, open refuses
+        raise ValueError(f"{path} must be a file, not a pipe or a device")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path} must have at most {most:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"{error.reason} at byte {error.start}"
+        raise ValueError(f"{path} must be UTF-8 text: {reason}") from None
+
+
+# JSON
+
+
+def read_json(path: str | Path, most: int = LARGEST_JSON) -> Any:
+    """What a JSON file holds. Errors as in `read_text`; `ValueError` also for what is not JSON, for
+    a key twice in a table, and for NaN and infinity.
+
+    >>> from mixerlib.files import read_json
+    >>> read_json("book/records/cpu/convmixer_64_4/seed0.json")["seed"]
+    0
+    """
+    text = read_text(path, most)
+    try:
+        return json.loads(
+            text, object_pairs_hook=_table, parse_constant=_no_number, parse_float=_finite
+        )
+    except RecursionError:
+        raise ValueError(f"{path} is not JSON: it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {one_line(error)}") from None
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"`{twice}` is set twice")
+    return table
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+# YAML
+
+
+class _Refused(Exception):
+    """What YAML allows and mixerlib does not; the mark says where it stands."""
+
+    def __init__(self, problem: str, mark: Any):
+        super().__init__(problem, mark)
+        self.problem, self.mark = problem, mark
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: no key twice, and numbers in decimal alone."""
+    """YAML as people mean it: keys are text, none is there twice, numbers are decimal, `yes` and
+    dates are text, and nothing grows by aliases.
+    """
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.open = 0  # lists and tables that the parser is in
+        self.sizes: dict[int, tuple[int, int]] = {}  # a node's id → values in it, and levels
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        self.open += 1
+        if self.open > DEEPEST:
+            raise _Refused(f"more than {DEEPEST} lists and tables in one another", event.start_mark)
+        node = super().compose_node(parent, index)
+        self.open -= 1
+        if isinstance(event, yaml.AliasEvent):
+            if id(node) not in self.sizes:
+                raise _Refused(f"`*{event.anchor}` lies in itself", event.start_mark)
+        elif node is not None:
+            self.sizes[id(node)] = self._size(node)
+        values, levels = self.sizes.get(id(node), (0, 0))
+        if values > MOST_VALUES or self.open + levels > DEEPEST + 1:
+            rule = f"more than {MOST_VALUES:,} values or {DEEPEST} levels, with what aliases repeat"
+            raise _Refused(rule, event.start_mark)
+        return node
+
+    def _size(self, node: yaml.Node) -> tuple[int, int]:
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        sizes = [self.sizes[id(part)] for part in parts]
+        return 1 + sum(size[0] for size in sizes), 1 + max((size[1] for size in sizes), default=0)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"`{key}` is set twice", node.value[place][0].start_mark
-                )
+        keys: set[str] = set()
+        for key, _ in node.value:
+            text = str(key.value)[:LONGEST_KEY] if isinstance(key, yaml.ScalarNode) else "a table"
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise _Refused("`<<` is not read: write the keys out", key.start_mark)
+            if key.tag != "tag:yaml.org,2002:str":
+                raise _Refused(f"`{text}` is a key and must be text: quote it", key.start_mark)
+            if key.value in keys:
+                raise _Refused(f"`{text}` is set twice", key.start_mark)
+            keys.add(key.value)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         text = str(node.value)
         digits = text.lstrip("+-")
         if not digits.isdecimal() or (len(digits) > 1 and digits[0] == "0"):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{text} must be a decimal number without a leading 0", node.start_mark
-            )
+            rule = "must be a decimal number without a leading 0"
+            raise _Refused(f"{text[:LONGEST_KEY]} {rule}", node.start_mark)
+        if len(digits) > MOST_DIGITS:
+            raise _Refused(f"a number of {len(digits):,} digits is too large", node.start_mark)
         return int(text)
 
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        text = str(node.value).lower()
+        if text.lstrip("+-") in (".nan", ".inf"):  # for the check of its key to refuse
+            return float(text.replace(".", ""))
+        if not _DECIMAL.fullmatch(text):
+            raise _Refused(f"{text[:LONGEST_KEY]} must be a decimal number", node.start_mark)
+        return float(text)
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
+        if str(node.value).lower() not in ("true", "false"):
+            text = str(node.value)[:LONGEST_KEY]
+            raise _Refused(f"{text} must be true or false", node.start_mark)
+        return str(node.value).lower() == "true"
 
 
-def read_yaml(path: Path, key: str | None = None) -> Any:
-    """The table that a YAML file holds; with `key`, what it holds under this key, its only one.
+LONGEST_KEY = 60  # characters of a key or a number in a refusal
+MOST_DIGITS = 30
+_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?")
+_TAG = "tag:yaml.org,2002:"
+# `on`, `off`, `yes` and `no` are text, and so are dates
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag not in (f"{_TAG}bool", f"{_TAG}timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
+# No other tag is known: no binary, no sets, no Python
+_KNOWN = (None, *(f"{_TAG}{kind}" for kind in ("map", "seq", "str", "null")))
+_Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _KNOWN}
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
+_Loader.add_constructor(f"{_TAG}float", _Loader.construct_yaml_float)
+_Loader.add_constructor(f"{_TAG}bool", _Loader.construct_yaml_bool)
+
+
+def read_yaml(path: str | Path, key: str | None = None) -> Any:
+    """The table that a YAML file holds; with `key`, the list that it holds under this key, its only
+    one.
 
     Raises `OSError` for a file that cannot be read, and `ValueError`, naming file and place, for
-    one that is not UTF-8 or no YAML, sets a key twice, has a number that YAML would not read in
-    decimal (010, 1:30), or holds something else.
+    what `read_text` refuses, for what is no YAML, sets a key twice, has a number that YAML would
+    not read in decimal (010, 1:30), a key that is not text, a merge (`<<`), a tag of its own or
+    more in it than a person writes, and for one that holds something else.
+
+    >>> from mixerlib.files import read_yaml
+    >>> read_yaml("book/sweeps/cpu.yaml", "runs")[0]["seeds"]
+    [0]
     """
+    text = read_text(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
-    except UnicodeDecodeError as error:
-        reason = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{path} must be UTF-8 text: {reason}") from None
+        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except _Refused as refusal:
+        raise ValueError(f"{path}: {refusal.problem} {_place(refusal.mark)}") from None
+    except yaml.MarkedYAMLError as error:
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ValueError(f"{path} is not YAML: {words} {_place(error.problem_mark)}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} is not YAML: {one_line(error)}") from None
     if key is None and not isinstance(content, dict):
         raise ValueError(f"{path} must hold lines of the form `key: value`")
     if key is None:
@@ -108,5 +306,10 @@ def read_yaml(path: Path, key: str | None = None) -> Any:
     if not isinstance(content, dict) or set(content) != {key}:
         raise ValueError(f"{path} must hold the key `{key}` and no other")
     if not isinstance(content[key], list) or not content[key]:
-        raise ValueError(f"{path}: `{key}`={content[key]!r} must be a list of entries")
+        words = repr(content[key])[:LONGEST_KEY]
+        raise ValueError(f"{path}: `{key}`={words} must be a list of entries")
     return content[key]
+
+
+def _place(mark: Any) -> str:
+    return f"(line {mark.line + 1}, column {mark.column + 1})" if mark else ""

@@ -14,7 +14,7 @@ from mixerlib import checks
 NO_WHOLE_NUMBER = [0, -1, 1.0, 2.5, True, False, None, "3", [3], float("nan"), 1j, Fraction(3)]
 
 
-@pytest.mark.parametrize("value", [1, 7, 10**9, np.int64(7), np.uint8(7)])
+@pytest.mark.parametrize("value", [1, 7, 2**20, np.int64(7), np.uint8(7)])
 def test_positive_int_takes_whole_numbers_and_returns_an_int(value):
     actual = checks.positive_int("dim", value)
     assert actual == value
@@ -26,6 +26,40 @@ def test_positive_int_refuses_everything_else(value):
     with pytest.raises(ValueError) as caught:
         checks.positive_int("depth", value)
     assert str(caught.value) == f"`depth`={value!r} must be a positive whole number"
+
+
+@pytest.mark.parametrize("name", checks.TOPS)
+def test_numbers_have_a_top(name):
+    top = checks.TOPS[name]
+    assert checks.positive_int(name, top) == checks.count(name, top) == top
+    for value in (top + 1, 2**31, 2**63, 10**5000):
+        for check in (checks.positive_int, checks.count):
+            with pytest.raises(ValueError) as caught:
+                check(name, value)
+            assert str(caught.value).startswith(f"`{name}`=")
+            assert str(caught.value).endswith(f"must be at most {top:,}")
+            assert len(str(caught.value)) < 200
+    assert checks.positive_int("a name without a top", 2**63) == 2**63
+
+
+def test_a_long_value_is_cut_short():
+    deep: list = []
+    for _ in range(10_000):
+        deep = [deep]
+    for value in ("x" * 10**6, list(range(10**5)), 10**5000, deep, np.zeros((9, 9))):
+        text = checks.shown(value)
+        assert len(text) <= checks.LONGEST and len(text.splitlines()) == 1
+    assert checks.shown("a\nb") == r"'a\nb'" and checks.shown(10**5000) == "<int>"
+
+
+@pytest.mark.parametrize(
+    "value", [np.array(["I", "II"]), np.zeros(2), torch.zeros(2), {"I"}, object], ids=repr
+)
+def test_what_cannot_be_compared_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"`strategy`=.* must be one of 'I', 'II'"):
+        checks.one_of("strategy", value, ("I", "II"))
+    with pytest.raises(ValueError, match=r"`crop_pct`=.* must be above 0 and at most 1"):
+        checks.follows("crop_pct", value, checks.POSITIVE_SHARE)
 
 
 def test_one_of():
@@ -88,6 +122,7 @@ def test_ratio_one_is_the_upper_end_and_a_half_is_outside():
         st.fractions(max_value=Fraction(1, 2)),
         st.fractions(min_value=Fraction(1000001, 1000000)),
         st.sampled_from(["", "two thirds", "2/0", "2/3/4", "nan", "inf", "-2/3", "1.01"]),
+        st.sampled_from(["1e99999999", "1e-99999999", "7e-1_0_0_0_0_0_0_0"]),
         st.sampled_from([True, None, 2j, ("2", "3"), float("nan"), Fraction, 1.0004, 1 + 2**-52]),
     )
 )
@@ -95,6 +130,14 @@ def test_ratio_refuses_what_lies_outside_or_is_no_number(value):
     with pytest.raises(ValueError) as caught:
         checks.ratio(value)
     assert f"`ratio`={value!r} must be a fraction above 1/2 and at most 1" in str(caught.value)
+
+
+def test_a_ratio_of_many_digits_is_refused():
+    many = 10**5000
+    for value in (Fraction(2 * many, 3 * many + 1), many, f"{2 * 10**99}/{3 * 10**99}1"):
+        with pytest.raises(ValueError, match=r"`ratio`=.* must be a fraction above 1/2"):
+            checks.ratio(value)
+    assert checks.ratio(" 7e-1 ") == checks.ratio("0.7") == Fraction(7, 10)
 
 
 def test_image_pair():
@@ -134,7 +177,7 @@ def test_images():
         checks.images(torch.zeros(2, 3, 8, 10), in_channels=3, patch_size=4)
 
 
-@pytest.mark.parametrize("value", [0, 1, 10**9, np.int64(0), np.uint8(7)])
+@pytest.mark.parametrize("value", [0, 1, 2**20, np.int64(0), np.uint8(7)])
 def test_a_count_may_be_zero(value):
     assert checks.count("num_classes", value) == value
     assert type(checks.count("num_classes", value)) is int

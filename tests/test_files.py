@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mixerlib.files import append, read_yaml, write_atomic
+from mixerlib.files import (
+    append,
+    check_writable,
+    one_line,
+    read_json,
+    read_text,
+    read_yaml,
+    write_atomic,
+)
 
 
 @pytest.fixture
@@ -146,6 +154,21 @@ def test_yaml_is_read(tmp_path):
         ("seed: 0x1F\n", "0x1F must be a decimal number"),
         ("a: [1\n", "is not YAML"),
         ("a: !!python/object:os.system {}\n", "is not YAML"),
+        ("a: !!binary aGk=\n", "is not YAML"),
+        ("a: !mine 1\n", "is not YAML"),
+        ("a: 1:30.5\n", "1:30.5 must be a decimal number .*line 1"),
+        ("a: !!float x\n", "x must be a decimal number"),
+        ("a: !!bool x\n", "x must be true or false"),
+        pytest.param(f"a: {'9' * 5000}\n", "number of 5,000 digits is too large", id="digits"),
+        ("~: 1\n", "`~` is a key and must be text"),
+        ("a: {1: 2}\n", "`1` is a key and must be text"),
+        ("? [a]\n: 1\n", "is a key and must be text"),
+        ("a: &a {b: 1}\nc:\n  <<: *a\n", "`<<` is not read.*line 3"),
+        ("a: 1\n---\nb: 1\n", "is not YAML: expected a single document"),
+        ("a:\n\tb: 1\n", "is not YAML: .*line 2"),
+        ("a: \x01\n", "is not YAML"),
+        ("a: &a [*a]\n", "`\\*a` lies in itself"),
+        ("a: *b\n", "is not YAML: found undefined alias 'b'"),
         ("- 1\n", "must hold lines of the form `key: value`"),
         ("", "must hold lines of the form `key: value`"),
     ],
@@ -155,6 +178,36 @@ def test_yaml_that_may_mean_something_else_is_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as refusal:
         read_yaml(path)
     assert str(path) in str(refusal.value)
+
+
+TWENTY = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 20)}]" for i in range(1, 8)]
+LEVELS = [f"a{i}: &a{i} {'[' * 30}*a{i - 1}{']' * 30}" for i in range(1, 8)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 500,
+        "a: " + "{b: " * 500,
+        "\n".join(" " * i + "a:" for i in range(500)),
+        "\n".join(["a0: &a0 {b: 1}", *TWENTY]),
+        "\n".join(["a0: &a0 [1]", *LEVELS]),
+        "\n".join(f"k{i}: {[1] * 1000}" for i in range(120)),
+    ],
+    ids=["brackets", "braces", "indented", "20 to the 7th", "levels by aliases", "many values"],
+)
+def test_yaml_is_no_larger_than_a_person_writes(tmp_path, text):
+    path = yaml_file(tmp_path, text)
+    with pytest.raises(ValueError, match=r"a file\.yaml: more than .* \(line \d+, column \d+\)"):
+        read_yaml(path)
+
+
+def test_yaml_of_today(tmp_path):
+    """Where YAML 1.1 surprises, a file is read as in YAML 1.2."""
+    text = "on: yes\nday: 2024-01-01\nflag: True\noff: false\nnothing: ~\na: &a [1]\nb: *a\n"
+    expected = {"on": "yes", "day": "2024-01-01", "flag": True, "off": False, "nothing": None}
+    assert read_yaml(yaml_file(tmp_path, text)) == expected | {"a": [1], "b": [1]}
+    assert read_yaml(yaml_file(tmp_path, "\ufeffa: 1\n")) == {"a": 1}  # as Windows' editors begin
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
@@ -176,3 +229,83 @@ def test_yaml_is_utf_8(tmp_path, encoding):
 def test_yaml_with_one_key(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read_yaml(yaml_file(tmp_path, text), "runs")
+
+
+def test_a_long_value_is_cut_short(tmp_path):
+    with pytest.raises(ValueError) as refusal:
+        read_yaml(yaml_file(tmp_path, f"runs: {'x' * 100_000}"), "runs")
+    assert len(str(refusal.value)) < 200 + len(str(tmp_path))
+
+
+# What is no file of this kind
+
+
+@pytest.mark.parametrize("read", [read_text, read_yaml, read_json])
+def test_what_may_never_end_is_not_read(tmp_path, read):
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match="pipe must be a file, not a pipe or a device"):
+        read(pipe)
+    if Path("/dev/zero").exists():
+        with pytest.raises(ValueError, match="/dev/zero must be a file"):
+            read("/dev/zero")
+    with large.open("wb") as file:
+        file.truncate(2**40)  # of which nothing is on the disk
+    with pytest.raises(ValueError, match=r"large must have at most [\d,]+ bytes"):
+        read(large)
+    with pytest.raises(IsADirectoryError):
+        read(tmp_path)
+
+
+# JSON
+
+
+def test_json_is_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('\ufeff{"a": [1, 2.5, null, "×"]}', encoding="utf-8")
+    assert read_json(path) == {"a": [1, 2.5, None, "×"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{", "is not JSON"),
+        (b'{"a": {"b": 1, "b": 1}}', "is not JSON: `b` is set twice"),
+        (b'{"a": NaN}', "is not JSON: NaN is no number"),
+        (b'{"a": -Infinity}', "is not JSON: -Infinity is no number"),
+        (b'{"a": 1e999}', "is not JSON: 1e999 is no number"),
+        (b"9" * 5000, "is not JSON"),
+        (b"[" * 100_000, "is not JSON: it is nested too deeply"),
+        ("{}".encode("utf-16"), "must be UTF-8 text"),
+    ],
+    ids=range(8),
+)
+def test_what_is_not_json_is_refused(tmp_path, text, message):
+    path = tmp_path / "a.json"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match=f"a.json {message}"):
+        read_json(path)
+
+
+# Messages, and places
+
+
+def test_one_line():
+    assert one_line(ValueError("one\n  two\x1b[31m\u2028three")) == "one two\\x1b[31m three"
+    assert one_line(OSError(5, "bad", "a\nb")) == "a b: bad"
+    assert one_line(OSError(5, "bad")) == "bad"
+    assert len(one_line(ValueError("x" * 10**6))) == 1000
+
+
+def test_a_place_is_asked_about_beforehand(tmp_path):
+    check_writable(tmp_path / "new" / "folder" / "a.json")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(IsADirectoryError) as raised:
+        check_writable(tmp_path)
+    assert one_line(raised.value).startswith(f"{tmp_path}: could not be written")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        check_writable(tmp_path / "file" / "a.json")
+    if Path("/proc/self").exists():  # a folder where nobody may write, not even root
+        with pytest.raises(OSError, match="could not be written"):
+            check_writable("/proc/self/new/a.json")

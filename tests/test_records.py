@@ -13,13 +13,14 @@ import pytest
 import torch
 from helpers import git
 
-from mixerlib import records
 from mixerlib.records import (
     Epoch,
     Record,
+    here,
     peak_memory,
     provenance,
     read_record,
+    read_records,
     write_record,
 )
 
@@ -101,7 +102,27 @@ def change(values: dict, key: str, value: object) -> None:
         ("best_accuracy", 0.9, "`best_accuracy` is not a key of a record"),
         ("test_accuracy", "93 %", "`test_accuracy`='93 %' must be of type float"),
         ("test_accuracy", None, "`test_accuracy`=None must be of type float"),
-        ("test_loss", float("nan"), "`test_loss`=nan must be of type float"),
+        ("test_loss", float("nan"), "is not JSON: NaN is no number"),
+        ("test_loss", float("inf"), "is not JSON: Infinity is no number"),
+        ("test_loss", 10**400, "`test_loss`=1000.*… must be of type float"),
+        ("test_accuracy", 7.0, r"`test_accuracy`=7\.0 must be between 0 and 1"),
+        ("test_top5", -0.1, r"`test_top5`=-0\.1 must be between 0 and 1"),
+        ("test_images", -1, "`test_images`=-1 must be at least 1"),
+        ("parameters", 0, "`parameters`=0 must be at least 1"),
+        ("processes", 0, "`processes`=0 must be at least 1"),
+        ("continued", -1, "`continued`=-1 must be at least 0"),
+        ("training_seconds", -1, r"`training_seconds`=-1\.0 must be at least 0"),
+        ("images_per_second", 0, r"`images_per_second`=0\.0 must be above 0"),
+        ("peak_memory_bytes", -1, "`peak_memory_bytes`=-1 must be at least 0"),
+        ("recipe", "", "`recipe`='' must be more than nothing"),
+        ("curve", [], "`settings.epochs`=2 must be 0"),
+        ("curve.0.epoch", 2, "`curve` must have a row for every epoch"),
+        ("curve.1.train_accuracy", 1.5, r"`curve\[1\]\.train_accuracy`=1\.5 must be between"),
+        ("curve.1.test_accuracy", 0.25, "`test_accuracy`=0.5 must be that of the last epoch, 0.25"),
+        ("settings.seed", 4, "`settings.seed`=4 must be 3"),
+        ("settings.epochs", 3, "`settings.epochs`=3 must be 2"),
+        ("provenance.date", "yesterday", r"`provenance\.date`='yesterday' must be a date"),
+        ("provenance.threads", 0, r"`provenance\.threads`=0 must be at least 1"),
         ("seed", 1.5, r"`seed`=1\.5 must be of type int"),
         ("seed", True, "`seed`=True must be of type int"),
         ("settings", [], r"`settings`=\[\] must be of type dict"),
@@ -126,11 +147,13 @@ def test_schema(record, tmp_path, key, value, message):
     values = json.loads(path.read_text())
     change(values, key, value)
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=f"record.json: {message}"):
-        read_record(path)
+    for read in (read_record, lambda path: read_records(path.parent)):
+        if key != "schema" or read is read_record:  # others are not of a training run
+            with pytest.raises(ValueError, match=f"record.json:? {message}"):
+                read(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000, '{"seed": 1, "seed": 2}'])
 def test_not_a_record(tmp_path, text):
     (tmp_path / "record.json").write_text(text)
     with pytest.raises(ValueError, match=r"record\.json"):
@@ -139,8 +162,8 @@ def test_not_a_record(tmp_path, text):
 
 def test_a_whole_number_will_do_for_a_float(record, tmp_path):
     path = tmp_path / "record.json"
-    write_record(replace(record, test_accuracy=1), path)
-    assert type(read_record(path).test_accuracy) is float
+    write_record(replace(record, total_seconds=3), path)
+    assert type(read_record(path).total_seconds) is float
 
 
 def test_memory_may_be_unknown(record, tmp_path):
@@ -179,17 +202,17 @@ def test_commit_and_changes_are_those_of_mixerlib(tmp_path, monkeypatch):
     """In a repository of its own: under git's control, changed, and beside it but not under it."""
     package = tmp_path / "mixerlib"
     package.mkdir()
-    for name in ("records.py", "train.py"):
+    for name in ("__init__.py", "train.py"):
         (package / name).write_text("")
-    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
-    assert records._git_state() == (None, None)  # no repository
+    monkeypatch.setattr(here, "PACKAGE", package)
+    assert here._git_state() == (None, None)  # no repository
     git(tmp_path, "init", "-q")
-    assert records._git_state() == (None, None)  # a repository that does not hold mixerlib
+    assert here._git_state() == (None, None)  # a repository that does not hold mixerlib
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    assert records._git_state() == (commit, False)
+    assert here._git_state() == (commit, False)
     (tmp_path / "notes.txt").write_text("not mixerlib's")
-    assert records._git_state() == (commit, False)
+    assert here._git_state() == (commit, False)
     (package / "train.py").write_text("changed")
-    assert records._git_state() == (commit, True)
+    assert here._git_state() == (commit, True)

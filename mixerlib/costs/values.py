@@ -51,7 +51,8 @@ def symbol_values(
     for option, value in options.items():
         if option not in known:
             raise ValueError(
-                f"`{option}`={value!r} is not an option of {family!r}; it has {', '.join(known)}"
+                f"`{option}`={checks.shown(value)} is not an option of {family!r}; "
+                f"it has {', '.join(known)}"
             )
     values: dict[sympy.Symbol, Any] = {}
     sizes = {

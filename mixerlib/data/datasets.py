@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mixerlib import checks
-from mixerlib.checks import did_you_mean
+from mixerlib.checks import did_you_mean, shown
 from mixerlib.data.image_files import ImageFiles
 from mixerlib.data.in_memory import MEMORY_DATASETS, Dataset, load_in_memory
 from mixerlib.data.photographs import FILE_DATASETS, load_image_files
@@ -84,10 +84,10 @@ def load_dataset(
 
 
 def _check_name(name: str) -> None:
-    if name not in DATASETS:
-        plain = str(name).lower().replace("-", "")
+    if not isinstance(name, str) or name not in DATASETS:
+        plain = name.lower().replace("-", "") if isinstance(name, str) else ""
         hint = did_you_mean(plain, DATASETS, f"there are {', '.join(DATASETS)}")
-        raise ValueError(f"`dataset`={name!r} is no data set of mixerlib; {hint}")
+        raise ValueError(f"`dataset`={shown(name)} is no data set of mixerlib; {hint}")
 
 
 def _check_arguments(

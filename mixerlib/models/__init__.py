@@ -33,7 +33,7 @@ from mixerlib.models.mixings import (
     segment_widths,
 )
 from mixerlib.models.mlp_mixer import MixerBlock, MLPMixer, PatchEmbedding
-from mixerlib.models.registry import Entry, create_model, list_models, model_entry
+from mixerlib.models.registry import Entry, check_options, create_model, list_models, model_entry
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
 from mixerlib.models.wrappers import unwrapped
 
@@ -56,6 +56,7 @@ __all__ = [
     "StridedSegments",
     "channel_mixing",
     "channel_shuffle",
+    "check_options",
     "create_model",
     "list_models",
     "model_entry",

@@ -192,7 +192,7 @@ class AblatedSplitMixer(Classifier):
             checks.positive_int("kernel_size", kernel_size),
             checks.positive_int("patch_size", patch_size),
         )
-        checks.positive_int("in_channels", in_channels)
+        in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
         alpha = checks.ratio(ratio)
         m = alpha.numerator * h // alpha.denominator

@@ -62,7 +62,7 @@ class ConvMixer(Classifier):
             checks.positive_int("kernel_size", kernel_size),
             checks.positive_int("patch_size", patch_size),
         )
-        checks.positive_int("in_channels", in_channels)
+        in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
 
         self.in_channels, self.patch_size = in_channels, p

@@ -97,12 +97,11 @@ class MLPMixer(Classifier):
         activation: str = "gelu",
     ):
         super().__init__()
-        checks.positive_int("dim", dim)
-        checks.positive_int("depth", depth)
-        checks.positive_int("tokens_dim", tokens_dim)
-        checks.positive_int("channels_dim", channels_dim)
-        checks.positive_int("patch_size", patch_size)
-        checks.positive_int("in_channels", in_channels)
+        dim, depth = checks.positive_int("dim", dim), checks.positive_int("depth", depth)
+        tokens_dim = checks.positive_int("tokens_dim", tokens_dim)
+        channels_dim = checks.positive_int("channels_dim", channels_dim)
+        patch_size = checks.positive_int("patch_size", patch_size)
+        in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
         self.image_size = checks.image_pair("image_size", image_size)
         rows, columns = checks.patches(*self.image_size, patch_size)

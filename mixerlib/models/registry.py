@@ -6,13 +6,15 @@
 """
 
 import fnmatch
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
-from mixerlib.checks import did_you_mean
+from mixerlib import checks
+from mixerlib.checks import did_you_mean, shown
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
@@ -168,18 +170,20 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_registry, pattern))
 
 
-def model_entry(name: str) -> Entry:
+def model_entry(name: str, argument: str = "name") -> Entry:
     """The registry's entry of a name; `ValueError` for an unknown one, naming the nearest.
+
+    `argument` is what the name was given as, for the error.
 
     >>> from mixerlib.models import model_entry
     >>> entry = model_entry("splitmixer_iv_256_8")
     >>> entry.family, entry.defaults["segments"], entry.image_size
     ('splitmixer_iv', 2, 32)
     """
-    if name not in _registry:
-        plain = str(name).lower().replace("-", "_")
+    if not isinstance(name, str) or name not in _registry:
+        plain = name.lower().replace("-", "_") if isinstance(name, str) else ""
         hint = did_you_mean(plain, _registry, "`mixerlib list` prints every name")
-        raise ValueError(f"`name`={name!r} is no model of mixerlib; {hint}")
+        raise ValueError(f"`{argument}`={shown(name)} is no model of mixerlib; {hint}")
     return _registry[name]
 
 
@@ -193,6 +197,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
     MLP-Mixer has `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
 
     Raises `ValueError` for an unknown name, an option that the model does not have, or a bad value.
+    Numbers have a top, which no real network reaches: `dim` 2²⁰, `depth` 2¹⁰, and the other ones in
+    `mixerlib.checks.TOPS`.
 
     >>> import torch
     >>> from mixerlib.models import create_model
@@ -205,13 +211,39 @@ def create_model(name: str, **options: Any) -> nn.Module:
     ValueError: `segments`=2 is not an option of 'splitmixer_i'; it has activation, depth, ...
     """
     entry = model_entry(name)
+    check_options(name, options)
+    return entry.model(**entry.fixed, **(entry.defaults | options))
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Whether a model has these options, and each of them by itself is of the right form.
+
+    Which ones fit together, such as `segments` and `dim`, only the model knows. Raises `ValueError`
+    naming the option.
+
+    >>> from mixerlib.models import check_options
+    >>> check_options("splitmixer_ii", {"segments": 0})
+    Traceback (most recent call last):
+    ValueError: `segments`=0 must be a positive whole number
+    """
+    known = model_entry(name).defaults
     for option, value in options.items():
-        if option not in entry.defaults:
-            known = sorted(entry.defaults)
-            word = OTHERS_WORDS.get(option, option)
-            hint = did_you_mean(word, known, otherwise="")
+        if option not in known:
+            hint = did_you_mean(OTHERS_WORDS.get(option, option), sorted(known), otherwise="")
             has = f"{hint} It has" if hint else "it has"
             raise ValueError(
-                f"`{option}`={value!r} is not an option of {name!r}; {has} {', '.join(known)}"
+                f"`{option}`={shown(value)} is not an option of {name!r}; "
+                f"{has} {', '.join(sorted(known))}"
             )
-    return entry.model(**entry.fixed, **(entry.defaults | options))
+        if value is None:  # which stands for a default, where a model allows it
+            continue
+        if option == "ratio":
+            checks.ratio(value)
+        elif option == "image_size":
+            checks.image_pair(option, value)
+        elif option == "num_classes":
+            checks.count(option, value)
+        elif isinstance(known[option], bool):
+            checks.switch(option, value)
+        elif isinstance(known[option], int):
+            checks.positive_int(option, value)

@@ -114,19 +114,19 @@ class SplitMixer(Classifier):
             checks.positive_int("kernel_size", kernel_size),
             checks.positive_int("patch_size", patch_size),
         )
-        checks.positive_int("in_channels", in_channels)
+        in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
         if strategy in OVERLAPPING:
             if segments is not None:
                 raise ValueError(
-                    f"`segments`={segments!r} is not an option of strategy {strategy}, "
+                    f"`segments`={checks.shown(segments)} is not an option of strategy {strategy}, "
                     "whose two segments overlap: set `ratio`"
                 )
             ratio = "2/3" if ratio is None else ratio
         else:
             if ratio is not None:
                 raise ValueError(
-                    f"`ratio`={ratio!r} is not an option of strategy {strategy}, "
+                    f"`ratio`={checks.shown(ratio)} is not an option of strategy {strategy}, "
                     "whose segments are disjoint: set `segments`"
                 )
             segments = 2 if segments is None else segments

@@ -62,7 +62,7 @@ class Case:
     depthwise: str | None = None
 
     def __post_init__(self):
-        entry = model_entry(self.model)
+        entry = model_entry(self.model, "model")
         known: dict[str, tuple[str | None, ...]]
         known = {"implementation": IMPLEMENTATIONS, "task": TASKS, "dtype": tuple(DTYPES)}
         known |= {"compile_mode": COMPILE_MODES, "depthwise": (None, *DEPTHWISE)}

@@ -29,11 +29,13 @@ import torch
 
 from mixerlib import checks
 from mixerlib.files import read_yaml
+from mixerlib.models import check_options, model_entry
 from mixerlib.speed.cases import LAYOUTS, Case
 from mixerlib.speed.form import Form
 
 LISTS = {"models": str, "kernel_sizes": int, "dtypes": str, "layouts": str}
 MAY_BE_EMPTY = {"compile": str, "depthwise": str}
+MOST_CASES = 10_000  # of an entry
 KEYS = (*LISTS, "options", "batch", "image_size")
 
 
@@ -62,8 +64,15 @@ def read_matrix(path: str | Path, device: torch.device | str) -> dict[str, list[
 
 def _check(entry: dict[str, Any]) -> None:
     checks.of_type("options", entry["options"], dict[str, Any])
+    count = 1
     for key, kind in (LISTS | MAY_BE_EMPTY).items():
-        checks.list_of(key, entry.get(key, []), kind, empty=key in MAY_BE_EMPTY)
+        values = checks.list_of(key, entry.get(key, []), kind, empty=key in MAY_BE_EMPTY)
+        count *= max(1, len(values))
+    if count > MOST_CASES:
+        raise ValueError(f"{count:,} cases are above {MOST_CASES:,}")
+    for model in entry["models"]:
+        model_entry(model, "models")
+        check_options(model, entry["options"])
 
 
 def _races(entry: dict[str, Any], on_gpu: bool) -> dict[str, list[Case]]:

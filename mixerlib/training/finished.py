@@ -26,14 +26,14 @@ def recipe_of(path: str | Path) -> Recipe:
     path = weights_in(path)
     if path.name == "checkpoint.pt":
         settings, _ = checkpoint.read(path)
-        return Recipe.from_settings(settings)
+        return Recipe.from_settings(settings, file=path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     record_file = path.parent / "record.json"
     if not record_file.is_file():
         raise ValueError(f"no record.json beside {path} tells its recipe; name it with --recipe")
     record = read_record(record_file)
-    return Recipe.from_settings(record.settings, name=record.recipe)
+    return Recipe.from_settings(record.settings, name=record.recipe, file=record_file)
 
 
 def load_trained(path: str | Path, recipe: Recipe, dataset: ImageSource) -> nn.Module:

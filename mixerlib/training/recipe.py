@@ -4,6 +4,7 @@ A file may start from another with `base: cifar10/convmixer_256_8`, and then hol
 Chapter 13 takes the fields one by one.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mixerlib import checks
-from mixerlib.checks import did_you_mean
+from mixerlib.checks import did_you_mean, shown
 from mixerlib.data import INTERPOLATIONS, NORMALIZATIONS, Augmentation, augment
 from mixerlib.files import read_yaml
+from mixerlib.models import check_options, model_entry
 
 RECIPES = Path(__file__).parent / "recipes"
+MOST_BASES = 20  # files that a recipe may start from, one below the other
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks.settings(self, CHOICES, _RULES, _USED_WITH, may_stay_null=("crop_pct",))
+        model_entry(self.model, "model")
+        check_options(self.model, self.model_options)
         _ = self.augmentation  # which has rules of its own
         top = checks.Rule(lambda n: n <= self.batch_size, f"at most `batch_size`={self.batch_size}")
         checks.follows("accumulate", self.accumulate, top)
@@ -139,9 +144,28 @@ class Recipe:
         return Augmentation(**{name: getattr(self, name) for name in AUGMENTATION_FIELDS})
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], name: str = "custom") -> "Recipe":
-        """The recipe in a record's or a checkpoint's settings, also in one of an older version."""
-        return cls(**{"name": name} | current_settings(settings))
+    def from_settings(
+        cls, settings: Mapping[str, Any], name: str = "custom", file: str | Path = "settings"
+    ) -> "Recipe":
+        """The recipe in a record's or a checkpoint's settings, also in one of an older version.
+
+        Raises `ValueError`, naming the `file` that they come from and the key, for settings that a
+        newer version has written, lack a key, or break a rule.
+        """
+        values = {"name": name} | current_settings(settings)
+        for key, value in values.items():
+            if key not in _FIELD_TYPES:
+                raise ValueError(
+                    f"{file}: `{shown(key)[1:-1]}`={shown(value)} is no setting that this version "
+                    f"of mixerlib knows; a newer one may have written it"
+                )
+        for key in SETTINGS:
+            if key not in values:
+                raise ValueError(f"{file}: the setting `{key}` is missing")
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
 
 
 AUGMENTATION_FIELDS = tuple(f.name for f in fields(Augmentation))
@@ -210,7 +234,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     `overrides` replace the file's values; those in `model_options` are merged into the file's. A
     file's values replace those of its `base` in the same way.
     Raises `ValueError` for an unknown name (with the nearest ones suggested), an unknown key, or a
-    value of the wrong type, and `FileNotFoundError` for a .yaml file that is not there.
+    value of the wrong type, naming the file that has it, and `FileNotFoundError` for a .yaml file
+    that is not there.
 
     >>> from mixerlib.training import load_recipe
     >>> recipe = load_recipe("digits", {"epochs": 5, "seed": 1})  # other values than the file's
@@ -221,11 +246,27 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     ValueError: `epoch`=5 is not a field of a recipe; did you mean epochs?
     """
     path, name = _find(name_or_path)
-    settings = _merge(_read(path), overrides or {})
+    settings: dict[str, Any] = {}
+    files: dict[str, Path] = {}  # a field or an option of the model → the last file to set it
+    for file, values in reversed(_with_bases(path)):
+        try:
+            settings = _merge(settings, values)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        files |= dict.fromkeys([*values, *values.get("model_options", {})], file)
+    overrides = overrides or {}
+    settings = _merge(settings, overrides)
     for key in ("dataset", "model"):
         if key not in settings:
             raise ValueError(f"{path}: a recipe must set `{key}`")
-    return Recipe(**settings, name=name)
+    try:
+        return Recipe(**settings, name=name)
+    except ValueError as error:
+        named = re.findall(r"`(\w+)`", str(error))
+        changed = overrides.keys() | overrides.get("model_options", {}).keys()
+        if changed.isdisjoint(named) and named[0] in files:
+            raise ValueError(f"{files[named[0]]}: {error}") from None
+        raise
 
 
 def parse_setting(name: str, text: str) -> Any:
@@ -249,32 +290,46 @@ def parse_setting(name: str, text: str) -> Any:
 
 def _find(name_or_path: str | Path, argument: str = "recipe") -> tuple[Path, str]:
     """The file of a recipe, and the name that records know it by; `argument` is for the error."""
-    if Path(name_or_path).suffix in (".yaml", ".yml"):
-        path = Path(name_or_path)
-        if not path.is_file():
+    text = str(name_or_path)
+    if Path(text).suffix in (".yaml", ".yml"):
+        path = Path(text)
+        if not path.exists() or path.is_dir():  # what it is else, the reader looks at
             raise FileNotFoundError(f"there is no recipe file {path}")
+        if not path.stem.strip(".") or not path.stem.isprintable():  # records and runs lie there
+            raise ValueError(f"`{argument}`={shown(text)} must have a name that a folder can have")
         return path, path.stem
     names = list_recipes()
-    if name_or_path not in names:
-        hint = did_you_mean(str(name_or_path), names, "`mixerlib train --help` lists them all")
-        raise ValueError(f"`{argument}`={str(name_or_path)!r} is no recipe of mixerlib; {hint}")
-    return RECIPES / f"{name_or_path}.yaml", str(name_or_path)
+    if text not in names:
+        hint = did_you_mean(text, names, "`mixerlib train --help` lists them all")
+        raise ValueError(f"`{argument}`={shown(text)} is no recipe of mixerlib; {hint}")
+    return RECIPES / f"{text}.yaml", text
 
 
-def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The fields that a YAML file and its bases set; `above` are the files that it is a base of."""
-    settings = read_yaml(path)
-    base = settings.pop("base", None)
-    if base is None:
-        return _merge({}, settings)
-    if not isinstance(base, str):
-        raise ValueError(f"{path}: `base`={base!r} must be the name of a recipe, or a .yaml file")
-    is_file = Path(base).suffix in (".yaml", ".yml")  # beside this one
-    below, _ = _find(path.parent / base if is_file else base, "base")
-    above = (*above, path.resolve())
-    if below.resolve() in above:
-        raise ValueError(f"{path}: `base`={base!r} must not lead back to this file")
-    return _merge(_read(below, above), settings)
+def _with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A recipe's file and those that it starts from, one below the other, with what each sets."""
+    files: list[tuple[Path, dict[str, Any]]] = []
+    seen: set[Path] = set()
+    while True:
+        settings = read_yaml(path)
+        base = settings.pop("base", None)
+        files.append((path, settings))
+        seen.add(path.resolve())
+        if base is None:
+            return files
+        if not isinstance(base, str):
+            raise ValueError(
+                f"{path}: `base`={shown(base)} must be the name of a recipe, or a .yaml file"
+            )
+        is_file = Path(base).suffix in (".yaml", ".yml")  # beside this one
+        try:
+            below, _ = _find(path.parent / base if is_file else base, "base")
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"{path}: {error}") from None
+        if below.resolve() in seen:
+            raise ValueError(f"{path}: `base`={shown(base)} must not lead back to this file")
+        if len(files) == MOST_BASES:
+            raise ValueError(f"{path}: `base`={shown(base)} is one more than {MOST_BASES} bases")
+        path = below
 
 
 def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,10 +339,10 @@ def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
             hint = did_you_mean(str(key), SETTINGS, f"there are {', '.join(SETTINGS)}")
             if key in FORMER_NAMES:
                 hint = f"it is called {FORMER_NAMES[key]} now"
-            raise ValueError(f"`{key}`={value!r} is not a field of a recipe; {hint}")
+            name = shown(key)[1:-1]
+            raise ValueError(f"`{name}`={shown(value)} is not a field of a recipe; {hint}")
     merged = settings | dict(changes)
-    if "model_options" in settings and "model_options" in changes:
-        for options in (settings["model_options"], changes["model_options"]):
-            checks.of_type("model_options", options, dict[str, Any])
-        merged["model_options"] = settings["model_options"] | changes["model_options"]
+    if "model_options" in changes:
+        checks.of_type("model_options", changes["model_options"], dict[str, Any])
+        merged["model_options"] = settings.get("model_options", {}) | changes["model_options"]
     return merged

@@ -24,7 +24,7 @@ runs:
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from mixerlib.training.folders import RECORD, result_line, save_results, setting
 from mixerlib.training.recipe import Recipe, load_recipe
 from mixerlib.training.run import dataset_for
 from mixerlib.training.session import Stopped, StopRequest, errors_explained
+
+MOST_RUNS = 10_000  # of an entry of a file
 
 
 def read_sweep(path: str | Path) -> list[Recipe]:
@@ -66,15 +68,20 @@ def read_sweep(path: str | Path) -> list[Recipe]:
 def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
     checks.table(where, entry, ("recipes", "seeds"), ("settings",))
     try:
-        checks.list_of("recipes", entry["recipes"], str)
-        checks.list_of("seeds", entry["seeds"], int)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    settings = entry.get("settings", {})
-    if not isinstance(settings, dict) or "seed" in settings:
-        raise ValueError(f"{where}: `settings`={settings!r} must be a table of fields, no seed")
-    names = [folder / n if n.endswith((".yaml", ".yml")) else n for n in entry["recipes"]]
-    return [load_recipe(n, settings | {"seed": seed}) for seed in entry["seeds"] for n in names]
+        names = checks.list_of("recipes", entry["recipes"], str)
+        seeds = checks.list_of("seeds", entry["seeds"], int)
+        if len(names) * len(seeds) > MOST_RUNS:
+            raise ValueError(f"{len(names)} recipes × {len(seeds)} seeds are above {MOST_RUNS:,}")
+        settings = entry.get("settings", {})
+        if not isinstance(settings, dict) or "seed" in settings:
+            raise ValueError(
+                f"`settings`={checks.shown(settings)} must be a table of fields, no seed"
+            )
+        paths = [folder / n if n.endswith((".yaml", ".yml")) else n for n in names]
+        recipes = [load_recipe(path, settings) for path in paths]
+        return [replace(recipe, seed=seed) for seed in seeds for recipe in recipes]
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{where}: {one_line(error)}") from None
 
 
 @dataclass

@@ -27,7 +27,8 @@ import torch
 import yaml
 from helpers import ROOT
 
-from mixerlib.records import SCHEMA, Epoch, Record, provenance, read_record, write_record
+from mixerlib.records import Epoch, Record, provenance, read_record, write_record
+from mixerlib.records.record import SCHEMA
 from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
 from mixerlib.speed.rooflines import SCHEMA as ROOFLINE_SCHEMA
 from mixerlib.speed.rooflines import read_roofline

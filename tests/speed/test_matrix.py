@@ -64,6 +64,16 @@ ENTRY = {
         ({"races": [ENTRY | {"compile": "default"}]}, "`compile`='default' must be a list"),
         ({"races": [ENTRY | {"layouts": ["NCHW"]}]}, r"`races\[0\]`: `layout`='NCHW' must be"),
         ({"races": [ENTRY | {"models": ["convmixr"]}]}, r"`races\[0\]`: .* did you mean"),
+        ({"races": [ENTRY | {"options": {"dims": 8}}]}, r"`races\[0\]`: `dims`=8 is not an option"),
+        ({"races": [ENTRY | {"options": {"dim": 2**31}}]}, r"`races\[0\]`: `dim`=2147483648 must"),
+        (
+            {"races": [ENTRY | {"batch": 2**31}]},
+            r"`races\[0\]`: `batch`=2147483648 must be at most",
+        ),
+        (
+            {"races": [ENTRY | {"kernel_sizes": [3] * 200, "layouts": ["contiguous"] * 100}]},
+            r"`races\[0\]`: 20,000 cases are above 10,000",
+        ),
         ({"races": [ENTRY, ENTRY | {"batch": 3}]}, r"`races\[1\]` lists a second race"),
     ],
 )

@@ -1,5 +1,7 @@
 """Recipes: the files that come with mixerlib, and every way in which one can be wrong."""
 
+import os
+import re
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -528,10 +530,10 @@ def test_a_file_of_ones_own(tmp_path):
 
 def test_a_base_by_name(tmp_path):
     path = tmp_path / "own.yaml"
-    path.write_text("base: digits\nepochs: 2\nmodel_options: {dim: 8, shuffle: true}\n")
+    path.write_text("base: digits\nepochs: 2\nmodel_options: {dim: 8, activation: relu}\n")
     digits, mine = load_recipe("digits"), load_recipe(path)
     assert changes(digits, mine) == {"epochs", "model_options"}
-    assert mine.model_options == digits.model_options | {"dim": 8, "shuffle": True}
+    assert mine.model_options == digits.model_options | {"dim": 8, "activation": "relu"}
     assert mine.name == "own"
     again = load_recipe(path, {"model_options": {"dim": 16}})
     assert again.model_options == mine.model_options | {"dim": 16}
@@ -572,6 +574,73 @@ def test_bad_bases(tmp_path, line, message):
         (tmp_path / f"x/{name}.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         load_recipe(write(tmp_path, line))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 0", "`epochs`=0 must be at least 1"),
+        ("epochs: 1000001", "`epochs`=1000001 must be at most 1,000,000"),
+        ("epoch: 3", "`epoch`=3 is not a field"),
+        ("1: 3", "`1` is a key and must be text"),
+        ("model: convmixr", "`model`='convmixr' is no model of mixerlib; did you mean"),
+        ("model_options: {dims: 8}", "`dims`=8 is not an option of 'convmixer'"),
+        ("model_options: {dim: 2147483648}", "`dim`=2147483648 must be at most 1,048,576"),
+        ("model_options: {dim: '8'}", "`dim`='8' must be a positive whole number"),
+        ("model: splitmixer_i\nmodel_options: {ratio: 1e99999999}", "`ratio`='1e99999999' must be"),
+        ("base: nowhere.yaml", "there is no recipe file .*nowhere.yaml"),
+        ("base: digts", "`base`='digts' is no recipe of mixerlib"),
+        (f"weight_decay: 1{400 * '0'}", "a number of 401 digits is too large"),
+        ("schedule: cosine", "`schedule`='cosine' needs `warmup_epochs`"),
+        (f"flip: {'x' * 100_000}", "`flip`='xxx"),
+    ],
+)
+def test_a_refusal_names_the_file_that_has_the_fault(tmp_path, text, message):
+    model = "" if text.startswith("model:") else "model: convmixer\n"
+    (tmp_path / "below.yaml").write_text(f"dataset: digits\n{model}{text}\n")
+    (tmp_path / "top.yaml").write_text("base: below.yaml\nseed: 1\n")
+    with pytest.raises((ValueError, FileNotFoundError)) as refusal:
+        load_recipe(tmp_path / "top.yaml")
+    assert re.match(rf"{re.escape(str(tmp_path))}/below\.yaml: {message}", str(refusal.value))
+    assert len(str(refusal.value)) < 500 + len(str(tmp_path))
+
+
+def test_a_refusal_of_what_is_given_beside_a_file_does_not_blame_the_file(tmp_path):
+    path = write(tmp_path, "schedule: cosine\nwarmup_epochs: 1\n")
+    with pytest.raises(ValueError, match=r"^`epochs`=0 must be at least 1"):
+        load_recipe(path, {"epochs": 0})
+    with pytest.raises(ValueError, match=r"^`dim`=0 must be a positive"):
+        load_recipe(path, {"model_options": {"dim": 0}})
+    with pytest.raises(ValueError, match=r"^`warmup_epochs`=1 has no effect with `schedule`"):
+        load_recipe(path, {"schedule": "onecycle"})
+
+
+def test_a_chain_of_bases_has_an_end(tmp_path):
+    for number in range(1500):
+        (tmp_path / f"{number}.yaml").write_text(f"base: {number + 1}.yaml\n")
+    with pytest.raises(ValueError, match=r"19\.yaml: `base`='20\.yaml' is one more than 20 bases"):
+        load_recipe(tmp_path / "0.yaml")
+    assert load_recipe(write(tmp_path, "seed: 1", "1481.yaml")).seed == 1  # 19 of them are fine
+
+
+@pytest.mark.parametrize("name", ["...yaml", "..yaml", "a\x1bb.yaml", "a\nb.yaml"])
+def test_a_name_that_would_be_no_folder(tmp_path, name):
+    path = write(tmp_path, "", name)
+    with pytest.raises(ValueError, match=r"`recipe`=.* must have a name that a folder can have"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", [None, 3, ["digits"], "x" * 10**6, "\0", "\0.yaml"], ids=range(6))
+def test_what_is_no_name_of_a_recipe(name):
+    with pytest.raises((ValueError, FileNotFoundError)) as refusal:
+        load_recipe(name)
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_file_that_never_ends_is_no_recipe(tmp_path):
+    os.mkfifo(tmp_path / "own.yaml")
+    with pytest.raises(ValueError, match=r"own\.yaml must be a file, not a pipe"):
+        load_recipe(tmp_path / "own.yaml")
 
 
 def test_a_base_that_is_not_there(tmp_path):
@@ -619,7 +688,7 @@ def test_missing_file():
         ("weight_decay: true", "`weight_decay`=True must be a number"),
         ("adam_epsilon: 0", "`adam_epsilon`=0 must be above 0"),
         ("clip_norm: 0", "`clip_norm`=0 must be above 0, or null"),
-        ("clip_norm: off", "`clip_norm`=False must be a number, or null"),
+        ("clip_norm: off", "`clip_norm`='off' must be a number, or null"),
         ("ema: 1", "`ema`=1 must be above 0 and below 1, or null"),
         ("ema: 0.0", r"`ema`=0\.0 must be above 0 and below 1, or null"),
         ("label_smoothing: 1", "`label_smoothing`=1 must be at least 0 and below 1"),
@@ -755,6 +824,30 @@ def test_settings_of_older_records_are_read():
     assert Recipe.from_settings(older, name=today.name) == today
     assert Recipe.from_settings(settings, name=today.name) == today
     assert Recipe.from_settings(older | {"name": "mine"}).name == "mine"  # as in a checkpoint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"of_a_newer_version": 3},
+            "a.json: `of_a_newer_version`=3 is no setting that this version",
+        ),
+        ({"epochs": ...}, "a.json: the setting `epochs` is missing"),
+        ({"epochs": "3"}, "a.json: `epochs`='3' must be a whole number"),
+        ({"model": "of_a_newer_version"}, "a.json: `model`='of_a_newer_version' is no model"),
+        (
+            {"model_options": {"ratio": "1e99999999"}},
+            "a.json: `ratio`='1e99999999' is not an option",
+        ),
+        ({3: 3}, "a.json: .* is no setting"),
+    ],
+)
+def test_settings_that_are_none_are_refused_with_file_and_key(changes, message):
+    settings = {name: getattr(load_recipe("digits"), name) for name in SETTINGS} | changes
+    settings = {name: value for name, value in settings.items() if value is not ...}
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_settings(settings, file="a.json")
 
 
 @pytest.mark.parametrize("new", FORMER)

@@ -129,12 +129,29 @@ def test_two_recipes_of_one_name_are_refused(folder):
         ),
         (
             "runs: [{recipes: [digits], seeds: [0], settings: {epoch: 1}}]",
-            "`epoch`=1 is not a field of a recipe; did you mean epochs",
+            r"`runs\[0\]`: `epoch`=1 is not a field of a recipe; did you mean epochs",
+        ),
+        (
+            "runs: [{recipes: [digits], seeds: [0]}, {recipes: [tiny.yaml], seeds: [-1]}]",
+            r"bad.yaml: `runs\[1\]`: `seed`=-1 must be at least 0",
+        ),
+        (
+            "runs: [{recipes: [digits], seeds: [0], settings: {epochs: 0}}]",
+            r"`runs\[0\]`: `epochs`=0 must be at least 1",
+        ),
+        (
+            "runs: [{recipes: [...yaml], seeds: [0]}]",
+            r"`runs\[0\]`: `recipe`='...yaml' must have a name that a folder can have",
+        ),
+        (
+            f"runs: [{{recipes: {['digits'] * 200}, seeds: {[0] * 200}}}]",
+            r"`runs\[0\]`: 200 recipes × 200 seeds are above 10,000",
         ),
     ],
 )
 def test_a_file_that_lists_no_runs(capsys, folder, text, message):
     Path("bad.yaml").write_text(text)
+    Path("...yaml").write_text(Path("tiny.yaml").read_text())
     for more in ((), ("--list",)):
         assert re.search(message, refusal(capsys, "sweep", "bad.yaml", *more))
     assert files() == {}

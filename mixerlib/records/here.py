@@ -1,0 +1,113 @@
+"""Where, when and with which code a number is made."""
+
+import contextlib
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where, when and with which code a number was made.
+
+    Args:
+        date: of the end of the run: ISO 8601, UTC.
+        device: "cpu" or "cuda".
+        device_name: the processor's.
+        threads: of torch on the CPU.
+        python: its version.
+        torch: its version.
+        torchvision: the version of the package whose operations augment the images.
+        mixerlib: its version.
+        commit: of the git checkout that mixerlib was run from; None if it was none.
+        dirty: whether mixerlib's own files differed from that commit.
+    """
+
+    date: str
+    device: str
+    device_name: str
+    threads: int
+    python: str
+    torch: str
+    torchvision: str | None
+    mixerlib: str | None
+    commit: str | None
+    dirty: bool | None
+
+
+def provenance(device: torch.device | str) -> Provenance:
+    """What can be said here and now about the machine, the versions and the code."""
+    device = torch.device(device)
+    commit, dirty = _git_state()
+    return Provenance(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=device.type,
+        device_name=_device_name(device),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        torchvision=_installed_version("torchvision"),
+        mixerlib=_installed_version("mixerlib"),
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def peak_memory(device: torch.device | str) -> int | None:
+    """The most bytes in use at any time: of tensors on a GPU; else of this process, as a whole.
+
+    None where the system does not tell (Windows).
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):  # Linux only; elsewhere Python itself knows
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _installed_version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """The commit of the checkout that mixerlib belongs to, and whether it has changed since.
+
+    (None, None) when there is no git, or mixerlib is not under its control (an installed package
+    may lie inside another project's checkout).
+    """
+    try:
+        _git("ls-files", "--error-unmatch", "__init__.py")
+        return _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".") != ""
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(
+        ("git", *arguments), cwd=PACKAGE, capture_output=True, text=True, check=True
+    )
+    return answer.stdout.strip()
