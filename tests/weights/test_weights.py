@@ -1,7 +1,7 @@
 """mixerlib.weights: every layout in, our own out and in again, and every refusal.
 
 The foreign layouts are made by nesting our own modules as the other implementation nests them, so
-that torch writes the names; the tables in weights.py have no part in it.
+that torch writes the names; the tables in weights/layouts.py have no part in it.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from torch import nn
 from mixerlib import create_model
 from mixerlib.models import tweet
 from mixerlib.models.convmixer import Residual
-from mixerlib.weights import activation_seen, load_weights, save_weights
+from mixerlib.weights import load_weights, save_weights
+from mixerlib.weights.loading import activation_seen
 
 FIXTURES = SHARED / "fixtures"
 SMALL = {"dim": 12, "depth": 3, "patch_size": 2, "num_classes": 5}
