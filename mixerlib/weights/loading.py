@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixerlib.models import unwrapped
+from mixerlib.models.wrappers import check_of_mixerlib, computed_weights, unwrapped
 from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, translate
 from mixerlib.weights.reading import read
 from mixerlib.weights.saving import traits
@@ -17,26 +17,47 @@ OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; o
 LOWEST_GELU = -0.17  # GELU's minimum, rounded down
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool = True) -> str:
+def load_weights(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    head: bool = True,
+    key: str | None = None,
+    average: bool | None = None,
+    finite: bool = True,
+) -> str:
     """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
 
-    Files: `.safetensors`, or `.pt`, `.pth`, `.pth.tar` with a state dict, or with a dictionary that
-    has one under "state_dict"; DataParallel's `module.` before every name is dropped. Layouts:
-    "locuslab", "tweet", "timm", "aliborji" and "mixerlib"; `mixerlib.weights` says whose they are.
+    Args:
+        model: keeps its dtype and device. It may be compiled, in `DataParallel` or averaged.
+        path: `.safetensors`, or `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, in any case, as
+            `torch.save` writes them: a state dict, or tables and lists that hold one, under any
+            key. An unfinished run's `checkpoint.pt` is read under every name.
+        head: False leaves the file's classifier out, whatever its classes, and the model keeps its
+            own: the beginning of a fine-tuning.
+        key: of the state dict to be taken, with dots between the keys that lead to it, where the
+            file holds several.
+        average: True takes the moving average (a key such as "state_dict_ema"), False the weights
+            themselves. None takes the average where there is one, and a `UserWarning` says so.
+        finite: False also loads weights that are NaN or infinite, as of a run that diverged.
+
+    Layouts: "locuslab", "tweet", "timm", "aliborji" and "mixerlib"; `mixerlib.weights` says whose
+    they are. What wrappers put before every name (`module.`, `_orig_mod.`, `model.`, …) is dropped,
+    and so are the counters of other tools. Beside the weights there may be numbers, text, times,
+    paths and NumPy's arrays, which are left unread; nothing in a file is ever called.
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
-    `num_batches_tracked` alone may be absent. Until all of it fits, nothing in the model changes.
-    The model keeps its dtype and device; it may be compiled, in `DataParallel` or averaged. Without
-    `head` the file's classifier is left out, whatever its classes, and the model keeps its own: the
-    beginning of a fine-tuning.
+    `num_batches_tracked` alone may be absent, or of any dtype. Until all of it fits, nothing in the
+    model changes. The checksums of a file are tested, and the digest of our own.
 
     Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D from one another when
     the segments are equal. What the file states (the metadata of `save_weights`, or `activation` in
     a pickled `config`) is held against the model. Where the activation is not stated, the signs of
     BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
 
-    Raises `FileNotFoundError` for a path with no file, and `ValueError` for a file that has another
-    suffix or layout, is damaged or cut short, would run code if unpickled, or does not fit.
+    Raises `OSError` for a path that cannot be read, and `ValueError` for a file that has another
+    suffix or layout, is damaged or no regular file, would run code if unpickled, holds several
+    state dicts or does not fit; and for a model that has no numbers or computes its weights.
 
     >>> from mixerlib.models import create_model
     >>> from mixerlib.weights import load_weights, save_weights
@@ -45,8 +66,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
     Traceback (most recent call last):
     ValueError: `path`='mine.safetensors', in the layout mixerlib, does not fit `model`, ...
     """
-    path, model = Path(path), unwrapped(model)
-    tensors, stated = read(path)
+    path, model = Path(path), _fillable(model)
+    tensors, stated, note = read(path, key, average)
     layout = OURS if stated.get("layout") == OURS.name else recognize(tensors)
     if layout is None:
         raise ValueError(
@@ -54,6 +75,32 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
             f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
             f"its tensors are named {', '.join(list(tensors)[:3])} …"
         )
+    given = _fitting(path, tensors, layout, model, head)
+    if finite:
+        _check_finite(path, given, model)
+    _check_stated(path, stated, layout, model, given)
+    if note:
+        warnings.warn(note, stacklevel=2)
+    model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
+    return layout.name
+
+
+def _fillable(model: nn.Module) -> nn.Module:
+    """The model itself, out of its wrappers. `ValueError` for one that cannot be filled."""
+    model = unwrapped(model)
+    check_of_mixerlib(model)
+    for path, _, name in computed_weights(model):
+        raise ValueError(
+            f"`model` must have its weights as parameters, and computes `{path}.{name}`: prune, "
+            "normalise or parametrize it after they are loaded"
+        )
+    return model
+
+
+def _fitting(
+    path: Path, tensors: dict[str, torch.Tensor], layout: Layout, model: nn.Module, head: bool
+) -> dict[str, torch.Tensor]:
+    """The tensors under the model's names. `ValueError` unless each has its place."""
     names = our_names(tensors, layout)
     if not head:
         classifier = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
@@ -66,10 +113,28 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, head: bool =
             f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
         )
-    given = {names[name] or name: tensor for name, tensor in tensors.items()}
-    _check_stated(path, stated, layout, model, given)
-    model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
-    return layout.name
+    return {names[name] or name: tensor for name, tensor in tensors.items()}
+
+
+def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
+    """Raises `ValueError` for numbers that no trained model has, in the file or in the dtype of the
+    model.
+    """
+    for name, expected in model.state_dict().items():
+        if name not in tensors:
+            continue
+        inside = tensors[name] if name.endswith(OPTIONAL) else tensors[name].to(expected.dtype)
+        if inside.is_floating_point() and not inside.isfinite().all():
+            fits = "" if not tensors[name].isfinite().all() else f" in the model's {expected.dtype}"
+            reason = f"holds NaN or infinite numbers{fits}"
+        elif name.endswith(".running_var") and (inside < 0).any():
+            reason = "is a variance, and holds negative numbers"
+        else:
+            continue
+        raise ValueError(
+            f"`path`='{path}' cannot be computed with: `{name}` {reason}, as of a run that "
+            "diverged; `finite=False` loads it all the same"
+        )
 
 
 def _check_stated(
@@ -141,8 +206,10 @@ def _faults(
     ]
     for theirs, tensor in tensors.items():
         ours = names[theirs]
-        if ours not in expected:
+        if ours is None or ours not in expected:
             faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted none")
+        elif ours.endswith(OPTIONAL) and tensor.shape == expected[ours].shape:
+            continue  # of any dtype
         elif form(tensor) != form(expected[ours]):
             faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted {form(expected[ours])}")
     return faults
