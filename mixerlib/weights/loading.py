@@ -1,0 +1,215 @@
+"""Weights in: the layout is recognised, the tensors are renamed and held against the model."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mixerlib.models.wrappers import check_of_mixerlib, computed_weights, unwrapped
+from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, translate
+from mixerlib.weights.reading import read
+from mixerlib.weights.saving import traits
+
+OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; old files lack it
+LOWEST_GELU = -0.17  # GELU's minimum, rounded down
+
+
+def load_weights(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    head: bool = True,
+    key: str | None = None,
+    average: bool | None = None,
+    finite: bool = True,
+) -> str:
+    """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
+
+    Args:
+        model: keeps its dtype and device. It may be compiled, in `DataParallel` or averaged.
+        path: `.safetensors`, or `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, in any case, as
+            `torch.save` writes them: a state dict, or tables and lists that hold one, under any
+            key. An unfinished run's `checkpoint.pt` is read under every name.
+        head: False leaves the file's classifier out, whatever its classes, and the model keeps its
+            own: the beginning of a fine-tuning.
+        key: of the state dict to be taken, with dots between the keys that lead to it, where the
+            file holds several.
+        average: True takes the moving average (a key such as "state_dict_ema"), False the weights
+            themselves. None takes the average where there is one, and a `UserWarning` says so.
+        finite: False also loads weights that are NaN or infinite, as of a run that diverged.
+
+    Layouts: "locuslab", "tweet", "timm", "aliborji" and "mixerlib"; `mixerlib.weights` says whose
+    they are. What wrappers put before every name (`module.`, `_orig_mod.`, `model.`, …) is dropped,
+    and so are the counters of other tools. Beside the weights there may be numbers, text, times,
+    paths and NumPy's arrays, which are left unread; nothing in a file is ever called.
+
+    Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
+    `num_batches_tracked` alone may be absent, or of any dtype. Until all of it fits, nothing in the
+    model changes. The checksums of a file are tested, and the digest of our own.
+
+    Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D from one another when
+    the segments are equal. What the file states (the metadata of `save_weights`, or `activation` in
+    a pickled `config`) is held against the model. Where the activation is not stated, the signs of
+    BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
+
+    Raises `OSError` for a path that cannot be read, and `ValueError` for a file that has another
+    suffix or layout, is damaged or no regular file, would run code if unpickled, holds several
+    state dicts or does not fit; and for a model that has no numbers or computes its weights.
+
+    >>> from mixerlib.models import create_model
+    >>> from mixerlib.weights import load_weights, save_weights
+    >>> save_weights(create_model("splitmixer_iii", dim=64, segments=2), "mine.safetensors")
+    >>> load_weights(create_model("splitmixer_iii", dim=64, segments=4), "mine.safetensors")
+    Traceback (most recent call last):
+    ValueError: `path`='mine.safetensors', in the layout mixerlib, does not fit `model`, ...
+    """
+    path, model = Path(path), _fillable(model)
+    tensors, stated, note = read(path, key, average)
+    layout = OURS if stated.get("layout") == OURS.name else recognize(tensors)
+    if layout is None:
+        raise ValueError(
+            f"`path`='{path}' has none of the layouts that mixerlib reads "
+            f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
+            f"its tensors are named {', '.join(list(tensors)[:3])} …"
+        )
+    given = _fitting(path, tensors, layout, model, head)
+    if finite:
+        _check_finite(path, given, model)
+    _check_stated(path, stated, layout, model, given)
+    if note:
+        warnings.warn(note, stacklevel=2)
+    model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
+    return layout.name
+
+
+def _fillable(model: nn.Module) -> nn.Module:
+    """The model itself, out of its wrappers. `ValueError` for one that cannot be filled."""
+    model = unwrapped(model)
+    check_of_mixerlib(model)
+    for path, _, name in computed_weights(model):
+        raise ValueError(
+            f"`model` must have its weights as parameters, and computes `{path}.{name}`: prune, "
+            "normalise or parametrize it after they are loaded"
+        )
+    return model
+
+
+def _fitting(
+    path: Path, tensors: dict[str, torch.Tensor], layout: Layout, model: nn.Module, head: bool
+) -> dict[str, torch.Tensor]:
+    """The tensors under the model's names. `ValueError` unless each has its place."""
+    names = our_names(tensors, layout)
+    if not head:
+        classifier = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+        tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith("head.")}
+        tensors, names = tensors | classifier, names | {name: name for name in classifier}
+    faults = _faults(tensors, names, model, layout)
+    if faults:
+        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        raise ValueError(
+            f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
+            f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
+        )
+    return {names[name] or name: tensor for name, tensor in tensors.items()}
+
+
+def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
+    """Raises `ValueError` for numbers that no trained model has, in the file or in the dtype of the
+    model.
+    """
+    for name, expected in model.state_dict().items():
+        if name not in tensors:
+            continue
+        inside = tensors[name] if name.endswith(OPTIONAL) else tensors[name].to(expected.dtype)
+        if inside.is_floating_point() and not inside.isfinite().all():
+            fits = "" if not tensors[name].isfinite().all() else f" in the model's {expected.dtype}"
+            reason = f"holds NaN or infinite numbers{fits}"
+        elif name.endswith(".running_var") and (inside < 0).any():
+            reason = "is a variance, and holds negative numbers"
+        else:
+            continue
+        raise ValueError(
+            f"`path`='{path}' cannot be computed with: `{name}` {reason}, as of a run that "
+            "diverged; `finite=False` loads it all the same"
+        )
+
+
+def _check_stated(
+    path: Path,
+    stated: Mapping[str, str],
+    layout: Layout,
+    model: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Hold what a file states against the model, and what its statistics betray; both may be wrong
+    where every tensor fits.
+    """
+    ours = traits(model)
+    for trait in ours if layout is OURS else ("activation",):
+        if stated.get(trait, ours[trait]) != ours[trait]:
+            raise ValueError(
+                f"`path`='{path}' states {trait}={stated[trait]!r}, and `model` has "
+                f"{trait}={ours[trait]!r}: the tensors fit, but the outputs would be wrong"
+            )
+    seen = None if "activation" in stated else activation_seen(tensors)
+    if seen not in (None, ours["activation"]):
+        warnings.warn(
+            f"`path`='{path}' looks trained with {seen}, by the signs of BatchNorm's running "
+            f"means, and `model` has {ours['activation']}: the outputs may be wrong",
+            stacklevel=3,
+        )
+
+
+def activation_seen(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """The activation that BatchNorm's running means show in a ConvMixer or SplitMixer, or None.
+
+    Every BatchNorm there follows an activation. After a ReLU no mean is negative; after a GELU none
+    is below its minimum, -0.17, and in a trained network some are negative. None stands for
+    untrained (all zero), for neither of the two, and for a model without BatchNorm.
+    """
+    means = [t.float() for name, t in tensors.items() if name.endswith(".running_mean")]
+    if not any(mean.any() for mean in means):
+        return None
+    lowest = min(float(mean.min()) for mean in means)
+    return "relu" if lowest >= 0 else "gelu" if lowest >= LOWEST_GELU else None
+
+
+def _faults(
+    tensors: dict[str, torch.Tensor],
+    names: dict[str, str | None],
+    model: nn.Module,
+    layout: Layout,
+) -> list[str]:
+    """Each tensor that is missing, left over, or of another shape or kind, in both namings."""
+
+    def both(ours: str | None, theirs: str | None) -> str:
+        if ours == theirs or ours is None or theirs is None:
+            return f"`{ours or theirs}`"
+        return f"`{ours}` (`{theirs}` in {layout.name})"
+
+    def form(tensor: torch.Tensor) -> str:
+        kind = "" if tensor.is_floating_point() else f" of {tensor.dtype}"
+        return f"{tuple(tensor.shape)}{kind}"
+
+    expected, parts, translated = (
+        model.state_dict(),
+        layout.parts(len(model.blocks)),
+        set(names.values()),
+    )
+    faults = [
+        f"{both(name, translate(name, parts))} is missing, wanted {form(tensor)}"
+        for name, tensor in expected.items()
+        if name not in translated and not name.endswith(OPTIONAL)
+    ]
+    for theirs, tensor in tensors.items():
+        ours = names[theirs]
+        if ours is None or ours not in expected:
+            faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted none")
+        elif ours.endswith(OPTIONAL) and tensor.shape == expected[ours].shape:
+            continue  # of any dtype
+        elif form(tensor) != form(expected[ours]):
+            faults.append(f"{both(ours, theirs)} is {form(tensor)}, wanted {form(expected[ours])}")
+    return faults
