@@ -11,7 +11,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +23,7 @@ from mixerlib.files import write_atomic
 
 __all__ = [
     "Epoch",
+    "Part",
     "Provenance",
     "Record",
     "parse_record",
@@ -99,6 +100,27 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Steps of a run that were computed alike: a new part begins where a run goes on otherwise.
+
+    Args:
+        first_step: of the part, from 1.
+        processes: that shared it.
+        threads: of torch on the CPU.
+        torch: its version.
+        device: "cpu" or "cuda".
+        device_name: the processor's.
+    """
+
+    first_step: int
+    processes: int
+    threads: int
+    torch: str
+    device: str
+    device_name: str
+
+
+@dataclass(frozen=True)
 class Record:
     """A training run, from its settings to its result: the last epoch's, never the best one's.
 
@@ -119,7 +141,9 @@ class Record:
         peak_memory_bytes: of tensors on the GPU; on a CPU, of the whole process.
         processes: that shared the run.
         continued: how often it was taken up from a checkpoint.
-        provenance: where and when it ran.
+        provenance: where and when it ran, at its end.
+        parts: of the run, by what computed them; one, unless it was continued otherwise. Of steps
+            before the first part it is not known: an older version left that record or checkpoint.
         schema: the shape of the record.
 
     Neither time counts what lies before the first step, such as the reading of data that are kept
@@ -143,6 +167,7 @@ class Record:
     processes: int
     continued: int
     provenance: Provenance
+    parts: list[Part] = field(default_factory=list)
     schema: str = SCHEMA
 
 
@@ -257,10 +282,11 @@ def _parse(value: Any, kind: Any, where: str) -> Any:
         for key in value:
             if key not in hints:
                 raise ValueError(f"`{prefix}{key}` is not a key of a record")
+        later = {f.name for f in fields(kind) if f.default_factory is not MISSING}
         for key in hints:
-            if key not in value:
+            if key not in value and key not in later:  # which older records lack
                 raise ValueError(f"`{prefix}{key}` is missing")
-        return kind(**{k: _parse(value[k], hint, prefix + k) for k, hint in hints.items()})
+        return kind(**{k: _parse(item, hints[k], prefix + k) for k, item in value.items()})
     if get_origin(kind) is list:
         if not isinstance(value, list):
             raise ValueError(f"`{where}` must be a list, not {value!r}")
