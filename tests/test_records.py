@@ -15,6 +15,7 @@ from helpers import git
 
 from mixerlib.records import (
     Epoch,
+    Part,
     Record,
     here,
     peak_memory,
@@ -55,6 +56,16 @@ def test_round_trip(record, tmp_path):
     write_record(record, tmp_path / "new" / "record.json")
     assert read_record(tmp_path / "new" / "record.json") == record
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["record.json"]
+
+
+def test_a_record_of_an_older_version_has_no_parts(record, tmp_path):
+    path = tmp_path / "record.json"
+    write_record(replace(record, parts=[Part(1, 2, 4, "2.11.0", "cpu", "a CPU")]), path)
+    values = json.loads(path.read_text())
+    assert read_record(path).parts[0].threads == 4
+    del values["parts"]
+    path.write_text(json.dumps(values))
+    assert read_record(path) == record
 
 
 def test_a_fraction_among_the_settings_is_written_as_text(record, tmp_path):

@@ -86,8 +86,8 @@ def of(strategy: str) -> dict[str, Any]:
 
 # ConvMixer's scales for ImageNet, which SplitMixer's slides take over; the second is with ReLU
 X1536 = {"num_classes": 1000, "dim": 1536, "depth": 20, "kernel_size": 9, "patch_size": 7}
-X768 = {"num_classes": 1000, "dim": 768, "depth": 32, "kernel_size": 7, "patch_size": 7}
-X768 |= {"activation": "relu"}
+X768: dict[str, Any] = {"num_classes": 1000, "dim": 768, "depth": 32, "activation": "relu"}
+X768 |= {"kernel_size": 7, "patch_size": 7}
 X1024 = {"num_classes": 1000, "dim": 1024, "depth": 20, "kernel_size": 9, "patch_size": 14}
 BARE = "; defaults are 256/8 for 32×32 images"
 AT_32, AT_224 = " 256/8 for CIFAR", " 256/8 for 224×224 images (Flowers102, Food101)"

@@ -4,7 +4,7 @@ import json
 import math
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "images_per_second": POSITIVE,
     "peak_memory_bytes": NOT_NEGATIVE,
     "processes": COUNT,
+    "first_step": COUNT,
     "continued": NOT_NEGATIVE,
     "threads": COUNT,
     "date": A_DATE,
@@ -127,6 +128,7 @@ def _parse_table(value: Any, kind: type, where: str) -> Any:
                 f"`{prefix}{key[:60]}` is not a key of a record, as this version of mixerlib has it"
             )
     for one in fields(kind):
-        if one.name not in value and one.default is not None:  # which is one that older ones lack
+        older_lack = one.default is None or one.default_factory is not MISSING
+        if one.name not in value and not older_lack:
             raise ValueError(f"`{prefix}{one.name}` is missing")
     return kind(**{key: _parse(value[key], hints[key], prefix + key) for key in value})

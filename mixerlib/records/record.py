@@ -1,6 +1,6 @@
 """What stands in the record of a training run, and how one is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,27 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Steps of a run that were computed alike: a new part begins where a run goes on otherwise.
+
+    Args:
+        first_step: of the part, from 1.
+        processes: that shared it.
+        threads: of torch on the CPU.
+        torch: its version.
+        device: "cpu" or "cuda".
+        device_name: the processor's.
+    """
+
+    first_step: int
+    processes: int
+    threads: int
+    torch: str
+    device: str
+    device_name: str
+
+
+@dataclass(frozen=True)
 class Record:
     """A training run, from its settings to its result: the last epoch's, never the best one's.
 
@@ -56,7 +77,9 @@ class Record:
         peak_memory_bytes: of tensors on the GPU; on a CPU, of the whole process.
         processes: that shared the run.
         continued: how often it was taken up from a checkpoint.
-        provenance: where and when it ran.
+        provenance: where and when it ran, at its end.
+        parts: of the run, by what computed them; one, unless it was continued otherwise. Of steps
+            before the first part it is not known: an older version left that record or checkpoint.
         schema: the shape of the record.
 
     Neither time counts what lies before the first step, such as the reading of data that are kept
@@ -80,6 +103,7 @@ class Record:
     processes: int
     continued: int
     provenance: Provenance
+    parts: list[Part] = field(default_factory=list)
     schema: str = SCHEMA
 
 

@@ -39,6 +39,7 @@ from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.run import (
     Run,
+    RunWarning,
     augmentation_for,
     begin,
     dataset_for,
@@ -78,6 +79,7 @@ __all__ = [
     "Processes",
     "Recipe",
     "Run",
+    "RunWarning",
     "Scale",
     "Session",
     "Spread",

@@ -11,18 +11,19 @@ A checkpoint is data, never code: tensors, numbers and text, read with `weights_
 
 import io
 import json
+import warnings
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mixerlib.files import write_atomic
-from mixerlib.records import Epoch
+from mixerlib.records import Epoch, Part
 from mixerlib.speed.training_step import settings_of_form
 from mixerlib.training.recipe import Recipe, current_settings
-from mixerlib.training.run import Run
+from mixerlib.training.run import Run, RunWarning
 
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
 
@@ -104,17 +105,28 @@ def state_of(run: Run) -> dict[str, Any]:
         "training_seconds": run.training_seconds,
         "total_seconds": run.total_seconds,
         "continued": run.continued,
+        "parts": [asdict(part) for part in run.parts],
     }
 
 
 def continue_from(run: Run, state: dict[str, Any]) -> None:
-    """Bring a run that has just begun to where the state says. `ValueError` if it is of other data.
+    """Bring a run that has just begun to where the state says.
 
-    Random numbers need no state: `stream` knows them by their place.
+    Random numbers need no state: `stream` knows them by their place. Raises `ValueError` if the
+    state is of other data, or of another number of processes, whose batches have other statistics.
     """
     if state["images"] != run.images:
         raise ValueError(
             f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
+        )
+    parts = [Part(**part) for part in state.get("parts", ())]  # older versions did not note them
+    here = run.parts[-1]
+    if parts and parts[-1].processes != here.processes:
+        count = parts[-1].processes
+        how = f"by torchrun --nproc_per_node {count}" if count > 1 else "without torchrun"
+        raise ValueError(
+            f"`processes`={here.processes} must be {count} for a run that was begun so: go on "
+            f"{how}, or begin in another folder"
         )
     run.model.load_state_dict(state["model"])
     if run.average is not None:
@@ -127,3 +139,25 @@ def continue_from(run: Run, state: dict[str, Any]) -> None:
     run.curve = [Epoch(**row) for row in state["curve"]]
     run.training_seconds, run.total_seconds = state["training_seconds"], state["total_seconds"]
     run.continued = state["continued"] + 1
+    new = replace(here, first_step=run.steps_done + 1)
+    run.parts = _parts_with(parts, new) if run.steps_done < run.all_steps else parts
+
+
+def _parts_with(parts: list[Part], new: Part) -> list[Part]:
+    """The parts of a run that goes on: a new one where it is computed otherwise, which is said."""
+    if not parts:
+        return [new]
+    here, there = asdict(new), asdict(parts[-1])
+    differing = [name for name in here if name != "first_step" and here[name] != there[name]]
+    if not differing:
+        return parts
+    differences = "; ".join(
+        f"`{name}`={here[name]!r}, before {there[name]!r}" for name in differing
+    )
+    warnings.warn(
+        f"from step {new.first_step} on the run is computed otherwise, and its record says so: "
+        f"{differences}",
+        RunWarning,
+        stacklevel=2,
+    )
+    return [*parts, new]

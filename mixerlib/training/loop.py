@@ -335,4 +335,5 @@ def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
         processes=run.processes.count,
         continued=run.continued,
         provenance=provenance(device),
+        parts=run.parts,
     )

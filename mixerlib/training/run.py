@@ -25,7 +25,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mixerlib.data import FILE_DATASETS, Augmentation, ImageSource, load_dataset
 from mixerlib.models import create_model, model_entry
-from mixerlib.records import Epoch
+from mixerlib.records import Epoch, Part, provenance
 from mixerlib.speed.form import Form
 from mixerlib.speed.training_step import (
     fastest_form,
@@ -38,6 +38,10 @@ from mixerlib.training.recipe import Recipe
 from mixerlib.weights import load_weights
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class RunWarning(UserWarning):
+    """What a run says on a line, and goes on: how it is continued, what of its log was mended."""
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Run:
         training_seconds: of the epoch that is under way.
         total_seconds: of the run so far, with its evaluations.
         continued: how often the run was taken up from a checkpoint.
+        parts: of the run, by what computed them.
         clock_start: when `total_seconds` was 0.
     """
 
@@ -82,6 +87,7 @@ class Run:
     training_seconds: float = 0.0
     total_seconds: float = 0.0
     continued: int = 0
+    parts: list[Part] = field(default_factory=list)
     clock_start: float = field(default_factory=time.perf_counter)
 
     @property
@@ -172,7 +178,14 @@ def begin(
         optimizer=optimizer_for(recipe, model),
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
         loss_and_correct=torch.zeros(2, math.ceil(images / recipe.batch_size), device=device),
+        parts=[part_here(device, processes)],
     )
+
+
+def part_here(device: torch.device, processes: Processes) -> Part:
+    """The part of a run that begins here, as if with its first step."""
+    here = provenance(device)
+    return Part(1, processes.count, here.threads, here.torch, here.device, here.device_name)
 
 
 def dataset_for(

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,13 +18,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import mixerlib.training.loop
-from mixerlib.records import Record
+from mixerlib.records import Part, Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.loop import train, training_steps
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe
-from mixerlib.training.run import begin, collect
+from mixerlib.training.run import RunWarning, begin, collect
 from mixerlib.training.session import Diverged, Stopped
 
 CPU = torch.device("cpu")
@@ -292,6 +293,67 @@ def test_a_full_disk_leaves_the_last_checkpoint(digits, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
     model, record = train(recipe(), digits, "cpu", folder=tmp_path, resume=True)
     assert results(model, record, tmp_path) == expected
+
+
+# By what it is computed
+
+
+def test_a_run_that_goes_on_as_before_is_one_part(digits, tmp_path):
+    for step in (1, 1):
+        with pytest.raises(Stopped):
+            train(recipe(), digits, "cpu", folder=tmp_path, resume=True, stop=after(step))
+    _, record = train(recipe(), digits, "cpu", folder=tmp_path, resume=True)
+    here = record.provenance
+    assert record.parts == [Part(1, 1, 1, here.torch, "cpu", here.device_name)]
+
+
+def test_what_else_computes_a_part_is_said_and_recorded(digits, tmp_path):
+    with pytest.raises(Stopped):
+        train(recipe(), digits, "cpu", folder=tmp_path, stop=after(2))
+    torch.set_num_threads(2)
+    try:
+        with pytest.warns(RunWarning, match="from step 3 on .*: `threads`=2, before 1$"):
+            _, record = train(recipe(), digits, "cpu", folder=tmp_path, resume=True)
+    finally:
+        torch.set_num_threads(1)
+    first, second = record.parts
+    assert (first.first_step, first.threads) == (1, 1)
+    assert second == replace(first, first_step=3, threads=2)
+    write_record(record, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json").parts == record.parts
+
+
+@pytest.mark.parametrize("name", ["torch", "device", "device_name"])
+def test_another_torch_or_device_is_said(digits, name):
+    run = begin(recipe(), digits, CPU, ALONE)
+    state = deepcopy(checkpoint.state_of(run))
+    state["parts"][0][name] = "another"
+    with pytest.warns(RunWarning, match=f"from step 1 on .*: `{name}`='.+', before 'another'"):
+        checkpoint.continue_from(run, state)
+    assert [getattr(part, name) == "another" for part in run.parts] == [True, False]
+
+
+def test_another_number_of_processes_is_refused(digits):
+    run = begin(recipe(), digits, CPU, ALONE)
+    state = deepcopy(checkpoint.state_of(run))
+    state["parts"][0]["processes"] = 2
+    weight = run.model.head.weight.clone()
+    state["model"]["head.weight"] += 1
+    with pytest.raises(
+        ValueError, match=r"`processes`=1 must be 2 .* by torchrun --nproc_per_node 2"
+    ):
+        checkpoint.continue_from(run, state)
+    assert torch.equal(run.model.head.weight, weight)  # nothing of it was taken
+
+
+def test_of_an_older_checkpoint_the_first_part_is_not_known(digits, tmp_path):
+    with pytest.raises(Stopped):
+        train(recipe(), digits, "cpu", folder=tmp_path, stop=after(4))
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    del state["parts"]
+    checkpoint.save(tmp_path / "checkpoint.pt", recipe(), state)
+    _, record = train(recipe(), digits, "cpu", folder=tmp_path, resume=True)
+    assert [part.first_step for part in record.parts] == [5]
 
 
 # The file
