@@ -88,6 +88,8 @@ def _problem_with_files(published: Published) -> DataNotFound | DataDamaged | No
     for file, md5 in files + [(folder / file, md5) for file, md5 in published.unpacked]:
         if not file.exists():
             return _incomplete(published, f"{file} is missing")
+        if not file.is_file() and not (md5 is None and file.is_dir()):  # to read one may not end
+            return _incomplete(published, f"{file} is no file")
         if md5 is not None and not _is_whole(file, md5):
             return _damaged(published, file, md5)
     if published.image_files is None:
@@ -118,12 +120,12 @@ def _damaged(published: Published, file: Path, md5: str) -> DataDamaged:
 
 
 def _files_in(folders: Iterable[str]) -> set[str]:
-    """The paths of all that lies directly in the folders: one look a folder, not one a file."""
+    """The paths of the files directly in the folders: one look a folder, not one a file."""
     present = set()
     for folder in folders:
         if Path(folder).is_dir():
             with os.scandir(folder) as entries:
-                present |= {entry.path for entry in entries}
+                present |= {entry.path for entry in entries if entry.is_file()}
     return present
 
 
