@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mixerlib._torchvision import import_torchvision
-from mixerlib.data.download import DataDamaged, DataNotFound, Download, Published, obtain
+from mixerlib.data.download import MB, DataDamaged, DataNotFound, Download, Published, obtain
 from mixerlib.data.image_files import ImageFiles
 
 # Those of `DATASETS` that are read from files
@@ -88,13 +88,15 @@ def _from_publisher(name: str, root: Path, download: bool) -> tuple[_Part, _Part
     if name == "flowers102":
         folder, unpacked = "flowers-102", ("jpg",)
         downloads = tuple(
-            Download(f"{kind._download_url_prefix}{file}", md5, root / folder, what == "image")
+            Download(
+                f"{kind._download_url_prefix}{file}", md5, root / folder, 400 * MB, what == "image"
+            )
             for what, (file, md5) in kind._file_dict.items()
         )
     else:
         folder = "food-101"
         unpacked = ("images", "meta/train.json", "meta/test.json")
-        downloads = (Download(kind._URL, kind._MD5, root, is_archive=True),)
+        downloads = (Download(kind._URL, kind._MD5, root, 5500 * MB, is_archive=True),)
     unchecked = tuple((path, None) for path in unpacked)
     obtain(Published(name, root, folder, downloads, unchecked, image_files), download)
     return parts()

@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -344,7 +345,7 @@ def test_a_folder_that_is_not_imagenet_says_what_is_wrong(imagenet, part):
 def server(published, monkeypatch) -> tuple[str, Path, list[str]]:
     """The published files out of reach but for a download; and the names that were asked for."""
     name, root = published
-    utils, asked = import_torchvision().datasets.utils, []
+    urlopen, asked = urllib.request.urlopen, []
     files = root / "server"
     files.mkdir()
     shutil.move(root / ARCHIVES[name], files)
@@ -353,12 +354,11 @@ def server(published, monkeypatch) -> tuple[str, Path, list[str]]:
             shutil.move(root / file, files)
     shutil.rmtree(root / Path(LABEL_FILES[name][0]).parts[0])
 
-    def urlretrieve(url: str, file: Path) -> None:
-        asked.append(Path(url).name)
-        shutil.copy(files / Path(url).name, file)
+    def answer(request: urllib.request.Request, timeout: float):
+        asked.append(Path(request.full_url).name)
+        return urlopen((files / asked[-1]).as_uri(), timeout=timeout)
 
-    monkeypatch.setattr(utils, "_get_redirect_url", lambda url, **options: url)
-    monkeypatch.setattr(utils, "_urlretrieve", urlretrieve)
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
     return name, root, asked
 
 
