@@ -1,4 +1,5 @@
 # The Mixer Book.   make book · make test · make lab · make serve   (the first one sets everything up in .venv)
+# The path of this folder may hold any character, so no recipe names it but as "$$PWD".
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ EXTRAS := book,count,test,lab
 BIN := .venv/bin
 READY := .venv/ready
 ifneq ($(ASKED),)
-ITS_FOLDER := $(shell $(ASKED) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+ITS_FOLDER := $(shell "$(ASKED)" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 $(if $(ITS_FOLDER),,$(error PYTHON=$(ASKED) does not run))
 ifeq ($(wildcard .venv/lib/$(ITS_FOLDER)),)
 CLEAR := --clear
@@ -43,14 +44,14 @@ help:
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed (found neither). Set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "== Setting up .venv with $(PYTHON): exact versions from constraints.txt"
-	$(PYTHON) -m venv $(CLEAR) .venv
+	"$(PYTHON)" -m venv $(CLEAR) .venv
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[$(EXTRAS)]" | grep -v 'already satisfied'
 	@touch $@
 
 book: $(READY)
 	@echo "== Running the notebooks that changed and building the pages"
 	$(BIN)/jupyter-book build . -W -n --keep-going
-	@echo "== The book is at file://$(CURDIR)/_build/html/index.html"
+	@echo "== The book is at file://$$PWD/_build/html/index.html"
 
 # What passed and has not changed since is not run again; tests/stamps.py says what, and why. In a
 # clean clone everything runs.
@@ -87,7 +88,7 @@ notebooks-tested: $(READY) $(LIKE_COLAB)
 	@rm -rf .tested/$* && mkdir -p .tested/$*
 	@$(BIN)/python -m book.tools.colab trial $* .tested/$*
 	@$(BIN)/python tests/like_colab.py .tested/$*/environment
-	JUPYTER_PATH=$(CURDIR)/.tested/$*/environment/share/jupyter MIXERBOOK_SOURCE=$(CURDIR)/.tested/$*/source.git \
+	JUPYTER_PATH="$$PWD/.tested/$*/environment/share/jupyter" MIXERBOOK_SOURCE="$$PWD/.tested/$*/source.git" \
 	  PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 $(BIN)/python -m pytest -o filterwarnings=default \
 	  -o addopts=-q --nbmake --nbmake-timeout=300 --nbmake-kernel=like-colab .tested/$*/$*.ipynb
 	@rm -rf .tested/$*
@@ -138,8 +139,8 @@ COLAB_IMAGE := us-docker.pkg.dev/colab-images/public/runtime:latest
 COLAB_RUN := _build/colab-run
 colab-run:
 	@mkdir -p $(COLAB_RUN)
-	docker run --rm --pull always --entrypoint python3 -v "$(CURDIR)/_build/colab:/book/colab:ro" \
-	  -v "$(CURDIR)/book/tools/run_notebooks.py:/book/run_notebooks.py:ro" -v "$(CURDIR)/$(COLAB_RUN):/book/out" \
+	docker run --rm --pull always --entrypoint python3 -v "$$PWD/_build/colab:/book/colab:ro" \
+	  -v "$$PWD/book/tools/run_notebooks.py:/book/run_notebooks.py:ro" -v "$$PWD/$(COLAB_RUN):/book/out" \
 	  $(COLAB_IMAGE) /book/run_notebooks.py /book/colab /book/out
 
 # What broke, as a comment on the issue that is open for it, or as a new one. GitHub takes 65,536 characters.

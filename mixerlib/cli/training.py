@@ -139,7 +139,8 @@ def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) 
     """The recipe's data, which the first process alone downloads while the others wait."""
     if options.download and not processes.is_first:
         processes.barrier()
-    dataset = dataset_for(recipe, options.data, options.download and processes.is_first)
+    download = options.download and processes.is_first
+    dataset = dataset_for(recipe, options.data, download, options.workers)
     if options.download and processes.is_first:
         processes.barrier()
     return dataset
@@ -197,7 +198,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     file = weights_in(options.checkpoint)
     recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
-    dataset = dataset_for(recipe, options.data, options.download).to(device)
+    data = dataset_for(recipe, options.data, options.download, options.workers)
+    dataset = data.to(device)
     with warnings_as_lines():
         model = load_trained(file, recipe, dataset).to(device)
     plain = evaluate_on(model, dataset)
@@ -275,6 +277,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         options.data,
         options.download,
         options.device,
+        options.workers,
     )
     status = 0
     if not options.list:
@@ -306,6 +309,12 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", help="where data sets lie (default: $MIXERLIB_DATA, else ./data)"
     )
     parser.add_argument("--download", action="store_true", help="fetch the data set if missing")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="processes that read photographs (default: one a core, 16 at most; 0: none but this)",
+    )
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, mps (default: the GPU if there is one)"
     )

@@ -6,12 +6,16 @@ not.
 
 import http.client
 import os
-import warnings
-from collections.abc import Callable, Iterable
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixerlib._torchvision import import_torchvision
+from mixerlib.data.fetching import WrongContent, fetch, unpack
+
+MB = 10**6
 
 
 class DataNotFound(FileNotFoundError):
@@ -29,6 +33,7 @@ class Download:
     url: str
     md5: str
     folder: Path  # where it goes, and what it holds with it
+    most_bytes: int  # a little more than it has
     is_archive: bool = False
 
     @property
@@ -58,7 +63,11 @@ def obtain(published: Published, download: bool) -> None:
     problem = _problem(published)
     if problem is not None and download:
         for part in published.downloads:
-            _fetch(published, part)
+            with _explained(published, part):
+                if not _is_whole(part.file, part.md5):
+                    fetch(part.url, part.file, part.md5, part.most_bytes)
+                if part.is_archive:
+                    unpack(part.file, part.folder)
         problem = _problem(published)
     if problem is not None:
         raise problem
@@ -88,6 +97,8 @@ def _problem_with_files(published: Published) -> DataNotFound | DataDamaged | No
     for file, md5 in files + [(folder / file, md5) for file, md5 in published.unpacked]:
         if not file.exists():
             return _incomplete(published, f"{file} is missing")
+        if not file.is_file() and not (md5 is None and file.is_dir()):  # to read one may not end
+            return _incomplete(published, f"{file} is no file")
         if md5 is not None and not _is_whole(file, md5):
             return _damaged(published, file, md5)
     if published.image_files is None:
@@ -118,12 +129,12 @@ def _damaged(published: Published, file: Path, md5: str) -> DataDamaged:
 
 
 def _files_in(folders: Iterable[str]) -> set[str]:
-    """The paths of all that lies directly in the folders: one look a folder, not one a file."""
+    """The paths of the files directly in the folders: one look a folder, not one a file."""
     present = set()
     for folder in folders:
         if Path(folder).is_dir():
             with os.scandir(folder) as entries:
-                present |= {entry.path for entry in entries}
+                present |= {entry.path for entry in entries if entry.is_file()}
     return present
 
 
@@ -131,20 +142,19 @@ def _is_whole(file: Path, md5: str) -> bool:
     return import_torchvision().datasets.utils.check_integrity(file, md5)
 
 
-def _fetch(published: Published, part: Download) -> None:
-    """Download a file unless it is there and whole, and unpack it if it is an archive."""
-    utils = import_torchvision().datasets.utils
+@contextmanager
+def _explained(published: Published, part: Download) -> Iterator[None]:
+    """Turn what may go wrong with a download into one of the two errors of a data set."""
     try:
-        utils.download_url(part.url, part.folder, md5=part.md5)
-        if part.is_archive:
-            with warnings.catch_warnings():  # Python 3.12 on warns of unpacking without a filter
-                warnings.simplefilter("ignore", DeprecationWarning)
-                utils.extract_archive(part.file, part.folder)
-    except (OSError, http.client.HTTPException, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and part.file.is_file():  # torchvision's: a wrong MD5
-            raise _damaged(published, part.file, part.md5) from None
+        yield
+    except WrongContent:
+        raise DataDamaged(
+            f"{published.name} arrives damaged: what comes from {part.url} does not have the MD5 "
+            f"{part.md5}"
+        ) from None
+    except (OSError, EOFError, tarfile.TarError, http.client.HTTPException, ValueError) as error:
         raise DataNotFound(
             f"{published.name} could not be downloaded to {part.folder} from {part.url}: "
-            f"{' '.join(str(error).split())}. Where it is on this machine already, set "
-            f"MIXERLIB_DATA to the folder that holds {published.folder}"
+            f"{' '.join(str(error).split()) or type(error).__name__}. Where it is on this machine "
+            f"already, set MIXERLIB_DATA to the folder that holds {published.folder}"
         ) from None

@@ -3,22 +3,19 @@
 `mixerlib.data.load_dataset("flowers102", image_size=224)` is the door to what is here.
 """
 
-import io
 import math
 import os
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader
 
 from mixerlib import checks
-from mixerlib.data.download import DataDamaged, DataNotFound
+from mixerlib.data.pictures import read_image, refuse_narrow
+from mixerlib.data.readers import Files, Readers
 from mixerlib.data.source import Batches, ImageSource, part_of, resizing, steps_on
 
 
@@ -26,7 +23,8 @@ from mixerlib.data.source import Batches, ImageSource, part_of, resizing, steps_
 class ImageFiles(ImageSource):
     """The files and labels of a training and a test set, read as they are needed.
 
-    An image is read when its batch is due, in a worker process, as uint8 (3, H, W).
+    An image is read when its batch is due, in a worker process, as uint8 (3, H, W). Workers start
+    with the first pass and live on until the data set is no longer used.
 
     Args:
         name: as `load_dataset` knows it.
@@ -77,17 +75,17 @@ class ImageFiles(ImageSource):
         Images are uint8 (B, 3, H, W), labels int64 (B,), both on the device, in the order chosen.
         The random part that is cut from an image depends on `seed`, `epoch` and its number alone:
         not on the batch, the worker or the process that it is read in. Raises `DataDamaged` for a
-        file that is no readable image, and `DataNotFound` for one that is gone.
+        file that is no readable image, `DataNotFound` for one that is gone, and `ChildProcessError`
+        where a worker was killed or cannot be started.
         """
-        reader = _Reader(
-            self.train_files,
+        reading = _Reading(
             self.image_size,
             self.interpolation,
             crop_area=self.crop_area,
             seed=seed,
             epoch=epoch,
         )
-        return self._read(reader, self.train_labels, list(chosen))
+        return self._read(reading, self.train_files, self.train_labels, list(chosen))
 
     def test_batches(self, batch_size: int = 500, part: tuple[int, int] = (0, 1)) -> Batches:
         """The test images and their labels in order; of n nearly equal parts the i-th, from 0.
@@ -97,35 +95,37 @@ class ImageFiles(ImageSource):
         """
         mine = part_of(len(self.test_labels), part)
         size = checks.positive_int("batch_size", batch_size)
-        steps = torch.arange(mine.start, mine.stop).split(size)
-        reader = _Reader(
-            self.test_files, self.image_size, self.interpolation, crop_pct=self.crop_pct
-        )
-        return self._read(reader, self.test_labels, [step for step in steps if len(step)])
+        steps = [step for step in torch.arange(mine.start, mine.stop).split(size) if len(step)]
+        reading = _Reading(self.image_size, self.interpolation, crop_pct=self.crop_pct)
+        return self._read(reading, self.test_files, self.test_labels, steps)
 
-    def _read(self, reader: "_Reader", labels: torch.Tensor, steps: list[torch.Tensor]) -> Batches:
-        # Workers start anew for each pass, which takes hundredths of a second: so a pass that is
-        # cut short leaves nothing behind, and two passes may run side by side.
-        loader = DataLoader(
-            reader,
-            batch_sampler=[step.tolist() for step in steps],
-            num_workers=min(self.workers, len(steps)),
-            collate_fn=_as_it_is,
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_leave_the_process_group,
-            generator=torch.Generator(),  # it draws seeds for workers: not from torch's global one
-        )
-        for images, chosen in zip(loader, steps_on(self.device, steps), strict=True):
-            if isinstance(images, OSError):
-                raise images
+    @cached_property
+    def _readers(self) -> Readers:
+        return Readers(self.workers)
+
+    def _read(
+        self,
+        reading: "_Reading",
+        files: np.ndarray,
+        labels: torch.Tensor,
+        steps: list[torch.Tensor],
+    ) -> Batches:
+        numbers = [step.numpy() for step in steps]
+        numbered = (list(zip(n.tolist(), files[n].tolist(), strict=True)) for n in numbers)
+        batches: Iterator[torch.Tensor]
+        batches = (torch.from_numpy(reading.images(step)) for step in numbered)
+        if self.workers:
+            resizing(self.interpolation)  # imported here, so not by each worker that is forked
+            shape, pinned = (self.in_channels, *self.image_size), self.device.type == "cuda"
+            batches = self._readers.batches(reading, numbered, shape, pinned)
+        for images, chosen in zip(batches, steps_on(self.device, steps), strict=True):
             yield images.to(self.device, non_blocking=True), labels.index_select(0, chosen)
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """What a worker does: file numbers in, images out."""
+class _Reading:
+    """How a file becomes an image of the data set; it goes to the workers with each task."""
 
-    files: np.ndarray
     image_size: tuple[int, int]
     interpolation: str
     crop_area: float | None = None
@@ -133,68 +133,27 @@ class _Reader:
     seed: int = 0
     epoch: int = 0
 
-    def __getitems__(self, indices: list[int]) -> torch.Tensor | OSError:
-        """Images uint8 (B, 3, H, W); or the error, which reads badly when a worker raises it."""
-        try:
-            images = [self._image(index) for index in indices]
-        except OSError as error:
-            return error
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    def images(self, files: Files) -> np.ndarray:
+        """The images, uint8 (B, 3, H, W)."""
+        images = np.stack([self._image(index, os.fsdecode(file)) for index, file in files])
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
-    def _image(self, index: int) -> np.ndarray:
+    def _image(self, index: int, file: str) -> np.ndarray:
         functional, mode = resizing(self.interpolation)
-        image = read_image(os.fsdecode(self.files[index]))
+        image = read_image(file)
         size = list(self.image_size)
         if self.crop_area is not None:
             random = np.random.default_rng((self.seed, self.epoch, index))
             box = random_part(image.height, image.width, self.crop_area, random)
             image = functional.resized_crop(image, *box, size=size, interpolation=mode)
         elif self.crop_pct is not None:
-            image = functional.resize(image, [round(min(size) / self.crop_pct)], mode)
+            side = round(min(size) / self.crop_pct)
+            refuse_narrow(file, image, side)
+            image = functional.resize(image, [side], mode)
             image = functional.center_crop(image, size)
         else:
             image = functional.resize(image, size, mode)
         return np.asarray(image)
-
-
-def read_image(file: str) -> Image.Image:
-    """The image in a file, in red, green and blue.
-
-    Raises `DataDamaged` when it cannot be decoded, and `DataNotFound` when it is gone.
-    """
-    try:
-        content = Path(file).read_bytes()
-    except FileNotFoundError:
-        raise DataNotFound(
-            f"{file} is missing: it was there when the data set was opened"
-        ) from None
-    try:
-        with warnings.catch_warnings():  # ImageNet has files with odd metadata and whole images
-            warnings.simplefilter("ignore")
-            return in_rgb(Image.open(io.BytesIO(content)))
-    except Exception as error:  # Pillow has many kinds for broken files
-        reason = "no image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise DataDamaged(
-            f"{file} cannot be decoded ({reason}); replace it by a whole one"
-        ) from None
-
-
-def in_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode of Pillow in red, green and blue of 8 bits.
-
-    Pillow cuts off what 8 bits do not hold, so that 16-bit grey would be white. It is divided by
-    257 instead, which maps 0..65535 to 0..255. `ValueError` for floating-point and other values
-    whose white nobody knows.
-    """
-    if not image.mode.startswith(("I", "F")):
-        return image.convert("RGB")
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(
-            f"its values of mode {image.mode} lie in {values.min():g} … {values.max():g}, "
-            "and 8 or 16 bits of whole numbers are read"
-        )
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
 
 
 def random_part(
@@ -214,15 +173,3 @@ def random_part(
             return int(random.integers(height - h + 1)), int(random.integers(width - w + 1)), h, w
     h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
     return (height - h) // 2, (width - w) // 2, h, w
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _leave_the_process_group(worker: int) -> None:
-    """Ctrl-C in a terminal, and what stops a job, signal the whole group: the training process,
-    which saves its work first, and not its workers, without whom it could not end its step.
-    """
-    if hasattr(os, "setpgid"):  # not on Windows
-        os.setpgid(0, 0)

@@ -15,7 +15,7 @@ import torch
 
 from mixerlib import checks
 from mixerlib._torchvision import import_torchvision
-from mixerlib.data.download import Download, Published, obtain
+from mixerlib.data.download import MB, Download, Published, obtain
 from mixerlib.data.source import Batches, ImageSource, part_of, resizing, steps_on
 
 _CIFAR_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
@@ -145,7 +145,7 @@ def _load_digits() -> Dataset:
 def _load_cifar(name: str, root: Path, download: bool) -> Dataset:
     cifar = getattr(import_torchvision().datasets, _CIFAR_CLASSES[name])
     files = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
-    archive = Download(cifar.url, cifar.tgz_md5, root, is_archive=True)
+    archive = Download(cifar.url, cifar.tgz_md5, root, 180 * MB, is_archive=True)
     unpacked = tuple((file, md5) for file, md5 in files)
     obtain(Published(name, root, cifar.base_folder, (archive,), unpacked), download)
     with warnings.catch_warnings():  # numpy 2.4.0 to 2.4.4 has doubts about pickles this old
@@ -163,7 +163,8 @@ def _load_fashion_mnist(root: Path, download: bool) -> Dataset:
     fashion = import_torchvision().datasets.FashionMNIST
     folder = Path("FashionMNIST", "raw")
     downloads = tuple(
-        Download(fashion.mirrors[0] + file, md5, root / folder) for file, md5 in fashion.resources
+        Download(fashion.mirrors[0] + file, md5, root / folder, 30 * MB)
+        for file, md5 in fashion.resources
     )
     obtain(Published("fashion_mnist", root, str(folder), downloads), download)
     # torchvision reads copies that it has unpacked, whose checksums nobody published

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.place import book_folder
 from mixerlib.pages.tables import (
     IN_PAPER,
     LABELS,
@@ -39,6 +40,7 @@ __all__ = [
     "Published",
     "Verdict",
     "audit",
+    "book_folder",
     "device_label",
     "digits",
     "duration",

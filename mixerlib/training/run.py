@@ -189,9 +189,15 @@ def part_here(device: torch.device, processes: Processes) -> Part:
 
 
 def dataset_for(
-    recipe: Recipe, root: str | Path | None = None, download: bool = False
+    recipe: Recipe,
+    root: str | Path | None = None,
+    download: bool = False,
+    workers: int | None = None,
 ) -> ImageSource:
-    """The recipe's data set, with its images in the form that the recipe asks for."""
+    """The recipe's data set, with its images in the form that the recipe asks for.
+
+    `root`, `download` and `workers` are those of `load_dataset`; they change no image.
+    """
     reads_files = recipe.dataset in FILE_DATASETS  # these are cropped while they are read
     return load_dataset(
         recipe.dataset,
@@ -202,6 +208,7 @@ def dataset_for(
         crop_pct=recipe.crop_pct,
         normalization=recipe.normalization,
         crop_area=recipe.crop_area if reads_files else None,
+        workers=workers,
     )
 
 

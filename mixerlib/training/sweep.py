@@ -95,6 +95,7 @@ class Sweep:
         data: where data sets lie; None: as `load_dataset` knows.
         download: whether data that are missing are fetched.
         device: one that `choose_device` knows.
+        workers: processes that read photographs; None: as `load_dataset` has it.
 
     Raises `ValueError` for a record that cannot be read: better now than after hours.
     """
@@ -105,8 +106,11 @@ class Sweep:
     data: str | None = None
     download: bool = False
     device: str | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
+        if self.workers is not None:
+            checks.count("workers", self.workers)
         self.endings: dict[Path, str] = {}  # the place of a missing record → how its run ended
         for place in filter(Path.exists, map(self.record_file, self.recipes)):
             read_record(place)
@@ -155,7 +159,7 @@ class Sweep:
                     f"{folder} holds a finished run with other settings: {differences}"
                 )
             return record
-        dataset = dataset_for(recipe, self.data, self.download)
+        dataset = dataset_for(recipe, self.data, self.download, self.workers)
         print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         device = str(choose_device(self.device))

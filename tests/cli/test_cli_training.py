@@ -193,6 +193,7 @@ def test_settings_and_options_reach_the_record(capsys, tmp_path):
         (["digits", "--out", "file"], "file: File exists"),
         (["digits", "--out", "file/run"], "file/run: Not a directory"),
         (["digits", "--out", "file/run", "--resume"], "file/run: Not a directory"),
+        (["digits", "--workers", "-1"], "`workers`=-1 must be a whole number"),
         (["nowhere.yaml"], "there is no recipe file nowhere.yaml"),
         (["file.yaml"], "file.yaml must hold lines of the form `key: value`"),
     ],
@@ -778,7 +779,7 @@ def test_of_several_processes_the_first_alone_downloads(monkeypatch, tmp_path, r
         def barrier(self) -> None:
             seen.append("wait")
 
-    def read(recipe, root, download):
+    def read(recipe, root, download, workers):
         seen.append(f"read, download={download}")
 
     def enough(recipe, dataset):
@@ -790,3 +791,17 @@ def test_of_several_processes_the_first_alone_downloads(monkeypatch, tmp_path, r
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--download"]) == 2
     assert seen == events
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sweep"])
+def test_the_number_of_readers_reaches_the_data(capsys, monkeypatch, tmp_path, trained, command):
+    def read(name, root, download, *, workers, **options):
+        assert workers == 3
+        raise ValueError("enough")
+
+    monkeypatch.setattr("mixerlib.training.run.load_dataset", read)
+    monkeypatch.chdir(tmp_path)
+    Path("runs.yaml").write_text("runs: [{recipes: [digits], seeds: [0]}]")
+    what = {"train": "digits", "evaluate": trained[0], "sweep": "runs.yaml"}[command]
+    assert main([command, str(what), "--workers", "3"]) in (1, 2)
+    assert "enough" in capsys.readouterr().err

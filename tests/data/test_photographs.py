@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,70 @@ def test_hidden_folders_and_files_are_no_images(imagenet):
         open_it("imagenet", imagenet)
 
 
+def test_images_are_listed_in_the_order_of_torchvision(imagenet):
+    train = imagenet / "imagenet/train"
+    for name in ("n1/z/a.png", "n1/z0.JPG", "n1/Z.webp", "n1/é.tif", "n1/z/b/c.bmp", "n2/x.txt"):
+        image_file(train / name, 10)
+    (train / "n2/again").symlink_to(train / "n1/z")  # into a folder beside it, as torchvision goes
+    ours = open_it("imagenet", imagenet)
+    theirs = import_torchvision().datasets.ImageFolder(train)
+    assert [os.fsdecode(file) for file in ours.train_files] == [file for file, _ in theirs.samples]
+    assert ours.train_labels.tolist() == theirs.targets
+    assert len(ours.train_files) == 10 and list(ours.classes) == theirs.classes
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_image(imagenet):
+    for part in ("train", "val"):
+        for name in ("__MACOSX", "@eaDir"):
+            image_file(imagenet / "imagenet" / part / name / "x.jpg", 200)
+            image_file(imagenet / "imagenet" / part / "n1" / name / "x.jpg", 200)
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+            (imagenet / "imagenet" / part / "n1" / name).write_bytes(b"x")
+    dataset = open_it("imagenet", imagenet)
+    assert dataset.classes == ("n1", "n2") and shades(dataset) == ([0, 50, 100], [0, 50])
+
+
+@pytest.mark.parametrize(
+    "place, message",
+    [
+        ("train/n1/x.JPEG", r"n1/x\.JPEG is a link that leads nowhere"),
+        ("val/n3", r"val/n3 is a link that leads nowhere"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_named_at_once(imagenet, place, message):
+    (imagenet / "imagenet" / place).symlink_to("gone")
+    with pytest.raises(DataDamaged, match=message):
+        open_it("imagenet", imagenet)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../../n1/deeper", "../../n2/back"])
+def test_a_link_in_a_circle_is_named(imagenet, target):
+    deeper = imagenet / "imagenet/train/n1/deeper"
+    deeper.mkdir()
+    (imagenet / "imagenet/train/n2/back").symlink_to("../n1")
+    (deeper / "round").symlink_to(target)
+    with pytest.raises(DataDamaged, match=r"is a link to a folder that it lies in"):
+        open_it("imagenet", imagenet)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_among_images_is_named_and_not_waited_for(imagenet, tmp_path, monkeypatch):
+    fifo = imagenet / "imagenet/val/n1/x.JPEG"
+    os.mkfifo(fifo)
+    with pytest.raises(DataDamaged, match=rf"{fifo} is no file; remove it"):
+        open_it("imagenet", imagenet)
+    fifo.unlink()
+    for name, write in (("food101", write_food), ("flowers102", write_flowers)):
+        write(tmp_path, monkeypatch)
+        for file in (AN_IMAGE[name], LABEL_FILES[name][0]):
+            (tmp_path / file).unlink()
+            os.mkfifo(tmp_path / file)
+            with pytest.raises(
+                OSError, match=rf"{Path(file).name} (is missing|does not have|is no)"
+            ):
+                open_it(name, tmp_path)
+
+
 def test_how_images_are_read_is_passed_on(imagenet):
     dataset = load_dataset(
         "imagenet",
@@ -280,7 +345,7 @@ def test_a_folder_that_is_not_imagenet_says_what_is_wrong(imagenet, part):
 def server(published, monkeypatch) -> tuple[str, Path, list[str]]:
     """The published files out of reach but for a download; and the names that were asked for."""
     name, root = published
-    utils, asked = import_torchvision().datasets.utils, []
+    urlopen, asked = urllib.request.urlopen, []
     files = root / "server"
     files.mkdir()
     shutil.move(root / ARCHIVES[name], files)
@@ -289,12 +354,11 @@ def server(published, monkeypatch) -> tuple[str, Path, list[str]]:
             shutil.move(root / file, files)
     shutil.rmtree(root / Path(LABEL_FILES[name][0]).parts[0])
 
-    def urlretrieve(url: str, file: Path) -> None:
-        asked.append(Path(url).name)
-        shutil.copy(files / Path(url).name, file)
+    def answer(request: urllib.request.Request, timeout: float):
+        asked.append(Path(request.full_url).name)
+        return urlopen((files / asked[-1]).as_uri(), timeout=timeout)
 
-    monkeypatch.setattr(utils, "_get_redirect_url", lambda url, **options: url)
-    monkeypatch.setattr(utils, "_urlretrieve", urlretrieve)
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
     return name, root, asked
 
 
