@@ -25,7 +25,7 @@ from mixerlib.speed.inference import (
     optimize_for_inference,
     relative_difference,
 )
-from mixerlib.speed.machine import Machine, measure_machine
+from mixerlib.speed.machine import DATA_SHEETS, DataSheet, Machine, Rates, measure_machine
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
 from mixerlib.speed.published_table3 import REPETITIONS, TABLE_3, published_table
@@ -46,6 +46,7 @@ from mixerlib.speed.roofline_report import (
     by_role,
     comparable,
     roles_of,
+    speed_band,
     under_one_roof,
 )
 from mixerlib.speed.rooflines import (
@@ -69,6 +70,7 @@ from mixerlib.speed.training_step import (
 from mixerlib.speed.whole_matrix import OneMatrix
 
 __all__ = [
+    "DATA_SHEETS",
     "DTYPES",
     "FORMS",
     "PLAIN",
@@ -79,6 +81,7 @@ __all__ = [
     "Benchmark",
     "Bills",
     "Case",
+    "DataSheet",
     "FastModel",
     "Form",
     "Layer",
@@ -86,6 +89,7 @@ __all__ = [
     "OneMatrix",
     "Part",
     "Prepared",
+    "Rates",
     "Result",
     "Roofline",
     "Table3",
@@ -128,6 +132,7 @@ __all__ = [
     "roofline",
     "settings_here",
     "settings_of_form",
+    "speed_band",
     "speedup",
     "stopwatch",
     "synchronize",

@@ -1,4 +1,10 @@
-"""What a device can do at best: the rate of a large matrix product, the speed of a plain copy."""
+"""What a device can do at best: as measured, by a large matrix product and by plain copies; and
+as its maker's data sheet says it.
+
+>>> from mixerlib.speed import DATA_SHEETS
+>>> round(DATA_SHEETS["V100"].rates("float32").balance, 1)  # MACs a byte
+8.7
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +17,91 @@ ROUNDS = 7
 LARGE_COPY = {"cpu": 128 * 2**20, "other": 2**30}  # bytes, beyond every cache
 SIDES = (256, 512, 1024, 2048, 4096, 8192)  # of the matrices whose product is timed
 LONG_PRODUCT = 0.02  # seconds: the first product that takes so long is large enough
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a roof is made of. Chapter 18.
+
+    Args:
+        macs_per_second: at most.
+        copy_bytes_per_second: at most, read and written.
+    """
+
+    macs_per_second: float
+    copy_bytes_per_second: float
+
+    @property
+    def balance(self) -> float:
+        """MACs a byte at which both bills are equal."""
+        return self.macs_per_second / self.copy_bytes_per_second
+
+
+@dataclass(frozen=True)
+class DataSheet:
+    """The rates that a maker prints for a device; a program reaches less. Chapter 18.
+
+    Args:
+        name: of the device.
+        macs_per_second: dtype → half of the printed floating-point operations a second, without
+            sparsity. "tf32" is float32 whose products are rounded, PyTorch's default in
+            convolutions. Rates of tensor cores count for products of matrices only: depthwise
+            convolutions do not use them.
+        bytes_per_second: of the device's memory, read and written.
+        source: where the numbers are printed, or what they follow from.
+    """
+
+    name: str
+    macs_per_second: dict[str, float]
+    bytes_per_second: float
+    source: str
+
+    def rates(self, dtype: str = "float32") -> Rates:
+        """The two rates for a dtype. Raises `ValueError` for one that the sheet does not have."""
+        if dtype not in self.macs_per_second:
+            known = ", ".join(self.macs_per_second)
+            raise ValueError(f"`dtype`={dtype!r} must be one of {self.name}'s: {known}")
+        return Rates(self.macs_per_second[dtype], self.bytes_per_second)
+
+
+def _hopper(name: str, bytes_per_second: float) -> DataSheet:
+    """H100 and H200 differ in their memory only. Their sheets print tensor cores with sparsity,
+    which doubles them."""
+    rates = {"float32": 67e12, "tf32": 989e12 / 2, "bfloat16": 1979e12 / 2, "float16": 1979e12 / 2}
+    macs = {dtype: rate / 2 for dtype, rate in rates.items()}
+    return DataSheet(f"NVIDIA {name} SXM", macs, bytes_per_second, f"NVIDIA {name} data sheet")
+
+
+# Short name → what its maker prints
+DATA_SHEETS = {
+    "laptop": DataSheet(
+        "Intel Core i7-8565U",
+        # 4 cores of 1.8 GHz, each with two fused multiply-adds of eight numbers
+        {"float32": 4 * 1.8e9 * 2 * 8},
+        2 * 8 * 2400e6,  # two channels of eight bytes
+        "4 cores, 1.8 GHz, AVX2, two channels of DDR4-2400",
+    ),
+    "T4": DataSheet(
+        "NVIDIA T4",
+        {"float32": 8.1e12 / 2, "float16": 65e12 / 2},
+        320e9,
+        "NVIDIA Turing architecture white paper",
+    ),
+    "V100": DataSheet(
+        "NVIDIA V100 SXM2",
+        {"float32": 15.7e12 / 2, "float16": 125e12 / 2},
+        900e9,
+        "NVIDIA V100 data sheet",
+    ),
+    "A100": DataSheet(
+        "NVIDIA A100 80 GB SXM",
+        {"float32": 19.5e12 / 2, "tf32": 156e12 / 2, "bfloat16": 312e12 / 2, "float16": 312e12 / 2},
+        2039e9,
+        "NVIDIA A100 data sheet",
+    ),
+    "H100": _hopper("H100", 3.35e12),
+    "H200": _hopper("H200", 4.8e12),
+}
 
 
 @dataclass(frozen=True)

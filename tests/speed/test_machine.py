@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixerlib.speed import machine as module
-from mixerlib.speed.machine import LARGE_COPY, Machine, measure_machine
+from mixerlib.speed.machine import DATA_SHEETS, LARGE_COPY, Machine, measure_machine
 from mixerlib.speed.timing import Timing, stopwatch
 
 
@@ -63,3 +63,28 @@ def test_products_on_a_gpu_are_as_exact_as_its_convolutions(monkeypatch, allowed
     monkeypatch.setattr(module, "large_product", lambda dtype, device: (None, 2))
     measure_machine(torch.float32, 1000, "cuda")
     assert during == [allowed] and matmul.allow_tf32 == before
+
+
+# Data sheets
+
+
+@pytest.mark.parametrize("name", DATA_SHEETS)
+def test_what_a_data_sheet_says(name):
+    """One MAC is two operations: the rates are below the printed ones, and tensor cores add."""
+    sheet = DATA_SHEETS[name]
+    single = sheet.rates("float32")
+    assert single.balance == single.macs_per_second / sheet.bytes_per_second
+    assert 1 < single.balance < 20  # no device of the last ten years lies outside
+    for dtype in set(sheet.macs_per_second) - {"float32"}:
+        assert sheet.rates(dtype).macs_per_second > single.macs_per_second
+    assert sheet.source
+
+
+def test_the_v100_of_the_published_table():
+    rates = DATA_SHEETS["V100"].rates("float32")
+    assert (2 * rates.macs_per_second, rates.copy_bytes_per_second) == (15.7e12, 900e9)
+
+
+def test_a_dtype_that_a_data_sheet_does_not_have():
+    with pytest.raises(ValueError, match="`dtype`='tf32' must be one of NVIDIA V100 SXM2's: floa"):
+        DATA_SHEETS["V100"].rates("tf32")

@@ -9,13 +9,14 @@ import torch
 
 from mixerlib import costs, create_model
 from mixerlib.models import model_entry
-from mixerlib.speed.machine import Machine
+from mixerlib.speed.machine import Machine, Rates
 from mixerlib.speed.roofline_report import (
     Bills,
     bills,
     by_role,
     comparable,
     roles_of,
+    speed_band,
     under_one_roof,
 )
 from mixerlib.speed.rooflines import ROLES, Layer, Roofline, role_of, roofline
@@ -40,6 +41,26 @@ def test_the_least_time_by_hand():
     assert bill.at_balance(10, width=2) == 100 + 200
     assert bill.seconds(MACHINE) == pytest.approx(100 / 2e6 + 40 / 5e5)
     assert bill.seconds(MACHINE, width=2) == pytest.approx(100 / 2e6 + 20 / 5e5)
+
+
+def test_the_band_lies_between_the_larger_bill_and_both():
+    bill = Bills(("a", "b"), np.array([100.0, 6.0]), np.array([5.0, 10.0]))
+    least, most = bill.band(Rates(10.0, 2.0))  # 10 s or 10 s; 0.6 s or 20 s
+    assert (least, most) == (pytest.approx(30.0), pytest.approx(40.6))
+    assert bill.seconds(Rates(10.0, 2.0)) == least and most <= 2 * least
+
+
+def test_a_predicted_speed_lies_between_what_no_overlap_and_full_overlap_give():
+    """Any share φ of overlap that both models have alike gives a ratio inside the band."""
+    draws = np.random.default_rng(0)
+    for _ in range(20):
+        one, base = (Bills(("a",) * 5, *draws.exponential(size=(2, 5))) for _ in range(2))
+        rates = Rates(*draws.exponential(size=2))
+        low, high = speed_band(one, base, rates)
+        assert low == pytest.approx(1 / speed_band(base, one, rates)[1])
+        for share in (0.0, 0.3, 1.0):
+            times = [a + share * (b - a) for a, b in (base.band(rates), one.band(rates))]
+            assert low - 1e-9 <= times[0] / times[1] <= high + 1e-9
 
 
 @pytest.mark.parametrize("family", FAMILIES)
