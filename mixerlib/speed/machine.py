@@ -6,12 +6,13 @@ as its maker's data sheet says it.
 8.7
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from mixerlib.speed.timing import race, stopwatch, warm_up
+from mixerlib.speed.timing import Timing, race, stopwatch, warm_up
 
 ROUNDS = 7
 LARGE_COPY = {"cpu": 128 * 2**20, "other": 2**30}  # bytes, beyond every cache
@@ -108,12 +109,17 @@ DATA_SHEETS = {
 class Machine:
     """What a device can do at best, as plain operations of torch reach it.
 
+    A copy is one operation of many. A read alone is quicker for its bytes, and so may be a sum,
+    which reads two numbers for each that it writes. The last two are None in older records.
+
     Args:
         macs_per_second: of a product of two square matrices of the dtype.
         matrix_side: the side of these matrices.
         copy_bytes_per_second: read and written, when a map is copied that is as large as ours.
         copied_bytes: of that map.
         memory_bytes_per_second: read and written, when a map is copied that fits into no cache.
+        read_bytes_per_second: read, when the numbers of such a map are summed up.
+        triad_bytes_per_second: read and written, when two such maps are added into a third.
     """
 
     macs_per_second: float
@@ -121,33 +127,56 @@ class Machine:
     copy_bytes_per_second: float
     copied_bytes: int
     memory_bytes_per_second: float
+    read_bytes_per_second: float | None = None
+    triad_bytes_per_second: float | None = None
+
+    @property
+    def rates(self) -> Rates:
+        """What its roof is made of."""
+        return Rates(self.macs_per_second, self.copy_bytes_per_second)
 
 
-def measure_machine(dtype: torch.dtype, map_bytes: int, device: torch.device | str) -> Machine:
-    """The rate of a matrix product of this dtype, and the speed of copies, from rounds of all.
+class Gauge:
+    """The operations whose seconds say what a device can do at best, to be raced with others.
 
     A copy of `map_bytes` may stay in a cache, as the maps of a model of that size may. On CUDA,
     float32 products are allowed to use TF32 where convolutions are. Chapter 18.
     """
-    device = torch.device(device)
-    if device.type == "cuda":
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-    try:
-        product, side = large_product(dtype, device)
-        large = LARGE_COPY.get(device.type, LARGE_COPY["other"])
-        runs = {"map": copy_of(map_bytes, dtype, device), "memory": copy_of(large, dtype, device)}
-        seconds = race(runs | {"product": product}, ROUNDS, device)
-    finally:
-        if device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = before
-    return Machine(
-        macs_per_second=side**3 / seconds["product"].median,
-        matrix_side=side,
-        copy_bytes_per_second=2 * map_bytes / seconds["map"].median,
-        copied_bytes=map_bytes,
-        memory_bytes_per_second=2 * large / seconds["memory"].median,
-    )
+
+    def __init__(self, dtype: torch.dtype, map_bytes: int, device: torch.device | str):
+        device = torch.device(device)
+        self.map_bytes = map_bytes
+        self.large = LARGE_COPY.get(device.type, LARGE_COPY["other"])
+        product, self.side = large_product(dtype, device)
+        self.runs: dict[str, Callable[[], object]] = {
+            "product": product,
+            "copy of a map": copy_of(map_bytes, dtype, device),
+            "copy beyond the caches": copy_of(self.large, dtype, device),
+            "reading a map": read_of(map_bytes, dtype, device),
+            "adding two maps": triad_of(map_bytes, dtype, device),
+        }
+
+    def machine(self, seconds: Mapping[str, Timing]) -> Machine:
+        """What follows from the seconds that `runs` took."""
+        product, copy, large, read, triad = (seconds[name].median for name in self.runs)
+        return Machine(
+            macs_per_second=self.side**3 / product,
+            matrix_side=self.side,
+            copy_bytes_per_second=2 * self.map_bytes / copy,
+            copied_bytes=self.map_bytes,
+            memory_bytes_per_second=2 * self.large / large,
+            read_bytes_per_second=self.map_bytes / read,
+            triad_bytes_per_second=3 * self.map_bytes / triad,
+        )
+
+
+def measure_machine(dtype: torch.dtype, map_bytes: int, device: torch.device | str) -> Machine:
+    """The rates of a device alone, from rounds of all the operations of a `Gauge`.
+
+    What is to be compared with them should run in the same rounds. Chapter 18.
+    """
+    gauge = Gauge(dtype, map_bytes, device)
+    return gauge.machine(race(gauge.runs, ROUNDS, device))
 
 
 def copy_of(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
@@ -155,6 +184,19 @@ def copy_of(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[],
     source = torch.ones(size // dtype.itemsize, dtype=dtype, device=device)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
+
+
+def read_of(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
+    """A function that reads a tensor of so many bytes, and writes one number."""
+    source = torch.ones(size // dtype.itemsize, dtype=dtype, device=device)
+    return lambda: source.sum()
+
+
+def triad_of(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
+    """A function that adds two tensors of so many bytes into a third: a + 2b."""
+    first, second = (torch.ones(size // dtype.itemsize, dtype=dtype, device=device) for _ in "ab")
+    target = torch.empty_like(first)
+    return lambda: torch.add(first, second, alpha=2, out=target)
 
 
 def large_product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], object], int]:
@@ -165,8 +207,23 @@ def large_product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[]
         target = torch.empty_like(left)
 
         def product(left=left, right=right, target=target) -> object:
-            return torch.mm(left, right, out=target)
+            with _as_exact_as_convolutions(device):
+                return torch.mm(left, right, out=target)
 
         if warm_up(product, seconds_of) > LONG_PRODUCT:
             break
     return product, side
+
+
+@contextmanager
+def _as_exact_as_convolutions(device: torch.device) -> Iterator[None]:
+    """Meanwhile, products on CUDA may use TF32 where convolutions may."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before

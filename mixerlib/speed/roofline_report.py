@@ -9,8 +9,8 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,6 @@ from mixerlib.speed.bench import model_of
 from mixerlib.speed.cases import Case
 from mixerlib.speed.machine import Machine, Rates
 from mixerlib.speed.rooflines import Roofline, role_of
-
-RATES = ("macs_per_second", "copy_bytes_per_second", "memory_bytes_per_second")
 
 
 @dataclass(frozen=True)
@@ -137,36 +135,3 @@ def by_role(report: Roofline) -> tuple[Counter[str], Counter[str]]:
         at_best[layer.role] += layer.predicted
         measured[layer.role] += layer.seconds.median
     return at_best, measured
-
-
-def comparable(reports: Iterable[Roofline]) -> list[list[Roofline]]:
-    """Reports in groups that may be compared: of one device with as many threads, one dtype, image
-    size and batch, and models of one size, such as 256/8. Those of a GPU come first.
-    """
-    groups: dict[tuple[Any, ...], list[Roofline]] = {}
-    for report in reports:
-        stamp = report.provenance
-        size = report.model.removeprefix(model_entry(report.model).family)  # such as _256_8
-        device = stamp.device != "cuda", stamp.device_name, stamp.threads
-        key = *device, report.dtype, report.image_size, report.batch, size
-        groups.setdefault(key, []).append(report)
-    return [groups[key] for key in sorted(groups)]
-
-
-def under_one_roof(reports: Sequence[Roofline]) -> list[Roofline]:
-    """The same reports, their layers predicted with the best rates that any of them saw.
-
-    A machine is never faster than it is, only disturbed. The parts stay as they were.
-    """
-    best = {rate: max(getattr(report.machine, rate) for report in reports) for rate in RATES}
-    return [_with_machine(report, replace(report.machine, **best)) for report in reports]
-
-
-def _with_machine(report: Roofline, machine: Machine) -> Roofline:
-    layers = []
-    for layer in report.layers:
-        by_macs = layer.macs / machine.macs_per_second
-        by_bytes = layer.moved_bytes / machine.copy_bytes_per_second
-        predicted = max(by_macs, by_bytes)
-        layers.append(replace(layer, by_macs=by_macs, by_bytes=by_bytes, predicted=predicted))
-    return replace(report, machine=machine, layers=layers)

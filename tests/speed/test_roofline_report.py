@@ -14,12 +14,11 @@ from mixerlib.speed.roofline_report import (
     Bills,
     bills,
     by_role,
-    comparable,
     roles_of,
     speed_band,
-    under_one_roof,
 )
-from mixerlib.speed.rooflines import ROLES, Layer, Roofline, role_of, roofline
+from mixerlib.speed.roofline_runs import roofline
+from mixerlib.speed.rooflines import ROLES, Layer, Roofline, role_of
 from mixerlib.speed.timing import Timing
 
 SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
@@ -150,39 +149,3 @@ def test_seconds_by_what_the_layers_are():
     at_best, measured = by_role(replace(small(), layers=layers))
     assert at_best == Counter({"GELU": 4.0, "stem and head": 7.0})
     assert measured == Counter({"GELU": 7.0, "stem and head": 9.0})
-
-
-# Reports beside one another
-
-
-def test_one_roof_is_made_of_the_best_rates():
-    quick, free = Machine(4e6, 64, 3e5, 1000, 1e5), Machine(1e6, 64, 6e5, 1000, 9e5)
-    layers = [layer("blocks.0.1", "Conv2d", 9.0, 1.0)]
-    reports = [replace(small(), machine=m, layers=layers) for m in (quick, free)]
-    both = under_one_roof(reports)
-    assert {report.machine for report in both} == {Machine(4e6, 64, 6e5, 1000, 9e5)}
-    for report in both:
-        (one,) = report.layers
-        assert (one.by_macs, one.by_bytes) == (60 / 4e6, 12 / 6e5)
-        assert one.predicted == max(60 / 4e6, 12 / 6e5)
-        assert one.seconds.median == 1.0
-    assert reports[0].layers == layers  # as they were
-
-
-def test_reports_that_may_be_compared():
-    cpu = small("convmixer_256_8")
-    other, gpu = small("splitmixer_i_256_8"), replace(cpu.provenance, device="cuda")
-    unlike = [
-        replace(cpu, dtype="bfloat16"),
-        replace(cpu, batch=4),
-        replace(cpu, image_size=32),
-        replace(cpu, model="convmixer_768_32"),
-        replace(cpu, provenance=replace(cpu.provenance, threads=99)),
-        replace(cpu, provenance=replace(cpu.provenance, device_name="CPU 9")),
-    ]
-    first = replace(cpu, provenance=gpu)
-    groups = comparable([cpu, *unlike, first, other])
-    assert groups[0] == [first]
-    assert [cpu, other] in groups
-    assert sorted(map(len, groups)) == [1] * 7 + [2]
-    assert comparable([]) == []
