@@ -13,7 +13,7 @@ True
 
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
-from mixerlib.speed.environment import extra_memory, settings_here
+from mixerlib.speed.environment import extra_memory, keeps_memory, settings_here
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import (
     FastModel,
@@ -25,38 +25,47 @@ from mixerlib.speed.inference import (
     optimize_for_inference,
     relative_difference,
 )
-from mixerlib.speed.machine import Machine, measure_machine
+from mixerlib.speed.load import Load, Watch, load_now, recordable, require_quiet
+from mixerlib.speed.machine import (
+    DATA_SHEETS,
+    DataSheet,
+    Gauge,
+    Machine,
+    Rates,
+    measure_machine,
+)
 from mixerlib.speed.matrix import read_matrix
 from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
 from mixerlib.speed.published_table3 import REPETITIONS, TABLE_3, published_table
+from mixerlib.speed.races import read_races
 from mixerlib.speed.reports import (
     FORMS,
     PLAIN,
     STOCK,
     by_form,
-    drift,
     fastest,
     fastest_forms,
+    model_races,
     read_by_device,
-    speedup,
+    speedups_over,
 )
 from mixerlib.speed.roofline_report import (
     Bills,
     bills,
     by_role,
-    comparable,
     roles_of,
-    under_one_roof,
+    speed_band,
 )
+from mixerlib.speed.roofline_runs import roofline, roofline_race
 from mixerlib.speed.rooflines import (
     ROLES,
     Layer,
     Part,
     Roofline,
+    RooflineRace,
     by_kind,
-    read_roofline,
+    read_roofline_race,
     role_of,
-    roofline,
 )
 from mixerlib.speed.table3_report import Table3, finer_is_faster
 from mixerlib.speed.timing import Timing, coverage, race, ratios, stopwatch, synchronize, warm_up
@@ -69,6 +78,7 @@ from mixerlib.speed.training_step import (
 from mixerlib.speed.whole_matrix import OneMatrix
 
 __all__ = [
+    "DATA_SHEETS",
     "DTYPES",
     "FORMS",
     "PLAIN",
@@ -79,17 +89,23 @@ __all__ = [
     "Benchmark",
     "Bills",
     "Case",
+    "DataSheet",
     "FastModel",
     "Form",
+    "Gauge",
     "Layer",
+    "Load",
     "Machine",
     "OneMatrix",
     "Part",
     "Prepared",
+    "Rates",
     "Result",
     "Roofline",
+    "RooflineRace",
     "Table3",
     "Timing",
+    "Watch",
     "benchmark",
     "bills",
     "by_form",
@@ -97,9 +113,7 @@ __all__ = [
     "by_role",
     "check",
     "choice",
-    "comparable",
     "coverage",
-    "drift",
     "export_onnx",
     "extra_memory",
     "fastest",
@@ -111,8 +125,11 @@ __all__ = [
     "form_of_settings",
     "has_measured",
     "in_form",
+    "keeps_memory",
     "listing_form",
+    "load_now",
     "measure_machine",
+    "model_races",
     "optimize_for_inference",
     "peer_forms",
     "published_table",
@@ -121,18 +138,22 @@ __all__ = [
     "read_benchmark",
     "read_by_device",
     "read_matrix",
-    "read_roofline",
+    "read_races",
+    "read_roofline_race",
+    "recordable",
     "relative_difference",
+    "require_quiet",
     "role_of",
     "roles_of",
     "roofline",
+    "roofline_race",
     "settings_here",
     "settings_of_form",
-    "speedup",
+    "speed_band",
+    "speedups_over",
     "stopwatch",
     "synchronize",
     "timm_form",
     "timm_is_installed",
-    "under_one_roof",
     "warm_up",
 ]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ from mixerlib.records import provenance
 from mixerlib.speed import peers
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result
 from mixerlib.speed.environment import extra_memory, settings_here
+from mixerlib.speed.load import Watch
+from mixerlib.speed.machine import Gauge
 from mixerlib.speed.timing import ROUNDS, Clock, Timing, race
 from mixerlib.speed.training_step import in_form
 
@@ -56,6 +59,7 @@ def benchmark(
     name: str = "",
     seconds: float | None = None,
     leave_out: bool = False,
+    gauge: bool = False,
     prepare: Preparing | None = None,
     clock: Clock = time.perf_counter,
 ) -> Benchmark:
@@ -68,6 +72,7 @@ def benchmark(
         name: of the benchmark.
         seconds: as of `race`.
         leave_out: a case that cannot be run is left out, and the result says so.
+        gauge: whether what the device can do at best in float32 runs in the same rounds.
         prepare: what makes a case ready to run; None: `prepare_case`.
         clock: as of `race`.
 
@@ -97,10 +102,31 @@ def benchmark(
                 if not leave_out:
                     raise
                 left_out.append(f"{case.label} ({case.description}): {error}")
+        steps: dict[Any, Callable[[], object]]
         steps = {number: prepared.step for number, prepared in ready.items()}
+        gauging = _gauge_of(cases[0], device) if gauge and steps else None
+        steps |= gauging.runs if gauging else {}
+        watch = Watch()  # what was compiled before is no load of the race
         timings = race(steps, rounds, device, seconds, clock=clock) if steps else {}
+        load = watch.load()
         results = [result_of(cases[i], ready[i], timings[i]) for i in ready]
-    return Benchmark(name, results, left_out, settings_here(device), provenance(device))
+    return Benchmark(
+        name,
+        results,
+        left_out,
+        settings_here(device),
+        provenance(device),
+        machine=gauging.machine(timings) if gauging else None,
+        load=load,
+    )
+
+
+def _gauge_of(case: Case, device: torch.device) -> Gauge:
+    """For maps as large as those that the case's stem makes of a batch, in float32."""
+    model = model_of(case, torch.device("meta"))
+    assert case.image_size is not None  # as it takes the model's
+    images = torch.empty(case.batch, model.in_channels, *[case.image_size] * 2, device="meta")
+    return Gauge(torch.float32, model.stem(images).nbytes, device)
 
 
 def result_of(case: Case, prepared: Prepared, seconds: Timing) -> Result:

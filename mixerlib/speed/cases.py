@@ -11,10 +11,13 @@ from mixerlib import checks
 from mixerlib.models import model_entry
 from mixerlib.records import Provenance, parse_record, provenance
 from mixerlib.speed.form import Form
-from mixerlib.speed.timing import Timing
+from mixerlib.speed.load import Load
+from mixerlib.speed.machine import Machine
+from mixerlib.speed.timing import Timing, ratios
 from mixerlib.speed.training_step import check_form
 
-SCHEMA = "mixerlib benchmark 2"  # a record of another shape has another name here
+SCHEMA = "mixerlib benchmark 3"  # a record of another shape has another name here
+SCHEMA_2 = "mixerlib benchmark 2"  # nothing was said of the load, and no rates were measured
 SCHEMA_1 = "mixerlib benchmark 1"  # a case's form stood in its fields `form`, `layout`, `compile`
 
 IMPLEMENTATIONS = ("mixerlib", "listing", "timm", "fast")
@@ -152,6 +155,8 @@ class Benchmark:
         left_out: cases that could not be run, and why.
         settings: what else a speed depends on, from `settings_here`.
         provenance: where and when they were measured.
+        machine: what the device could do at best in the same rounds; None where it was not asked.
+        load: what else the machine did meanwhile; None in older records.
         schema: the shape of the record.
     """
 
@@ -160,7 +165,43 @@ class Benchmark:
     left_out: list[str]
     settings: dict[str, Any]
     provenance: Provenance
+    machine: Machine | None = None
+    load: Load | None = None
     schema: str = SCHEMA
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the models in this race, in its order."""
+        return list(dict.fromkeys(result.case.model for result in self.results))
+
+    def speedup(self, base: Result | None, other: Result | None) -> Timing | None:
+        """How many times as fast as `base` the other was, round by round, as `ratios` has it;
+        None where there is no such result.
+
+        Both must be results of this race: what two races gave was measured at two times, and its
+        ratio is one of the hours as much as one of the models. Raises `ValueError` for a result of
+        another one.
+
+        >>> from mixerlib.speed import Case, benchmark
+        >>> cases = [Case("convmixer", {"dim": 32, "depth": depth}, batch=4) for depth in (1, 2)]
+        >>> report, again = benchmark(cases, rounds=3), benchmark(cases, rounds=3)
+        >>> len(report.speedup(*report.results).runs)
+        3
+        >>> report.speedup(report.results[0], again.results[1])
+        Traceback (most recent call last):
+            ...
+        ValueError: `other` is of another race than `base`: their ratio would be one of two hours
+        """
+        for name, result in (("base", base), ("other", other)):
+            if result is not None and result not in self.results:
+                first = "`base`" if name == "other" else "this one"
+                raise ValueError(
+                    f"`{name}` is of another race than {first}: their ratio would be one of two "
+                    "hours"
+                )
+        if base is None or other is None:
+            return None
+        return ratios(base.seconds, other.seconds)
 
     def fastest(self, **values: Any) -> Result | None:
         """The fastest result whose case has these values of its fields, or of its form's fields;
@@ -185,18 +226,22 @@ class Benchmark:
 
 
 def read_benchmark(path: str | Path) -> Benchmark:
-    """Read a benchmark that `write_record` wrote, of this or of the first schema.
+    """Read a benchmark that `write_record` wrote, of this schema or of an earlier one.
 
     Errors as in `records.read_record`.
     """
-    return parse_record(path, Benchmark, {SCHEMA_1: _of_schema_1})
+    return parse_record(path, Benchmark, {SCHEMA_1: _of_schema_1, SCHEMA_2: _of_schema_2})
+
+
+def _of_schema_2(values: dict[str, Any]) -> dict[str, Any]:
+    return values | {"machine": None, "load": None, "schema": SCHEMA}
 
 
 def _of_schema_1(values: dict[str, Any]) -> dict[str, Any]:
     results = [
         result | {"case": _case_of_schema_1(dict(result["case"]))} for result in values["results"]
     ]
-    return values | {"results": results, "schema": SCHEMA}
+    return _of_schema_2(values | {"results": results})
 
 
 def _case_of_schema_1(case: dict[str, Any]) -> dict[str, Any]:

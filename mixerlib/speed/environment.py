@@ -36,6 +36,16 @@ def settings_here(
     return settings | {name: environ[name] for name in sorted(environ) if KNOB.match(name)}
 
 
+def keeps_memory(settings: Mapping[str, Any]) -> bool:
+    """Whether glibc was told to keep the memory that it has, by a variable of the environment.
+
+    >>> from mixerlib.speed import keeps_memory
+    >>> keeps_memory({"instructions": "AVX2", "MALLOC_TRIM_THRESHOLD_": "8589934592"})
+    True
+    """
+    return any(name.startswith("MALLOC_") for name in settings)
+
+
 def extra_memory(run: Callable[[], object], device: torch.device | str) -> int | None:
     """The most bytes of tensors that a function has in use beside what was in use before it.
 

@@ -16,6 +16,7 @@ import torch
 
 from mixerlib.speed.bench import Preparing, benchmark, prepare_case, reasons, result_of
 from mixerlib.speed.cases import Benchmark, Case, Result
+from mixerlib.speed.load import Watch
 from mixerlib.speed.timing import ROUNDS, Clock, Stopwatch, Timing, stopwatch
 
 # The models and their options in the table's script, in its order
@@ -62,7 +63,7 @@ def published_table(
     """
     if repetitions < 1:
         raise ValueError(f"`repetitions`={repetitions} must be at least 1")
-    device = torch.device(device)
+    device, watch = torch.device(device), Watch()
     cases = [
         Case(
             model,
@@ -87,7 +88,7 @@ def published_table(
         prepare=prepare,
         clock=clock,
     )
-    return replace(report, results=published + report.results)
+    return replace(report, results=published + report.results, load=watch.load())
 
 
 def _in_a_row(

@@ -1,9 +1,9 @@
 """What records of benchmarks say: device by device, form beside form. Chapters 17 and 19.
 
->>> from mixerlib.speed import fastest_forms, read_benchmark, read_by_device, speedup
->>> devices = read_by_device("book/records/bench", "forms/*.json", read_benchmark)
->>> forms = fastest_forms(devices["amd-epyc"]["convmixer_256_8"])
->>> speedup(forms["plain"], forms["fast"]).median > 1  # times as fast, round by round
+>>> from mixerlib.speed import fastest_forms, model_races
+>>> race = model_races("book/records/bench", "forms")["amd-epyc"]["convmixer_256_8"]
+>>> forms = fastest_forms(race, "convmixer_256_8")
+>>> race.speedup(forms["plain"], forms["fast"]).median > 1  # times as fast, round by round
 True
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mixerlib.records import Provenance
-from mixerlib.speed.cases import Benchmark, Result
+from mixerlib.speed.cases import Benchmark, Result, read_benchmark
 from mixerlib.speed.form import Form
-from mixerlib.speed.timing import Timing, ratios
+from mixerlib.speed.timing import Timing
 
 # What a case must have to be a model as PyTorch runs it, in whatever layout, compiled or not
 STOCK = {"implementation": "mixerlib", "mixing": "own"}
@@ -35,6 +35,8 @@ class _Stamped(Protocol):
     def provenance(self) -> Provenance: ...
 
 
+OLDER = {"plain": "peers"}  # a race's name → the folder of the races of one model each
+
 Kind = TypeVar("Kind", bound=_Stamped)  # of record
 Name = TypeVar("Name")
 
@@ -44,8 +46,8 @@ def read_by_device(
 ) -> dict[str, dict[str, Kind]]:
     """Records in folder/DEVICE/pattern: device → file's name → record, a GPU before a CPU.
 
-    `read` is `read_benchmark` or `read_roofline`, whose errors are passed on. The folder need not
-    be there, and nothing need be in it.
+    `read` is `read_benchmark` or `read_roofline_race`, whose errors are passed on. The folder need
+    not be there, and nothing need be in it.
     """
     folder = Path(folder)
     devices: dict[str, dict[str, Kind]] = {}
@@ -59,34 +61,50 @@ def _on_cpu(reports: Mapping[str, _Stamped]) -> bool:
     return next(iter(reports.values())).provenance.device == "cpu"
 
 
-def fastest_forms(report: Benchmark) -> dict[str, Result]:
-    """The fastest result of a race in each of `FORMS` that it has, in their order."""
-    fastest = {name: report.fastest(**values) for name, values in FORMS.items()}
+def model_races(folder: str | Path, name: str) -> dict[str, dict[str, Benchmark]]:
+    """Races of models by device, a GPU before a CPU: device → model → the race that it ran in.
+
+    All models ran in one race where folder/DEVICE/races/NAME.json lies. Older records hold a race
+    for each model, in a folder of the race's name, and of "plain" in one called "peers". Errors as
+    in `read_benchmark`. Chapter 17.
+
+    >>> from mixerlib.speed import model_races
+    >>> races = model_races("book/records/bench", "forms")["amd-epyc"]
+    >>> "convmixer_256_8" in races["convmixer_256_8"].models
+    True
+    """
+    devices: dict[str, dict[str, Benchmark]] = {}
+    older = read_by_device(folder, f"{OLDER.get(name, name)}/*.json", read_benchmark)
+    for device, reports in older.items():
+        devices[device] = {model: report for report in reports.values() for model in report.models}
+    for device, reports in read_by_device(folder, f"races/{name}.json", read_benchmark).items():
+        (report,) = reports.values()
+        devices[device] = devices.get(device, {}) | dict.fromkeys(report.models, report)
+    return dict(sorted(devices.items(), key=lambda item: _on_cpu(item[1])))
+
+
+def fastest_forms(report: Benchmark, model: str | None = None, **values: Any) -> dict[str, Result]:
+    """The fastest result of a race in each of `FORMS` that it has, in their order: of one `model`,
+    or of all, and with these `values` of a case's fields."""
+    values |= {} if model is None else {"model": model}
+    fastest = {name: report.fastest(**form, **values) for name, form in FORMS.items()}
     return {name: result for name, result in fastest.items() if result is not None}
 
 
-def speedup(base: Result | None, other: Result | None) -> Timing | None:
-    """How many times as fast as `base` the other was, round by round, as `ratios` has it; None
-    where there is no such result. Raises `ValueError` unless both ran in the same rounds.
+def speedups_over(races: Mapping[str, Benchmark], base: str, **values: Any) -> dict[str, Timing]:
+    """How many times as fast as the model `base` the others were, round by round, by model: each
+    in its fastest result with these `values`. Only of models that ran in the same race as `base`.
     """
-    if base is None or other is None:
-        return None
-    return ratios(base.seconds, other.seconds)
-
-
-def drift(first: Mapping[str, Benchmark], second: Mapping[str, Benchmark]) -> list[float]:
-    """By which share the speeds of one plain model differ between two races.
-
-    One number for each name in both whose plain form is the same case: 0.25 is a quarter more in
-    one of them. As nothing differs but the hour, it says what a difference between races is worth.
-    """
-    shares = []
-    for name in [name for name in first if name in second]:
-        one, again = (reports[name].fastest(**PLAIN) for reports in (first, second))
-        if one is not None and again is not None and one.case == again.case:
-            faster = one.images_per_second / again.images_per_second
-            shares.append(max(faster, 1 / faster) - 1)
-    return shares
+    race = races.get(base)
+    if race is None:
+        return {}
+    first = race.fastest(model=base, **values)
+    found = {
+        model: race.speedup(first, race.fastest(model=model, **values))
+        for model, report in races.items()
+        if report is race and model != base
+    }
+    return {model: timing for model, timing in found.items() if timing is not None}
 
 
 def by_form(results: Collection[Result]) -> dict[str, dict[Form, Result]]:

@@ -9,8 +9,8 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,8 @@ from mixerlib import costs
 from mixerlib.models import model_entry
 from mixerlib.speed.bench import model_of
 from mixerlib.speed.cases import Case
-from mixerlib.speed.machine import Machine
+from mixerlib.speed.machine import Machine, Rates
 from mixerlib.speed.rooflines import Roofline, role_of
-
-RATES = ("macs_per_second", "copy_bytes_per_second", "memory_bytes_per_second")
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,42 @@ class Bills:
         """
         return float(np.maximum(self.macs, balance * width * self.moved).sum())
 
-    def seconds(self, machine: Machine, width: int = 4) -> float:
+    def seconds(self, machine: Machine | Rates, width: int = 4) -> float:
         """The least time on a machine. `width` is the bytes of a number."""
+        return self.band(machine, width)[0]
+
+    def band(self, machine: Machine | Rates, width: int = 4) -> tuple[float, float]:
+        """The predicted time, from least to most: the larger bill of each layer, if the machine
+        pays both at once, and the sum of both, if it pays one after the other. The second is at
+        most twice the first. `width` is the bytes of a number. Chapter 18.
+
+        >>> from mixerlib.speed import DATA_SHEETS, bills
+        >>> least, most = bills("convmixer_256_8").band(DATA_SHEETS["V100"].rates())
+        >>> least < most <= 2 * least
+        True
+        """
         by_macs = self.macs / machine.macs_per_second
         by_bytes = width * self.moved / machine.copy_bytes_per_second
-        return float(np.maximum(by_macs, by_bytes).sum())
+        return float(np.maximum(by_macs, by_bytes).sum()), float((by_macs + by_bytes).sum())
+
+
+def speed_band(
+    one: Bills, base: Bills, machine: Machine | Rates, width: int = 4
+) -> tuple[float, float]:
+    """How many times as fast as `base` a model is predicted to be, from least to most.
+
+    One machine pays the two bills of a layer to the same degree at once in both models, so each
+    time is its least one and the same share φ of what lies between that and the most. The ratio
+    rises or falls with φ all the way, so its ends are those at φ = 0 and φ = 1. Chapter 18.
+
+    >>> from mixerlib.speed import DATA_SHEETS, bills, speed_band
+    >>> pair = bills("splitmixer_i_256_8"), bills("convmixer_256_8")
+    >>> [round(end, 2) for end in speed_band(*pair, DATA_SHEETS["V100"].rates())]
+    [0.84, 0.85]
+    """
+    ends = zip(base.band(machine, width), one.band(machine, width), strict=True)
+    low, high = sorted(theirs / ours for theirs, ours in ends)
+    return low, high
 
 
 def bills(
@@ -106,36 +135,3 @@ def by_role(report: Roofline) -> tuple[Counter[str], Counter[str]]:
         at_best[layer.role] += layer.predicted
         measured[layer.role] += layer.seconds.median
     return at_best, measured
-
-
-def comparable(reports: Iterable[Roofline]) -> list[list[Roofline]]:
-    """Reports in groups that may be compared: of one device with as many threads, one dtype, image
-    size and batch, and models of one size, such as 256/8. Those of a GPU come first.
-    """
-    groups: dict[tuple[Any, ...], list[Roofline]] = {}
-    for report in reports:
-        stamp = report.provenance
-        size = report.model.removeprefix(model_entry(report.model).family)  # such as _256_8
-        device = stamp.device != "cuda", stamp.device_name, stamp.threads
-        key = *device, report.dtype, report.image_size, report.batch, size
-        groups.setdefault(key, []).append(report)
-    return [groups[key] for key in sorted(groups)]
-
-
-def under_one_roof(reports: Sequence[Roofline]) -> list[Roofline]:
-    """The same reports, their layers predicted with the best rates that any of them saw.
-
-    A machine is never faster than it is, only disturbed. The parts stay as they were.
-    """
-    best = {rate: max(getattr(report.machine, rate) for report in reports) for rate in RATES}
-    return [_with_machine(report, replace(report.machine, **best)) for report in reports]
-
-
-def _with_machine(report: Roofline, machine: Machine) -> Roofline:
-    layers = []
-    for layer in report.layers:
-        by_macs = layer.macs / machine.macs_per_second
-        by_bytes = layer.moved_bytes / machine.copy_bytes_per_second
-        predicted = max(by_macs, by_bytes)
-        layers.append(replace(layer, by_macs=by_macs, by_bytes=by_bytes, predicted=predicted))
-    return replace(report, machine=machine, layers=layers)

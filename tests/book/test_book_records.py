@@ -30,8 +30,7 @@ from helpers import ROOT
 from mixerlib.records import Epoch, Record, provenance, read_record, write_record
 from mixerlib.records.record import SCHEMA
 from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
-from mixerlib.speed.rooflines import SCHEMA as ROOFLINE_SCHEMA
-from mixerlib.speed.rooflines import read_roofline
+from mixerlib.speed.rooflines import read_roofline_race
 from mixerlib.speed.timing import Timing
 from mixerlib.training.recipe import Recipe, current_settings, load_recipe
 from mixerlib.training.run import model_for
@@ -75,14 +74,15 @@ def bench_faults_of(path: Path, place: str) -> list[str]:
     schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
     if schema == SCHEMA:
         return ["a training run is no benchmark"]
-    record = read_roofline(path) if schema == ROOFLINE_SCHEMA else read_benchmark(path)
+    rooflines = schema.startswith("mixerlib roofline")
+    record = read_roofline_race(path) if rooflines else read_benchmark(path)
     faults = []
     device = re.sub(r"[^a-z0-9]+", "-", record.provenance.device_name.lower()).strip("-")
     if place.split("/")[1] != device:
         faults.append(f"it belongs in bench/{device}")
     if record.provenance.commit is None or record.provenance.dirty is not False:
         faults.append("it does not say at which commit it was made, or that had changed")
-    if schema != ROOFLINE_SCHEMA:
+    if not rooflines:
         for result in record.results:
             speed = result.case.batch / result.seconds.median
             if result.case.task != "as published" and result.images_per_second != speed:

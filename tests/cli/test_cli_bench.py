@@ -9,16 +9,18 @@ import yaml
 from commands import refusal, run
 from helpers import ROOT
 
-from mixerlib.speed import bench, peers, published_table3, rooflines
+from mixerlib.speed import bench, peers, published_table3
+from mixerlib.speed import load as load_module
+from mixerlib.speed import machine as machine_module
 from mixerlib.speed.bench import Prepared
 from mixerlib.speed.cases import LAYOUTS, Case, read_benchmark
-from mixerlib.speed.machine import Machine
+from mixerlib.speed.load import Load
 from mixerlib.speed.published_table3 import TABLE_3
-from mixerlib.speed.rooflines import read_roofline
+from mixerlib.speed.rooflines import read_roofline_race
 from mixerlib.speed.timing import Timing
 
 MODEL = ("--dim", 8, "--depth", 1, "--patch-size", 4, "--image-size", 8)
-QUICK = (*MODEL, "--batch", 2, "--rounds", 2)
+QUICK = (*MODEL, "--batch", 2, "--rounds", 2, "--force")  # tests keep their machine busy
 
 
 @pytest.fixture
@@ -50,16 +52,22 @@ def rows(out: str) -> list[list[str]]:
 def test_bench_alone_prints_its_measurements(capsys):
     status, out, err = run(capsys, "bench")
     assert (status, err) == (0, "")
-    assert re.findall(r"^    (\w+) ", out, re.M) == ["race", "roofline", "matrix", "table3"]
+    assert re.findall(r"^    (\w+) ", out, re.M) == [
+        "race",
+        "races",
+        "roofline",
+        "matrix",
+        "table3",
+    ]
 
 
-@pytest.mark.parametrize("name", ["race", "roofline", "matrix", "table3"])
+@pytest.mark.parametrize("name", ["race", "races", "roofline", "matrix", "table3"])
 def test_each_measurement_has_help_of_its_own(capsys, name):
     status, out, _ = run(capsys, "bench", name, "--help")
     assert status == 0 and out.startswith(f"usage: mixerlib bench {name} ")
     assert ("--peers" in out) == (name == "race")
-    assert ("--records" in out) == (name == "matrix")
-    assert ("--json" in out) == (name != "matrix")
+    lists = name in ("matrix", "races")
+    assert ("--records" in out) == lists == ("--json" not in out) and "--force" in out
 
 
 def test_a_real_race(capsys, tmp_path):
@@ -145,17 +153,26 @@ def test_the_time_is_passed_on(capsys, raced):
     assert ", 3 rounds" in out
 
 
-def test_the_roofline_of_a_model(capsys, tmp_path, monkeypatch):
-    machine = Machine(1e9, 512, 1e9, 1024, 5e8)
-    monkeypatch.setattr(rooflines, "measure_machine", lambda dtype, map_bytes, device: machine)
+@pytest.fixture
+def small_gauge(monkeypatch):
+    """What a machine can do at best, on sizes that are quick here."""
+    monkeypatch.setattr(machine_module, "SIDES", (8,))
+    monkeypatch.setattr(machine_module, "LARGE_COPY", {"cpu": 4096, "other": 4096})
+
+
+def test_the_roofline_of_models(capsys, tmp_path, small_gauge):
     file = tmp_path / "roofline.json"
+    names = ("splitmixer_i", "convmixer")
     status, out, err = run(
-        capsys, "bench", "roofline", "splitmixer_i", *QUICK, "--depth", 3, "--json", file
+        capsys, "bench", "roofline", *names, *QUICK, "--depth", 3, "--json", file
     )
     assert (status, err) == (0, "")
-    report = read_roofline(file)
-    assert report.machine == machine and len(report.whole.runs) == 2
+    race = read_roofline_race(file)
+    assert [report.model for report in race.reports] == list(names)
+    report = race.reports[0]
+    assert report.machine.matrix_side == 8 and len(report.whole.runs) == 2
     assert re.search(r"blocks\.\*\.mixing\.mixer +Conv2d +× 3 ", out)
+    assert out.count("sum of two such maps") == 2
     best = sum(part.predicted for part in report.parts)
     fused = sum(part.fused for part in report.parts)
     last = next(line for line in out.splitlines() if line.startswith("all "))
@@ -164,9 +181,7 @@ def test_the_roofline_of_a_model(capsys, tmp_path, monkeypatch):
     )
 
 
-def test_the_roofline_of_a_model_without_formulas(capsys, monkeypatch):
-    machine = Machine(1e9, 512, 1e9, 1024, 5e8)
-    monkeypatch.setattr(rooflines, "measure_machine", lambda dtype, map_bytes, device: machine)
+def test_the_roofline_of_a_model_without_formulas(capsys, small_gauge):
     status, out, _ = run(capsys, "bench", "roofline", "splitmixer_i_ablated", *QUICK)
     last = next(line for line in out.splitlines() if line.startswith("all "))
     assert status == 0 and len(last.split()) == 4  # no column of fused times
@@ -187,7 +202,7 @@ def test_the_matrix(capsys, tmp_path, monkeypatch):
     """Really raced, on tiny models; what has a record is not measured again."""
     file, folder = tmp_path / "matrix.yaml", tmp_path / "records"
     file.write_text(yaml.safe_dump({"races": [MATRIX]}))
-    arguments = ("bench", "matrix", file, "--records", folder, "--rounds", 1)
+    arguments = ("bench", "matrix", file, "--records", folder, "--rounds", 1, "--force")
     status, out, err = run(capsys, *arguments, "--minutes", 1e-9)
     assert (status, err) == (0, "") and "0 of 2 races have a record" in out
     status, out, err = run(capsys, *arguments)
@@ -215,7 +230,7 @@ def test_a_case_of_the_matrix_that_cannot_be_run_is_left_out(capsys, tmp_path, m
     monkeypatch.setattr(bench, "prepare_case", fail)
     file = tmp_path / "matrix.yaml"
     file.write_text(yaml.safe_dump({"races": [MATRIX | {"kernel_sizes": [3]}]}))
-    arguments = ("bench", "matrix", file, "--records", tmp_path, "--rounds", 1)
+    arguments = ("bench", "matrix", file, "--records", tmp_path, "--rounds", 1, "--force")
     _, out, _ = run(capsys, *arguments)
     assert "left out: convmixer" in out and "it cannot be run here: no such kernel" in out
     assert run(capsys, *arguments)[1].startswith("1 of 1 races have a record")
@@ -228,11 +243,70 @@ def test_the_committed_matrix_on_tiny_models(capsys, tmp_path, monkeypatch):
     file = ROOT / "book" / "sweeps" / "bench_matrix.yaml"
     tiny = ("--dim", 2, "--depth", 1, "--patch-size", 2, "--image-size", 4, "--batch", 1)
     status, out, err = run(
-        capsys, "bench", "matrix", file, *tiny, "--rounds", 1, "--records", tmp_path
+        capsys, "bench", "matrix", file, *tiny, "--rounds", 1, "--records", tmp_path, "--force"
     )
     assert (status, err) == (0, "") and "42 of 42 races have a record" in out
     assert "left out" not in out
     assert len(list(tmp_path.rglob("*.json"))) == 42
+
+
+RACE = {
+    "name": "all",
+    "models": ["convmixer", "splitmixer_i"],
+    "options": {"dim": 4, "depth": 1, "patch_size": 2},
+    "layouts": ["contiguous", "channels_last"],
+    "batch": 2,
+    "image_size": 4,
+}
+
+
+def test_races_of_many_models(capsys, tmp_path, monkeypatch, small_gauge):
+    """Really raced, on tiny models, with the rates of the machine; and again with memory kept."""
+    file, folder = tmp_path / "races.yaml", tmp_path / "records"
+    file.write_text(yaml.safe_dump({"races": [RACE, RACE | {"name": "other", "batch": 1}]}))
+    arguments = ("bench", "races", file, "--records", folder, "--rounds", 2, "--force")
+    status, out, err = run(capsys, *arguments)
+    assert (status, err) == (0, "") and "2 of 2 races have a record" in out
+    reports = {path.name: read_benchmark(path) for path in folder.rglob("races/*.json")}
+    assert {name: report.name for name, report in reports.items()} == {
+        "all.json": "all",
+        "other.json": "other",
+    }
+    report = reports["all.json"]
+    assert report.models == ["convmixer", "splitmixer_i"] and len(report.results) == 4
+    assert all(len(result.seconds.runs) == 2 for result in report.results)
+    assert report.machine.matrix_side == 8 and report.load.forced == report.load.busy
+    assert report.machine.copied_bytes == 4 * 2 * 4 * 2 * 2  # bytes, images, channels, places
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "8589934592")
+    assert run(capsys, *arguments, "--only", "other")[0] == 0
+    assert read_benchmark(next(folder.rglob("other-kept.json"))).name == "other-kept"
+    assert "`only`='third' must be one of" in refusal(capsys, *arguments, "--only", "third")
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+    monkeypatch.setattr(bench, "benchmark", None)  # nothing is left to be measured
+    assert run(capsys, *arguments)[1].startswith("2 of 2 races have a record")
+
+
+def test_a_busy_machine_writes_no_record(capsys, tmp_path, monkeypatch, raced):
+    """Refused before anything is raced; and after, where it became busy meanwhile."""
+    busy, quiet = Load(2.0, 2, 0.5), Load(0.0, 2, 0.0)
+    monkeypatch.setattr(load_module, "load_now", lambda: busy)
+    file = tmp_path / "race.json"
+    command = ("bench", "race", "convmixer", *QUICK[:-1], "--json", file)
+    assert "this machine is busy: other programs took 50%" in refusal(capsys, *command)
+    assert not raced and run(capsys, *command[:-2])[0] == 0  # without a record nothing is asked
+    monkeypatch.setattr(load_module, "load_now", lambda: quiet)
+    monkeypatch.setattr(bench.Watch, "load", lambda self: busy)
+    status, out, err = run(capsys, *command)
+    assert status == 2 and "convmixer" in out and "or use --force" in err and not file.exists()
+    assert run(capsys, *command, "--force")[0] == 0
+    assert read_benchmark(file).load == Load(2.0, 2, 0.5, forced=True)
+    listed = tmp_path / "races.yaml"
+    listed.write_text(yaml.safe_dump({"races": [RACE | {"name": name} for name in ("a", "b")]}))
+    monkeypatch.setattr(bench, "_gauge_of", lambda case, device: None)
+    status, out, err = run(capsys, "bench", "races", listed, "--records", tmp_path)
+    assert status == 1 and "0 of 2 races have a record" in out
+    assert err.count("is not recorded: this machine is busy") == 2
+    assert list(tmp_path.rglob("*.json")) == [file]
 
 
 def test_table_3(capsys, tmp_path, raced):
@@ -275,10 +349,12 @@ def test_table_3(capsys, tmp_path, raced):
         (["race", "convmixer", "--train", "--fast"], "--fast is for inference"),
         (["race", "convmixer", "--one-matrix"], "is for a SplitMixer"),
         (["race", "convmixer", "--record", "a.json"], "did you mean --rounds or --"),
-        (["roofline", "convmixer", "mlp_mixer"], "`mlp_mixer` is not an argument of"),
+        (["roofline", "convmixer", "convmixer"], "must name at least one, and each once"),
         (["roofline", "convmixer", "--fast"], "`--fast` is not an argument of"),
         (["roofline", "convmixer", "--dtype", "int8"], "`dtype`='int8' must be one of"),
         (["roofline", "convmixer", "--rounds", "0"], "`rounds`=0 must be at least 1"),
+        (["races", "--json", "a.json"], "`--json` is not an argument of `mixerlib bench races`"),
+        (["races", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["matrix", "--json", "a.json"], "`--json` is not an argument of `mixerlib bench matrix`"),
         (["matrix", "--minutes", "0"], "`minutes`=0 must be above 0"),
         (["matrix", "nowhere.yaml"], "nowhere.yaml: No such file"),
@@ -303,5 +379,5 @@ def test_the_record_is_plain_json(capsys, raced, tmp_path):
     file = tmp_path / "race.json"
     run(capsys, "bench", "race", "splitmixer_i", *QUICK, "--ratio", "3/5", "--json", file)
     content = json.loads(file.read_text(encoding="utf-8"))
-    assert content["schema"] == "mixerlib benchmark 2" and content["name"] == "splitmixer_i"
+    assert content["schema"] == "mixerlib benchmark 3" and content["name"] == "splitmixer_i"
     assert content["results"][0]["case"]["options"]["ratio"] == "3/5"

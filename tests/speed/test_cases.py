@@ -120,7 +120,7 @@ def test_a_record_is_read_back(report, tmp_path):
     records.write_record(report, path)
     assert read_benchmark(path) == report
     assert records.read_records(tmp_path) == []  # it is none of a training run
-    with pytest.raises(ValueError, match="`schema`='mixerlib benchmark 2' must be"):
+    with pytest.raises(ValueError, match="`schema`='mixerlib benchmark 3' must be"):
         records.read_record(path)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixerlib.speed import machine as module
-from mixerlib.speed.machine import LARGE_COPY, Machine, measure_machine
+from mixerlib.speed.machine import DATA_SHEETS, LARGE_COPY, Machine, Rates, measure_machine
 from mixerlib.speed.timing import Timing, stopwatch
 
 
@@ -14,7 +14,13 @@ def test_what_a_machine_can_do(monkeypatch):
     """Rates are what was done over the seconds that it took, on sizes that are quick here."""
     monkeypatch.setattr(module, "SIDES", (8, 16))
     monkeypatch.setattr(module, "LARGE_COPY", {"cpu": 4096, "other": 8192})
-    seconds = {"map": 0.5, "memory": 2.0, "product": 0.25}
+    seconds = {
+        "product": 0.25,
+        "copy of a map": 0.5,
+        "copy beyond the caches": 2.0,
+        "reading a map": 0.125,
+        "adding two maps": 4.0,
+    }
     raced = {}
 
     def race(runs, rounds, device):
@@ -23,9 +29,14 @@ def test_what_a_machine_can_do(monkeypatch):
 
     monkeypatch.setattr(module, "race", race)
     result = measure_machine(torch.bfloat16, 1000, "cpu")
-    assert result == Machine(16**3 / 0.25, 16, 2 * 1000 / 0.5, 1000, 2 * 4096 / 2.0)
-    assert raced["map"].nbytes == 1000 and raced["memory"].nbytes == 4096
+    copies = 2 * 1000 / 0.5, 1000, 2 * 4096 / 2.0
+    assert result == Machine(16**3 / 0.25, 16, *copies, 1000 / 0.125, 3 * 1000 / 4.0)
+    assert result.rates == Rates(result.macs_per_second, result.copy_bytes_per_second)
+    maps = ("copy of a map", "adding two maps")
+    assert [raced[name].nbytes for name in maps] == [1000, 1000]
+    assert raced["copy beyond the caches"].nbytes == 4096
     assert raced["product"].shape == (16, 16)
+    assert raced["reading a map"] == 500 and raced["adding two maps"].unique() == 3
     assert {value.dtype for value in raced.values()} == {torch.bfloat16}
 
 
@@ -52,14 +63,35 @@ def test_products_on_a_gpu_are_as_exact_as_its_convolutions(monkeypatch, allowed
     """float32 products may use TF32 where convolutions may, while they are timed and no longer."""
     matmul, during = torch.backends.cuda.matmul, []
     before = matmul.allow_tf32
-
-    def race(runs, rounds, device):
-        during.append(matmul.allow_tf32)
-        return {name: Timing.of([1.0]) for name in runs}
-
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
-    monkeypatch.setattr(module, "race", race)
-    monkeypatch.setattr(module, "copy_of", lambda size, dtype, device: None)
-    monkeypatch.setattr(module, "large_product", lambda dtype, device: (None, 2))
-    measure_machine(torch.float32, 1000, "cuda")
+    monkeypatch.setattr(module, "warm_up", lambda run, seconds_of: 1.0)
+    monkeypatch.setattr(torch, "randn", lambda *shape, device: torch.zeros(shape))
+    monkeypatch.setattr(torch, "mm", lambda *_, out: during.append(matmul.allow_tf32))
+    product, _ = module.large_product(torch.float32, torch.device("cuda"))
+    product()
     assert during == [allowed] and matmul.allow_tf32 == before
+
+
+# Data sheets
+
+
+@pytest.mark.parametrize("name", DATA_SHEETS)
+def test_what_a_data_sheet_says(name):
+    """One MAC is two operations: the rates are below the printed ones, and tensor cores add."""
+    sheet = DATA_SHEETS[name]
+    single = sheet.rates("float32")
+    assert single.balance == single.macs_per_second / sheet.bytes_per_second
+    assert 1 < single.balance < 20  # no device of the last ten years lies outside
+    for dtype in set(sheet.macs_per_second) - {"float32"}:
+        assert sheet.rates(dtype).macs_per_second > single.macs_per_second
+    assert sheet.source
+
+
+def test_the_v100_of_the_published_table():
+    rates = DATA_SHEETS["V100"].rates("float32")
+    assert (2 * rates.macs_per_second, rates.copy_bytes_per_second) == (15.7e12, 900e9)
+
+
+def test_a_dtype_that_a_data_sheet_does_not_have():
+    with pytest.raises(ValueError, match="`dtype`='tf32' must be one of NVIDIA V100 SXM2's: floa"):
+        DATA_SHEETS["V100"].rates("tf32")

@@ -12,13 +12,13 @@ from mixerlib.speed.reports import (
     FORMS,
     PLAIN,
     by_form,
-    drift,
     fastest,
     fastest_forms,
+    model_races,
     read_by_device,
-    speedup,
+    speedups_over,
 )
-from mixerlib.speed.rooflines import read_roofline
+from mixerlib.speed.rooflines import read_roofline_race
 from mixerlib.speed.timing import Timing
 
 LAST, COMPILED, MATRIX = Form(channels_last=True), Form(compile=True), Form("one matrix")
@@ -48,7 +48,7 @@ def test_records_by_device_a_gpu_first(tmp_path):
     assert devices["a-cpu"]["x"] == report(result(1.0))
     assert read_by_device(tmp_path / "none", "forms/*.json", read_benchmark) == {}
     with pytest.raises(ValueError, match=r"z-gpu.w\.json: `schema`"):
-        read_by_device(tmp_path, "w.json", read_roofline)
+        read_by_device(tmp_path, "w.json", read_roofline_race)
 
 
 def test_the_fastest_result_of_each_form():
@@ -69,32 +69,68 @@ def test_the_fastest_result_of_each_form():
 
 
 def test_a_speedup_is_that_of_the_rounds():
-    slow, quick = result(2.0, 9.0, 6.0), result(1.0, 3.0, 1.0)
-    assert speedup(slow, quick).runs == [2.0, 3.0, 6.0]
-    assert speedup(slow, quick).median == 3.0
-    assert speedup(None, quick) is None and speedup(slow, None) is None
+    slow, quick, short = result(2.0, 9.0, 6.0), result(1.0, 3.0, 1.0), result(1.0)
+    race = report(slow, quick, short)
+    assert race.speedup(slow, quick).runs == [2.0, 3.0, 6.0]
+    assert race.speedup(slow, quick).median == 3.0
+    assert race.speedup(None, quick) is None and race.speedup(slow, None) is None
     with pytest.raises(ValueError, match="of 1 rounds must have as many as `base`: 3"):
-        speedup(slow, result(1.0))
+        race.speedup(slow, short)
 
 
-def test_the_drift_of_a_model_from_race_to_race():
-    first = {
-        "a": report(result(1.0)),
-        "b": report(result(1.0)),
-        "c": report(result(1.0, image_size=8)),
-        "d": report(result(1.0, form=LAST)),
-        "e": report(result(1.0)),
-    }
-    second = {
-        "a": report(result(1.25)),
-        "b": report(result(0.5)),
-        "c": report(result(9.0, image_size=16)),  # another case
-        "d": report(result(9.0, form=LAST)),  # no plain form
-        "f": report(result(9.0)),
-    }
-    assert drift(first, second) == pytest.approx([0.25, 1.0])
-    assert drift(second, first) == drift(first, second)
-    assert drift(first, {}) == []
+def test_numbers_of_two_races_are_not_divided():
+    """Neither way round, and not for the same model and form in another hour."""
+    slow, quick = result(2.0, 9.0), result(1.0, 3.0)
+    race, other = report(slow), report(quick)
+    with pytest.raises(ValueError, match="`other` is of another race than `base`"):
+        race.speedup(slow, quick)
+    with pytest.raises(ValueError, match="`base` is of another race than this one"):
+        race.speedup(quick, slow)
+    with pytest.raises(ValueError, match="`base` is of another race"):
+        other.speedup(slow, None)
+
+
+def test_models_are_compared_only_within_a_race():
+    conv, split = result(4.0, 6.0, model="convmixer"), result(2.0, 2.0)
+    both, alone = report(conv, split), report(result(1.0, 1.0, model="splitmixer_ii"))
+    races = {"convmixer": both, "splitmixer_i": both, "splitmixer_ii": alone}
+    found = speedups_over(races, "convmixer", **PLAIN)
+    assert {model: timing.runs for model, timing in found.items()} == {"splitmixer_i": [2.0, 3.0]}
+    assert speedups_over(races, "splitmixer_ii", **PLAIN) == {}
+    assert speedups_over(races, "splitmixer_v", **PLAIN) == {}
+    assert speedups_over(races, "convmixer", dtype="bfloat16") == {}
+
+
+def test_a_race_of_all_models_stands_before_those_of_one(tmp_path):
+    """On one device all but one model have run in one race; on another each has one of its own."""
+    conv, split = (result(1.0, model=model) for model in ("convmixer", "splitmixer_i"))
+    mixer = result(1.0, model="mlp_mixer")
+    gpu = replace(STAMP, device="cuda")
+    for place, one in (
+        ("cpu/peers/convmixer", report(conv)),
+        ("cpu/peers/mlp_mixer", report(mixer)),
+        ("cpu/races/plain", report(conv, split)),
+        ("cpu/races/plain-kept", report(split)),
+        ("gpu/peers/splitmixer_i", report(split, stamp=gpu)),
+    ):
+        write_record(one, tmp_path / f"{place}.json")
+    races = model_races(tmp_path, "plain")
+    assert list(races) == ["gpu", "cpu"] and list(races["gpu"]) == ["splitmixer_i"]
+    assert list(races["cpu"]) == ["convmixer", "mlp_mixer", "splitmixer_i"]
+    assert races["cpu"]["convmixer"] is races["cpu"]["splitmixer_i"]
+    assert races["cpu"]["convmixer"].models == ["convmixer", "splitmixer_i"]
+    assert races["cpu"]["mlp_mixer"] == report(mixer)
+    assert list(model_races(tmp_path, "plain-kept")["cpu"]) == ["splitmixer_i"]
+    assert model_races(tmp_path / "none", "plain") == {}
+
+
+def test_one_model_of_a_race_and_one_task():
+    conv, split = result(4.0, model="convmixer"), result(2.0)
+    step = result(9.0, task="training")
+    race = report(conv, split, step)
+    assert fastest_forms(race, "convmixer")["plain"] == conv
+    assert fastest_forms(race, "splitmixer_i", task="training")["plain"] == step
+    assert fastest_forms(race, "splitmixer_ii") == {}
 
 
 def test_results_by_model_and_form():

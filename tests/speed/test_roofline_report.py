@@ -9,16 +9,16 @@ import torch
 
 from mixerlib import costs, create_model
 from mixerlib.models import model_entry
-from mixerlib.speed.machine import Machine
+from mixerlib.speed.machine import Machine, Rates
 from mixerlib.speed.roofline_report import (
     Bills,
     bills,
     by_role,
-    comparable,
     roles_of,
-    under_one_roof,
+    speed_band,
 )
-from mixerlib.speed.rooflines import ROLES, Layer, Roofline, role_of, roofline
+from mixerlib.speed.roofline_runs import roofline
+from mixerlib.speed.rooflines import ROLES, Layer, Roofline, role_of
 from mixerlib.speed.timing import Timing
 
 SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
@@ -40,6 +40,26 @@ def test_the_least_time_by_hand():
     assert bill.at_balance(10, width=2) == 100 + 200
     assert bill.seconds(MACHINE) == pytest.approx(100 / 2e6 + 40 / 5e5)
     assert bill.seconds(MACHINE, width=2) == pytest.approx(100 / 2e6 + 20 / 5e5)
+
+
+def test_the_band_lies_between_the_larger_bill_and_both():
+    bill = Bills(("a", "b"), np.array([100.0, 6.0]), np.array([5.0, 10.0]))
+    least, most = bill.band(Rates(10.0, 2.0))  # 10 s or 10 s; 0.6 s or 20 s
+    assert (least, most) == (pytest.approx(30.0), pytest.approx(40.6))
+    assert bill.seconds(Rates(10.0, 2.0)) == least and most <= 2 * least
+
+
+def test_a_predicted_speed_lies_between_what_no_overlap_and_full_overlap_give():
+    """Any share φ of overlap that both models have alike gives a ratio inside the band."""
+    draws = np.random.default_rng(0)
+    for _ in range(20):
+        one, base = (Bills(("a",) * 5, *draws.exponential(size=(2, 5))) for _ in range(2))
+        rates = Rates(*draws.exponential(size=2))
+        low, high = speed_band(one, base, rates)
+        assert low == pytest.approx(1 / speed_band(base, one, rates)[1])
+        for share in (0.0, 0.3, 1.0):
+            times = [a + share * (b - a) for a, b in (base.band(rates), one.band(rates))]
+            assert low - 1e-9 <= times[0] / times[1] <= high + 1e-9
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -129,39 +149,3 @@ def test_seconds_by_what_the_layers_are():
     at_best, measured = by_role(replace(small(), layers=layers))
     assert at_best == Counter({"GELU": 4.0, "stem and head": 7.0})
     assert measured == Counter({"GELU": 7.0, "stem and head": 9.0})
-
-
-# Reports beside one another
-
-
-def test_one_roof_is_made_of_the_best_rates():
-    quick, free = Machine(4e6, 64, 3e5, 1000, 1e5), Machine(1e6, 64, 6e5, 1000, 9e5)
-    layers = [layer("blocks.0.1", "Conv2d", 9.0, 1.0)]
-    reports = [replace(small(), machine=m, layers=layers) for m in (quick, free)]
-    both = under_one_roof(reports)
-    assert {report.machine for report in both} == {Machine(4e6, 64, 6e5, 1000, 9e5)}
-    for report in both:
-        (one,) = report.layers
-        assert (one.by_macs, one.by_bytes) == (60 / 4e6, 12 / 6e5)
-        assert one.predicted == max(60 / 4e6, 12 / 6e5)
-        assert one.seconds.median == 1.0
-    assert reports[0].layers == layers  # as they were
-
-
-def test_reports_that_may_be_compared():
-    cpu = small("convmixer_256_8")
-    other, gpu = small("splitmixer_i_256_8"), replace(cpu.provenance, device="cuda")
-    unlike = [
-        replace(cpu, dtype="bfloat16"),
-        replace(cpu, batch=4),
-        replace(cpu, image_size=32),
-        replace(cpu, model="convmixer_768_32"),
-        replace(cpu, provenance=replace(cpu.provenance, threads=99)),
-        replace(cpu, provenance=replace(cpu.provenance, device_name="CPU 9")),
-    ]
-    first = replace(cpu, provenance=gpu)
-    groups = comparable([cpu, *unlike, first, other])
-    assert groups[0] == [first]
-    assert [cpu, other] in groups
-    assert sorted(map(len, groups)) == [1] * 7 + [2]
-    assert comparable([]) == []

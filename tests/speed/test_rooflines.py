@@ -1,19 +1,25 @@
 """The roofline: what is predicted, by hand and by the closed forms; whose time is whose."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from clock import Clock
+from helpers import ROOT
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mixerlib import costs, create_model, records
+from mixerlib.speed import machine as machine_module
+from mixerlib.speed import roofline_runs as runs_module
 from mixerlib.speed.machine import Machine
-from mixerlib.speed.rooflines import ClockedModel, Roofline, by_kind, read_roofline, roofline
+from mixerlib.speed.roofline_runs import ClockedModel, roofline, roofline_race
+from mixerlib.speed.rooflines import Roofline, by_kind, read_roofline_race
 
 SMALL = {"dim": 8, "depth": 2, "kernel_size": 3, "patch_size": 4}
 BATCH, SIDE = 3, 16
+RECORDS = ROOT / "book" / "records" / "bench"
 MACHINE = Machine(2e6, 64, 5e5, 1000, 4e5)  # of round numbers, and slow
 
 
@@ -191,16 +197,73 @@ def test_layers_at_the_same_place_of_every_block():
     assert [layer.name for layer in report.layers][-2:] == ["mean", "head"]
 
 
-def test_the_record_is_read_back(tmp_path):
-    report = small("splitmixer_ii")
+@pytest.fixture
+def race(monkeypatch):
+    """Two models and the machine, in two rounds, on sizes that are quick here."""
+    monkeypatch.setattr(machine_module, "SIDES", (8,))
+    monkeypatch.setattr(machine_module, "LARGE_COPY", {"cpu": 4096, "other": 4096})
+    models = ["convmixer", "splitmixer_ii"]
+    return roofline_race(models, SMALL, batch=BATCH, image_size=SIDE, rounds=2)
+
+
+def test_models_and_machine_run_in_the_same_rounds(monkeypatch):
+    """What runs, in order: each model plainly and clocked, the machine between, another first."""
+    ran = []
+    gauge = type("Gauge", (), {"machine": lambda self, seconds: MACHINE})
+    gauge.runs = {name: lambda name=name: ran.append(name) for name in ("copy", "product")}
+    monkeypatch.setattr(runs_module, "Gauge", lambda *_: gauge())
+    monkeypatch.setattr(runs_module, "warm_up", lambda run, seconds_of: 1.0)
+    hook = register_module_forward_pre_hook(
+        lambda module, _: ran.append(type(module).__name__) if hasattr(module, "stem") else None
+    )
+    report = roofline_race(
+        ["convmixer", "splitmixer_i"], SMALL, batch=BATCH, image_size=SIDE, rounds=3
+    )
+    hook.remove()
+    conv, split = ["ConvMixer"] * 2, ["SplitMixer"] * 2
+    first = [*conv, *split, "copy", "product"]
+    second = [*split, "copy", "product", *conv]
+    third = ["copy", "product", *conv, *split]
+    assert ran[-18:] == first + second + third  # before, costs were counted
+    assert all(len(one.whole.runs) == 3 for one in report.reports)
+
+
+def test_a_speedup_is_of_the_same_rounds(race):
+    conv, split = race.reports
+    assert race.of("splitmixer_ii") is split and race.of("mlp_mixer") is None
+    pairs = zip(conv.whole.runs, split.whole.runs, strict=True)
+    assert race.speedup("convmixer", "splitmixer_ii").runs == [a / b for a, b in pairs]
+    assert race.speedup("convmixer", "splitmixer_i") is None
+    with pytest.raises(ValueError, match=r"`models`=\['a', 'a'\] must name at least one, and each"):
+        roofline_race(["a", "a"])
+
+
+def test_the_record_is_read_back(race, tmp_path):
+    report = race.reports[1]
     assert (report.batch, report.image_size, report.options) == (BATCH, SIDE, SMALL)
     assert len(report.whole.runs) == 2 and report.between > 0
+    assert report.machine == race.reports[0].machine and report.machine.triad_bytes_per_second > 0
     path = tmp_path / "roofline.json"
-    records.write_record(report, path)
-    assert read_roofline(path) == report
-    records.write_record(replace(report, schema="mixerlib roofline 0"), path)
-    with pytest.raises(ValueError, match="must be 'mixerlib roofline 1'"):
-        read_roofline(path)
+    records.write_record(race, path)
+    assert read_roofline_race(path) == race
+    records.write_record(replace(race, schema="mixerlib roofline 0"), path)
+    with pytest.raises(ValueError, match="must be 'mixerlib roofline 2'"):
+        read_roofline_race(path)
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.glob("*/roofline/*.json")), ids=lambda p: p.stem)
+def test_the_committed_records_of_one_model_read_on(path):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    race = read_roofline_race(path)
+    if content["schema"] != "mixerlib roofline 1":
+        return
+    (report,) = race.reports
+    assert race.load is None and report.machine.read_bytes_per_second is None
+    for name in ("model", "batch", "dtype", "between"):
+        assert getattr(report, name) == content[name]
+    assert [layer.seconds.runs for layer in report.layers] == [
+        layer["seconds"]["runs"] for layer in content["layers"]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 
 from mixerlib.cli.bench.matrix import add_matrix
 from mixerlib.cli.bench.race import add_race
+from mixerlib.cli.bench.races import add_races
 from mixerlib.cli.bench.roofline import add_roofline
 from mixerlib.cli.bench.table3 import add_table3
 
@@ -22,5 +23,5 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
 
     parser.set_defaults(run=print_help, parser=parser)
     measurements = parser.add_subparsers(title="measurements", metavar="MEASUREMENT")
-    for add_measurement in (add_race, add_roofline, add_matrix, add_table3):
+    for add_measurement in (add_race, add_races, add_roofline, add_matrix, add_table3):
         add_measurement(measurements)

@@ -29,6 +29,9 @@ def add_flags(parser: argparse.ArgumentParser, *names: str, **words: str) -> Non
     for name in names:
         kind, metavar, usual = WORDS[name]
         parser.add_argument(f"--{name}", metavar=metavar, type=kind, help=words.get(name, usual))
+    parser.add_argument(
+        "--force", action="store_true", help="keep the record of a busy machine, and say so in it"
+    )
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
 
 
@@ -60,10 +63,21 @@ def model_options_of(options: argparse.Namespace) -> tuple[dict[str, Any], int |
     return given, given.pop("image_size", None)
 
 
-def write_report(report: Any, path: Path | None) -> None:
-    """Write the record if a file is named, and say so."""
-    from mixerlib.records import write_record
+def check_quiet(options: argparse.Namespace) -> None:
+    """Raises `ValueError` where a record is asked for and the machine is already busy."""
+    from mixerlib.speed.load import load_now, require_quiet
 
+    if options.json is not None and not options.force:
+        require_quiet(load_now())
+
+
+def write_report(report: Any, options: argparse.Namespace) -> None:
+    """Write the record if a file is named, and say so. Raises `ValueError` where the machine was
+    busy meanwhile, unless that is forced."""
+    from mixerlib.records import write_record
+    from mixerlib.speed.load import recordable
+
+    path = options.json
     if path is not None:
-        write_record(report, path)
+        write_record(recordable(report, options.force), path)
         print(f"\nrecord: {path}")

@@ -52,6 +52,7 @@ def add_matrix(measurements: argparse._SubParsersAction) -> None:
 def run_matrix(options: argparse.Namespace) -> int:
     from mixerlib.records import provenance, write_record
     from mixerlib.speed import bench, cases
+    from mixerlib.speed.load import load_now, recordable, require_quiet
     from mixerlib.speed.timing import ROUNDS
 
     check_flags(options)
@@ -66,11 +67,13 @@ def run_matrix(options: argparse.Namespace) -> int:
         seconds = None if until is None else until - time.monotonic()
         if seconds is not None and seconds <= 0:
             break
+        if not options.force:
+            require_quiet(load_now())
         rounds = options.rounds or ROUNDS
         report = bench.benchmark(
             races[name], rounds, device, name=name, seconds=seconds, leave_out=True
         )
-        write_record(report, files[name])
+        write_record(recordable(report, options.force), files[name])
         left.remove(name)
         text = race_table(report) if report.results else "\n".join(report.left_out)
         print(f"{name}\n{text}\n", flush=True)

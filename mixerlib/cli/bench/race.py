@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mixerlib.cli.bench.flags import (
     add_flags,
     check_flags,
+    check_quiet,
     device_of,
     model_options_of,
     seconds_of,
@@ -59,15 +60,17 @@ def run_race(options: argparse.Namespace) -> int:
     check_flags(options)
     if options.train and options.fast:
         raise ValueError("--fast is for inference: it cannot be trained")
+    cases = _cases(options)
+    check_quiet(options)
     report = benchmark(
-        _cases(options),
+        cases,
         options.rounds or ROUNDS,
         device_of(options),
         name=" ".join(options.names),
         seconds=seconds_of(options),
     )
     print(race_table(report))
-    write_report(report, options.json)
+    write_report(report, options)
     return 0
 
 

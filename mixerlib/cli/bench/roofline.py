@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mixerlib.cli.bench.flags import (
     add_flags,
     check_flags,
+    check_quiet,
     device_of,
     model_options_of,
     write_report,
@@ -14,6 +15,7 @@ from mixerlib.cli.bench.flags import (
 from mixerlib.cli.bench.tables import aligned, machine_line, milliseconds
 
 if TYPE_CHECKING:
+    from mixerlib.speed.machine import Machine
     from mixerlib.speed.rooflines import Layer, Part, Roofline
 
 
@@ -21,26 +23,28 @@ def add_roofline(measurements: argparse._SubParsersAction) -> None:
     parser = measurements.add_parser(
         "roofline",
         help="each layer of a model: the time it needs at best, and the time it takes",
-        usage="mixerlib bench roofline NAME [any option] …",
+        usage="mixerlib bench roofline NAME … [any option] …",
         description=(
-            "Take one model apart, in inference: for each layer the time it needs at best, by its\n"
-            "MACs and by the bytes that it moves, and the time that it takes."
+            "Take models apart, in inference: for each layer the time it needs at best, by its\n"
+            "MACs and by the bytes that it moves, and the time that it takes. All models, and\n"
+            "what the machine can do at best, are measured in the same rounds."
         ),
     )
-    parser.add_argument("name", metavar="NAME", help="the model's name")
-    rounds = "of the measurement (default: 7)"
+    parser.add_argument("names", metavar="NAME", nargs="+", help="a model's name")
+    rounds = "of the measurement (default: 15)"
     add_flags(parser, "batch", "dtype", "rounds", "device", "json", rounds=rounds)
     parser.set_defaults(run=run_roofline, parser=parser)
 
 
 def run_roofline(options: argparse.Namespace) -> int:
-    from mixerlib.speed.machine import ROUNDS
-    from mixerlib.speed.rooflines import roofline
+    from mixerlib.speed.roofline_runs import roofline_race
+    from mixerlib.speed.timing import ROUNDS
 
     check_flags(options)
     given, size = model_options_of(options)
-    report = roofline(
-        options.name,
+    check_quiet(options)
+    race = roofline_race(
+        options.names,
         given,
         batch=options.batch or 64,
         image_size=size,
@@ -48,8 +52,8 @@ def run_roofline(options: argparse.Namespace) -> int:
         rounds=options.rounds or ROUNDS,
         device=device_of(options),
     )
-    print(_text(report))
-    write_report(report, options.json)
+    print("\n\n".join(map(_text, race.reports)))
+    write_report(race, options)
     return 0
 
 
@@ -66,6 +70,7 @@ def _text(report: "Roofline") -> str:
             f"copy of a map of {megabytes:,.1f} MB  "
             f"{machine.copy_bytes_per_second / 1e9:10,.1f} GB/s",
             f"copy beyond the caches  {machine.memory_bytes_per_second / 1e9:10,.1f} GB/s",
+            *_more_rates(machine),
             "",
             *aligned(_layer_rows(report.layers), left=(0, 1, 2)),
             "",
@@ -77,6 +82,15 @@ def _text(report: "Roofline") -> str:
             f"inside, between the layers: {milliseconds(report.between)} ms",
         ]
     )
+
+
+def _more_rates(machine: "Machine") -> list[str]:
+    """What is measured beside copies; nothing where an older record does not hold it."""
+    rates = {
+        "reading of such a map": machine.read_bytes_per_second,
+        "sum of two such maps": machine.triad_bytes_per_second,
+    }
+    return [f"{name}  {rate / 1e9:10,.1f} GB/s" for name, rate in rates.items() if rate is not None]
 
 
 def _layer_rows(layers: "list[Layer]") -> Sequence[tuple[str, ...]]:

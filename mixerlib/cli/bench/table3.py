@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mixerlib.cli.bench.flags import (
     add_flags,
     check_flags,
+    check_quiet,
     device_of,
     model_options_of,
     seconds_of,
@@ -43,6 +44,7 @@ def run_table3(options: argparse.Namespace) -> int:
 
     check_flags(options)
     given, size = model_options_of(options)
+    check_quiet(options)
     report = published_table(
         device_of(options),
         batch=options.batch or 64,
@@ -53,7 +55,7 @@ def run_table3(options: argparse.Namespace) -> int:
         seconds=seconds_of(options),
     )
     print(_text(report))
-    write_report(report, options.json)
+    write_report(report, options)
     return 0
 
 
