@@ -98,6 +98,12 @@ $(LIKE_COLAB): tests/like_colab.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(@D) -r $<
 	@touch $@
 
+# Random attacks for as long as one likes, beyond the few in every `make test`.
+MINUTES ?= 10
+.PHONY: fuzz
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
 notebooks: $(READY)
 	$(BIN)/python -m book.tools.colab
 
