@@ -30,7 +30,7 @@ from mixerlib.training import (
 )
 from mixerlib.weights import load_weights, save_weights
 from tests.fuzz.attack import Attack, Fault, refusals
-from tests.fuzz.values import damaged, long, odd, plain, spoiled
+from tests.fuzz.values import TEXTS, damaged, long, odd, plain, spoiled
 
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3}
 SMALL = {"epochs": 2, "model": "convmixer", "model_options": TINY}
@@ -126,10 +126,10 @@ def state_dicts(random: random.Random, folder: Path) -> None:
     """A pickled state dict with an odd entry."""
     state: dict[Any, Any] = dict(_model().state_dict())
     for _ in range(random.randint(1, 2)):
-        key = random.choice(list(state))
+        key = random.choice([k for k, v in state.items() if isinstance(v, torch.Tensor)])
         state[key] = _odd_tensor(random, state[key])
         if random.random() < 0.3:
-            state[str(odd(random, 3))[:40]] = state.pop(key)
+            state[random.choice(TEXTS)[:40]] = state.pop(key)
     content = random.choice([state, {"state_dict": state}, {"model": state, "epoch": 3}])
     _save(content, folder / "hostile.pt")
     model = create_model("convmixer", **TINY)
