@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mixerlib.cli.options import (
     DATA_OPTIONS,
     MODEL_OPTIONS,
+    add_choice_of_weights,
     add_model_options,
     model_options_given,
     warnings_as_lines,
@@ -161,7 +162,11 @@ def _cost_comparison(models: list[tuple[str, "Counts | None", "Measured"]]) -> s
 def add_import(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "import",
-        description="Check a checkpoint against a model, and write it as mixerlib's safetensors.",
+        description=(
+            "Check a checkpoint against a model, and write it as mixerlib's safetensors.\n"
+            "It is a .safetensors, .pt, .pth, .pth.tar, .ckpt or .bin file that holds a state dict "
+            "under any\nkey, or a run's checkpoint.pt; nothing in it is run."
+        ),
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file to read")
     parser.add_argument("--model", metavar="NAME", required=True, help="see `mixerlib list`")
@@ -171,6 +176,7 @@ def add_import(commands: argparse._SubParsersAction) -> None:
         type=Path,
         help="the file to write (default: the checkpoint's name with .safetensors, here)",
     )
+    add_choice_of_weights(parser)
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
     parser.set_defaults(run=run_import, parser=parser)
 
@@ -183,7 +189,7 @@ def run_import(options: argparse.Namespace) -> int:
         options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     )
     with warnings_as_lines():
-        layout = load_weights(model, options.checkpoint)
+        layout = load_weights(model, options.checkpoint, key=options.key, average=options.average)
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
     out = options.out or stem.with_suffix(".safetensors")
     if out.exists():

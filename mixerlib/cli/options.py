@@ -81,3 +81,15 @@ def warnings_as_lines() -> Iterator[None]:
 
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def add_choice_of_weights(parser: argparse.ArgumentParser) -> None:
+    """The flags for which weights of a file are taken, where it holds several."""
+    parser.add_argument(
+        "--key", metavar="KEY", help="of the state dict to take, where the file holds several"
+    )
+    parser.add_argument(
+        "--average",
+        action=argparse.BooleanOptionalAction,
+        help="take the moving average of the weights, or not (default: where there is one)",
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mixerlib.cli.options import (
     MODEL_OPTIONS,
+    add_choice_of_weights,
     add_model_options,
     flag,
     model_options_given,
@@ -183,6 +184,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--recipe", metavar="RECIPE", help="what it was trained by, if no record beside it tells"
     )
+    add_choice_of_weights(parser)
     _add_places(parser)
     parser.add_argument(
         "--flip-average",
@@ -201,7 +203,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     data = dataset_for(recipe, options.data, options.download, options.workers)
     dataset = data.to(device)
     with warnings_as_lines():
-        model = load_trained(file, recipe, dataset).to(device)
+        model = load_trained(file, recipe, dataset, key=options.key, average=options.average).to(
+            device
+        )
     plain = evaluate_on(model, dataset)
     averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None
     if options.json:

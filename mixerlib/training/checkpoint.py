@@ -6,7 +6,8 @@
 >>> checkpoint.load(Path("checkpoint.pt"), load_recipe("digits"))  # refuses another run's file
 {'epoch': 3}
 
-A checkpoint is data, never code: tensors, numbers and text, read with `weights_only=True`.
+A checkpoint is data, never code: tensors, numbers and text. Nothing that it names is called, and
+all of it is checked before torch sees it (`mixerlib.training.contents`).
 """
 
 import io
@@ -22,8 +23,11 @@ import torch
 from mixerlib.files import write_atomic
 from mixerlib.records import Epoch, Part
 from mixerlib.speed.training_step import settings_of_form
+from mixerlib.training import contents
 from mixerlib.training.recipe import Recipe, current_settings
 from mixerlib.training.run import Run, RunWarning
+from mixerlib.weights.containers import read_pickled
+from mixerlib.weights.reading import check_regular
 
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
 
@@ -64,23 +68,37 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of the run that wrote a checkpoint (a recipe's fields), and its state."""
+    """The settings of the run that wrote a checkpoint (a recipe's fields), and its state.
+
+    Raises `OSError` for a file that cannot be read, and `ValueError` naming file and key for one
+    that is damaged, of a newer version, or holds anything but what `save` writes.
+    """
+    check_regular(path)
     with path.open("rb") as file:  # raises the plain OSError of a missing or forbidden file
         try:
-            with zipfile.ZipFile(file) as archive:  # whose checksums torch does not look at
-                if archive.testzip() is not None:
-                    raise zipfile.BadZipFile
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception:  # of a damaged file torch raises nearly anything
-            raise ValueError(
-                f"{path} is cut short, damaged or no checkpoint of mixerlib; nothing was loaded. "
-                f"Delete it to begin anew"
-            ) from None
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
-        raise ValueError(f"{path}: `schema`={schema!r} must be {SCHEMA!r}")
-    return json.loads(content["settings"]), content["state"]
+            if not zipfile.is_zipfile(file):  # whose parts have checksums
+                raise zipfile.BadZipFile
+            content = read_pickled(file)
+        except Exception:  # a damaged file raises nearly anything
+            raise _damaged(path) from None
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != SCHEMA:
+            raise ValueError(f"{path}: `schema`={contents.shown(schema)} must be {SCHEMA!r}")
+        with contents.in_file(path):
+            contents.same_keys("", content, ("schema", "settings", "state"))
+            settings = contents.settings_of(content)
+            state = contents.checked_state(content["state"])
+        try:
+            return settings, contents.with_tensors(state)
+        except Exception:
+            raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} is cut short, damaged or no checkpoint of mixerlib; nothing was loaded. "
+        f"Delete it to begin anew"
+    )
 
 
 def _settings(recipe: Recipe) -> str:
@@ -109,29 +127,32 @@ def state_of(run: Run) -> dict[str, Any]:
     }
 
 
-def continue_from(run: Run, state: dict[str, Any]) -> None:
+def continue_from(run: Run, state: dict[str, Any], path: Path | None = None) -> None:
     """Bring a run that has just begun to where the state says.
 
     Random numbers need no state: `stream` knows them by their place. Raises `ValueError` if the
     state is of other data, or of another number of processes, whose batches have other statistics.
     """
-    if state["images"] != run.images:
-        raise ValueError(
-            f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
-        )
     parts = [Part(**part) for part in state.get("parts", ())]  # older versions did not note them
     here = run.parts[-1]
-    if parts and parts[-1].processes != here.processes:
-        count = parts[-1].processes
-        how = f"by torchrun --nproc_per_node {count}" if count > 1 else "without torchrun"
-        raise ValueError(
-            f"`processes`={here.processes} must be {count} for a run that was begun so: go on "
-            f"{how}, or begin in another folder"
-        )
+    with contents.in_file(path):
+        if state["images"] != run.images:
+            raise ValueError(
+                f"the checkpoint is of a run on {state['images']} training images, not {run.images}"
+            )
+        if parts and parts[-1].processes != here.processes:
+            count = parts[-1].processes
+            how = f"by torchrun --nproc_per_node {count}" if count > 1 else "without torchrun"
+            raise ValueError(
+                f"`processes`={here.processes} must be {count} for a run that was begun so: go on "
+                f"{how}, or begin in another folder"
+            )
+        contents.check_fits(run, state)
+        optimizer = contents.optimizer_state(run, state["optimizer"])
     run.model.load_state_dict(state["model"])
     if run.average is not None:
         run.average.load_state_dict(state["average"])
-    run.optimizer.load_state_dict(state["optimizer"])
+    run.optimizer.load_state_dict(optimizer)
     run.scaler.load_state_dict(state["scaler"])
     if run.processes.is_first:
         run.loss_and_correct.copy_(state["sums"])

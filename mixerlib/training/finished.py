@@ -16,6 +16,8 @@ from mixerlib.training import checkpoint
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import model_for
 from mixerlib.weights import load_weights
+from mixerlib.weights.loading import check_finite
+from mixerlib.weights.reading import check_regular, is_checkpoint
 
 
 def recipe_of(path: str | Path) -> Recipe:
@@ -24,11 +26,12 @@ def recipe_of(path: str | Path) -> Recipe:
     Raises `ValueError` when nothing there tells the recipe, as with a published checkpoint.
     """
     path = weights_in(path)
-    if path.name == "checkpoint.pt":
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    check_regular(path)
+    if is_run_state(path):
         settings, _ = checkpoint.read(path)
         return Recipe.from_settings(settings, file=path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     record_file = path.parent / "record.json"
     if not record_file.is_file():
         raise ValueError(f"no record.json beside {path} tells its recipe; name it with --recipe")
@@ -36,11 +39,26 @@ def recipe_of(path: str | Path) -> Recipe:
     return Recipe.from_settings(record.settings, name=record.recipe, file=record_file)
 
 
-def load_trained(path: str | Path, recipe: Recipe, dataset: ImageSource) -> nn.Module:
+def load_trained(
+    path: str | Path,
+    recipe: Recipe,
+    dataset: ImageSource,
+    *,
+    key: str | None = None,
+    average: bool | None = None,
+) -> nn.Module:
     """The recipe's model with the weights in `path`, in evaluation mode, on the CPU.
 
-    `path` is a run's folder, a run's checkpoint.pt (of which the moving average is taken where
-    there is one), or any file that `load_weights` reads. Raises what `load_weights` raises.
+    Args:
+        path: a run's folder, a run's checkpoint.pt under any name, or any file that `load_weights`
+            reads.
+        recipe: which model it is of.
+        dataset: that gives the model its channels, classes and image size.
+        key: of the state dict to take, where a file holds several.
+        average: whether the moving average is taken. None: where there is one.
+
+    Raises what `load_weights` raises, and `ValueError` for weights that are not those that the
+    record beside them was made with.
 
     >>> from mixerlib.training import dataset_for, load_recipe, load_trained, train
     >>> from mixerlib.weights import save_weights
@@ -52,18 +70,28 @@ def load_trained(path: str | Path, recipe: Recipe, dataset: ImageSource) -> nn.M
     """
     path = weights_in(path)
     model = model_for(recipe, dataset)
-    if path.name == "checkpoint.pt":
+    if path.is_file() and is_run_state(path):
         _, state = checkpoint.read(path)
+        taken = "model" if average is False or state["average"] is None else "average"
+        if average and taken == "model":
+            raise ValueError(f"`average`=True, but {path} is of a run without one")
+        tensors = state[taken]
         try:
-            model.load_state_dict(state["average"] or state["model"])
+            model.load_state_dict(tensors)
         except RuntimeError:  # torch tells every tensor, over many lines
             raise ValueError(
                 f"`path`='{path}' does not fit `recipe`={recipe.name!r} on this "
                 f"{dataset.name}: it is a checkpoint of another model, or of other classes"
             ) from None
+        check_finite(path, tensors, model)
     else:
-        load_weights(model, path)
+        load_weights(model, path, key=key, average=average)
     return model.eval()
+
+
+def is_run_state(path: Path) -> bool:
+    """Whether this is the state of an unfinished run, by its name or by what it holds."""
+    return path.name == "checkpoint.pt" or is_checkpoint(path)
 
 
 def weights_in(path: str | Path) -> Path:

@@ -104,7 +104,7 @@ def begin_or_resume(
     form = form_of_settings(state["form"]) if "form" in state else None  # not measured again
     run = begin(recipe, dataset, device, session.processes, form)
     if state:
-        checkpoint.continue_from(run, state)
+        checkpoint.continue_from(run, state, path)
     return run
 
 

@@ -77,7 +77,7 @@ def load_weights(
         )
     given = _fitting(path, tensors, layout, model, head)
     if finite:
-        _check_finite(path, given, model)
+        check_finite(path, given, model)
     _check_stated(path, stated, layout, model, given)
     if note:
         warnings.warn(note, stacklevel=2)
@@ -116,7 +116,7 @@ def _fitting(
     return {names[name] or name: tensor for name, tensor in tensors.items()}
 
 
-def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
+def check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     """Raises `ValueError` for numbers that no trained model has, in the file or in the dtype of the
     model.
     """
@@ -132,8 +132,7 @@ def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Mod
         else:
             continue
         raise ValueError(
-            f"`path`='{path}' cannot be computed with: `{name}` {reason}, as of a run that "
-            "diverged; `finite=False` loads it all the same"
+            f"`path`='{path}' cannot be computed with: `{name}` {reason}, as of a run that diverged"
         )
 
 
