@@ -13,6 +13,8 @@ ASKED := $(if $(filter environment command,$(firstword $(origin PYTHON))),$(PYTH
 PYTHON ?= $(shell $(FIND))
 EXTRAS := book,count,test,lab
 BIN := .venv/bin
+# TORCH_INDEX=URL, as the workflows have it, takes torch from there, and all else by the hashes of its files.
+TORCH_INDEX ?=
 READY := .venv/ready
 ifneq ($(ASKED),)
 ITS_FOLDER := $(shell "$(ASKED)" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
@@ -26,6 +28,9 @@ endif
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An extra that a target needs; hashes.txt has all of them.
+MORE = $(if $(TORCH_INDEX),@: installed:,$(BIN)/python -m pip install --quiet -c constraints.txt -e)
 
 NOTEBOOKS := $(wildcard notebooks/*.md)
 TESTED := $(NOTEBOOKS:notebooks/%.md=.tested/%.passed)
@@ -45,7 +50,14 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed (found neither). Set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "== Setting up .venv with $(PYTHON): exact versions from constraints.txt"
 	"$(PYTHON)" -m venv $(CLEAR) .venv
+ifeq ($(TORCH_INDEX),)
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[$(EXTRAS)]" | grep -v 'already satisfied'
+else
+	$(BIN)/python -m pip install --progress-bar off --no-deps --require-hashes -r hashes.txt
+	$(BIN)/python -m pip install --progress-bar off --no-deps --index-url "$(TORCH_INDEX)" -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --progress-bar off --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+endif
 	@touch $@
 
 book: $(READY)
@@ -104,6 +116,28 @@ MINUTES ?= 10
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
+# The last commit, in a folder whose name has what shells and programs stumble over: the notebooks for
+# Colab are made there, and one of them is run.
+.PHONY: place-tested
+place-tested: export ELSEWHERE := _build/elsewhere/it's "my" Drive; (é)
+place-tested: $(READY) $(LIKE_COLAB)
+	@rm -rf _build/elsewhere && mkdir -p "$$ELSEWHERE" && git clone --quiet . "$$ELSEWHERE"
+	@ln -s "$$PWD/.venv" "$$ELSEWHERE/.venv"
+	@touch "$$ELSEWHERE/.venv/ready" "$$ELSEWHERE/.venv/like-colab/ready"
+	@cd "$$ELSEWHERE" && .venv/bin/python tests/stamps.py notebooks > /dev/null
+	@cd "$$ELSEWHERE" && $(MAKE) --no-print-directory notebooks .tested/01-patches.passed
+	@rm -rf _build/elsewhere
+
+# By hand, after a change of constraints.txt: the hashes of all files of each package in it, as PyPI has
+# them. torch comes from an index of its own.
+.PHONY: hashes
+hashes: $(READY)
+	$(MORE) ".[release]"
+	@{ sed -n '/^#/p' hashes.txt; grep -vE '^(#|torch==|torchvision==)' constraints.txt | \
+	  $(BIN)/uv pip compile - --quiet --no-deps --generate-hashes --no-header --no-annotate \
+	  --python-version 3.13 --default-index https://pypi.org/simple; } > hashes.new
+	@mv hashes.new hashes.txt
+
 notebooks: $(READY)
 	$(BIN)/python -m book.tools.colab
 
@@ -124,11 +158,11 @@ serve:
 .PHONY: site-tested
 site-tested: $(READY)
 	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[site]"
+	$(MORE) ".[site]"
 	SITE=_build/html $(BIN)/python -m pytest -rs tests/book/test_site.py
 
 release: $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[release]"
+	$(MORE) ".[release]"
 	$(BIN)/python -m book.tools.release --check
 	@$(MAKE) --no-print-directory book
 	@$(MAKE) --no-print-directory notebooks
@@ -138,7 +172,9 @@ release: $(READY)
 # and nothing else of the book's environment; the last needs GitHub's `gh`.
 PUBLISHER := _build/ghp-import
 colab-branch:
-	python3 -m pip install --quiet --upgrade --target $(PUBLISHER) -c constraints.txt ghp-import
+	@mkdir -p _build
+	awk '/^(ghp-import|python-dateutil|six)==/ {take = 1} take; !/\\$$/ {take = 0}' hashes.txt > $(PUBLISHER).txt
+	python3 -m pip install --quiet --upgrade --no-deps --require-hashes --target $(PUBLISHER) -r $(PUBLISHER).txt
 	PYTHONPATH=$(PUBLISHER) python3 -m book.tools.branch
 
 COLAB_IMAGE := us-docker.pkg.dev/colab-images/public/runtime:latest

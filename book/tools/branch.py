@@ -48,8 +48,9 @@ def publish_branch(root: Path = ROOT) -> str:
     if git(root, "ls-remote", "--heads", "origin", BRANCH):  # ghp-import goes on from this
         here = f"+refs/heads/{BRANCH}:refs/remotes/origin/{BRANCH}"
         git(root, "fetch", "--quiet", "--no-tags", "origin", here)
-    name, email = git(root, "log", "-1", "--format=%an%n%ae").splitlines()
-    committer = {"GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email}
+    # a name may hold what Python takes for the end of a line, and an address may be missing
+    name, _, email = git(root, "log", "-1", "--format=%an%n%ae").partition("\n")
+    committer = {"GIT_COMMITTER_NAME": name or "Nobody", "GIT_COMMITTER_EMAIL": email}
     words = ["-b", BRANCH, "-x", FOLDER, "-p", "-m", f"Notebooks of {commit}", str(built)]
     subprocess.run(
         [sys.executable, "-m", "ghp_import", *words],

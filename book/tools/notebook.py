@@ -2,15 +2,18 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from book.tools import ROOT
 from book.tools.plain import Page, Unknown
 from book.tools.references import LABEL_IN_CODE, Book
 from book.tools.times import running_time
 
 RUNTIME = "2026.07"  # Colab's dated runtime that the notebooks were last checked with
-# What Colab lacks, by the word in a notebook that asks for it. Each is installed without its needs.
+# What Colab lacks, by the word in a notebook that asks for it. Each is installed without its needs,
+# and at the version of constraints.txt unless there is another one here.
 LACKING = {
     "fvcore": ("fvcore", "iopath", "portalocker", "yacs"),
     "ptflops": ("ptflops",),
@@ -23,13 +26,12 @@ ROLE_IN_OUTPUT = re.compile(r"\{{1,2}(doc|eq|ref|numref|cite|term)\}{1,2}`([^`\n
 FIRST_CELL = """\
 # Run this first. Last checked with Colab's runtime {runtime}. If a newer one breaks
 # a cell, choose that: Runtime > Change runtime type > Runtime version.
-import importlib.util, os, subprocess, sys
-from pathlib import Path
+import importlib.util, os, pathlib, subprocess, sys
 SOURCE = os.environ.get("MIXERBOOK_SOURCE", "{source}")
 COMMIT = "{commit}"
 TROUBLE = "{trouble}"
 if importlib.util.find_spec("mixerlib") is None:
-    book = str(Path("mixer-book").resolve())
+    book = os.path.abspath("mixer-book")
     fetch = ["git", "-C", book, "fetch", "--quiet", "--depth", "1", SOURCE, COMMIT]
     checkout = ["git", "-C", book, "checkout", "--quiet", "--force", "FETCH_HEAD"]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
@@ -39,15 +41,15 @@ if importlib.util.find_spec("mixerlib") is None:
             raise RuntimeError(f"{{TROUBLE}}\\n{{done.stderr}}")
 {extras}    sys.path.insert(0, book)
 import mixerlib, torch
-if (notebooks := Path(mixerlib.__file__).parents[1] / "notebooks").is_dir():
+if (notebooks := pathlib.Path(mixerlib.__file__).parents[1] / "notebooks").is_dir():
     os.chdir(notebooks)  # the measured records are read from ../book
 gpu = torch.cuda.is_available() and torch.cuda.get_device_name()
 gpu = gpu or "{no_gpu}"
 print(f"mixerlib {{mixerlib.__version__}}, torch {{torch.__version__}}, {{gpu}}")
 """
 EXTRAS = """\
-    extras = "{packages}".split()  # not in Colab
-    subprocess.run([*pip, *extras], capture_output=True)  # the chapter can do without them
+{packages}
+    subprocess.run([*pip, *extras], capture_output=True)  # not in Colab; it works without
 """
 TROUBLE = "mixerlib could not be fetched from GitHub. Is there a network?"
 NO_HOME = "This book has no home on the web. Install mixerlib from the book's folder first."
@@ -76,17 +78,33 @@ def code_cell(source: str, metadata: dict, page: Page) -> tuple[str, dict]:
     return source, kept
 
 
+def pinned(package: str, root: Path = ROOT) -> str:
+    """The package with a version: its own, or that of constraints.txt."""
+    if "==" in package:
+        return package
+    pins = (root / "constraints.txt").read_text(encoding="utf-8")
+    if not (pin := re.search(rf"^{re.escape(package)}==\S+$", pins, re.M | re.I)):
+        raise ValueError(f"constraints.txt has no version of {package}, which a notebook installs")
+    return pin[0]
+
+
+def wrapped(packages: list[str]) -> str:
+    """The line of code that lists the packages, in as many as it needs."""
+    line = f'    extras = """{" ".join(packages)}""".split()'
+    return textwrap.fill(line, 92, break_on_hyphens=False, break_long_words=False)
+
+
 def first_cell(code: str, home: str, commit: str) -> str:
     """The cell that sets the notebook up, for what the code of the notebook asks for."""
     asks = r"^\s*(?:import|from) {0}\b|\bexport_{0}\b"
     lacking = (LACKING[word] for word in LACKING if re.search(asks.format(word), code, re.M))
-    packages = [name for names in lacking for name in names]
+    packages = [pinned(name) for names in lacking for name in names]
     return FIRST_CELL.format(
         runtime=RUNTIME,
         source=f"https://github.com/{home}" if home else "",
         commit=commit,
         trouble=TROUBLE if home else NO_HOME,
-        extras=EXTRAS.format(packages=" ".join(packages)) if packages else "",
+        extras=EXTRAS.format(packages=wrapped(packages)) if packages else "",
         no_gpu=WANTS_GPU if "cuda" in code else NO_GPU,
     )
 

@@ -28,6 +28,16 @@ def git(folder: Path, *words: str, env: dict[str, str] | None = None, check: boo
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def is_repository(home: str) -> bool:
+    """Whether it is owner/name as GitHub has them: letters, digits and -, in a name also _ and ."""
+    owner, _, name = home.partition("/")
+    return bool(
+        re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?", owner)
+        and re.fullmatch(r"[A-Za-z0-9._-]+", name)
+        and name not in (".", "..")
+    )
+
+
 def home(root: Path = ROOT) -> str:
     """Where this copy of the book lives on GitHub, as owner/name; empty if nothing says so.
 
@@ -36,7 +46,7 @@ def home(root: Path = ROOT) -> str:
     GITHUB_REPOSITORY that is not owner/name; an empty one means: no links.
     """
     if (named := os.environ.get("GITHUB_REPOSITORY")) is not None:
-        if named and not re.fullmatch(r"[\w.-]+/[\w.-]+", named):
+        if named and not is_repository(named):
             raise ValueError(f"`GITHUB_REPOSITORY`={named!r} must have the form owner/name")
         return named
     # A copy without git inside somebody's repository must not take that one for its home.
@@ -46,7 +56,7 @@ def home(root: Path = ROOT) -> str:
     except FileNotFoundError:  # no git here
         return ""
     match = GITHUB.fullmatch(remote)
-    return match["home"] if match else ""
+    return match["home"] if match and is_repository(match["home"]) else ""
 
 
 def site_address(home: str) -> str:

@@ -19,7 +19,7 @@ import pytest
 from helpers import ROOT, Later
 from markdown_it import MarkdownIt
 
-from book.tools import times, toc
+from book.tools import notebook, times, toc
 from book.tools.colab import snapshot
 from book.tools.notebook import RUNTIME, first_cell, make_notebook
 from book.tools.plain import Page, Unknown
@@ -382,11 +382,24 @@ def test_the_committed_times_name_chapters_and_say_where_they_were_measured():
         assert path.stem.endswith("-full") == record["full"]
 
 
+def test_a_first_cell_installs_versions_that_the_book_is_tested_with(tmp_path):
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    words = "".join(f"import {word}\n" for word in notebook.LACKING)
+    cell = first_cell(words, HOME, COMMIT)
+    [packages] = re.findall(r'extras = """([^"]*)"""\.split', cell)
+    older = {"onnx==1.18.0"}  # for Colab's protobuf
+    assert older < set(packages.split()) <= older | set(constraints)
+    assert len(packages.split()) == sum(map(len, notebook.LACKING.values()))
+    (tmp_path / "constraints.txt").write_text("thop2==1\n")
+    with pytest.raises(ValueError, match=r"constraints\.txt has no version of thop"):
+        notebook.pinned("thop", tmp_path)
+
+
 def test_what_colab_lacks_is_added_only_where_a_chapter_asks_for_it():
     plain = first_cell("import torch", HOME, COMMIT)
     assert "lacks" not in plain and "needs none" in plain
     with_tools = first_cell("import thop\nx.to('cuda')", HOME, COMMIT)
-    assert '"thop".split()' in with_tools and "T4 GPU" in with_tools
+    assert re.search(r'"thop==\S+"""\.split\(\)', with_tools) and "T4 GPU" in with_tools
     for text in (plain, with_tools):
         assert not re.search(r"\[[^]]*\"(torch|torchvision|numpy)\"", text)
 
@@ -524,7 +537,7 @@ def test_the_environment_like_colab_has_what_colab_ships_and_not_mixerlib():
     assert not expected & {"mixerlib", "jupytext", "fvcore", "thop", "onnxruntime", "pytest"}
     pins = (ROOT / "tests" / "like_colab.txt").read_text()
     for pin in ("ipywidgets==7.7.1", "anywidget==0.9.21", "ipython==7.34.0"):
-        assert f"\n{pin}\n" in pins
+        assert f"\n{pin} \\\n" in pins
 
 
 def test_the_notebooks_cells_run_twice():

@@ -68,6 +68,18 @@ def test_the_branch_holds_the_notebooks_where_the_links_look_for_them(checkout):
     )
 
 
+@pytest.mark.parametrize(
+    "name, address",
+    [("A\u2028B", "a@example.org"), ("A\x85B\x1cC", ""), ("Zoë O'Neil \u2029 Jr.", "z@é.org")],
+)
+def test_an_author_may_have_any_name_and_no_address(checkout, name, address):
+    author = ("-c", f"user.name={name}", "-c", f"user.email={address}")
+    git(checkout, *author, "commit", "-q", "--allow-empty", "-m", "Second")
+    publish_branch(checkout)
+    committer = git(checkout.parent / "origin.git", "log", "-1", "--format=%an<%ae>", "colab")
+    assert committer == f"{git(checkout, 'log', '-1', '--format=%an<%ae>')}"
+
+
 @pytest.mark.parametrize("fresh", [False, True], ids=["same_clone", "fresh_clone"])
 def test_the_branch_grows_loses_what_is_gone_and_leaves_the_working_tree_alone(checkout, fresh):
     first = publish_branch(checkout)

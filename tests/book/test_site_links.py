@@ -74,8 +74,17 @@ def test_the_variable_comes_first_and_an_empty_one_means_no_links(checkout, monk
     assert home(checkout) == "a-fork/mixers"
     monkeypatch.setenv("GITHUB_REPOSITORY", "")
     assert home(checkout) == ""
-    monkeypatch.setenv("GITHUB_REPOSITORY", "mixers")
-    with pytest.raises(ValueError, match=r"`GITHUB_REPOSITORY`='mixers' must have the form"):
+
+
+NO_HOMES = ["mixers", "../..", "a/..", "./a", "a/.", ".a/b", "a/b/c", "a b/c", "-a/b", "a-/b"]
+
+
+@pytest.mark.parametrize("named", [*NO_HOMES, "é/b", "a/\u0661", "/a", "a/"])
+def test_what_github_would_not_call_a_repository_is_no_home(checkout, monkeypatch, named):
+    git(checkout, "remote", "add", "origin", f"https://github.com/{named}")
+    assert home(checkout) == ""
+    monkeypatch.setenv("GITHUB_REPOSITORY", named)
+    with pytest.raises(ValueError, match=f"`GITHUB_REPOSITORY`='{named}' must have the form"):
         home(checkout)
 
 

@@ -85,11 +85,21 @@ class TestWorkflow:
         for job in workflow["jobs"].values():
             assert "uses" in job or 0 < job["timeout-minutes"] <= 240
 
-    def test_actions_are_pinned_and_foreign_ones_by_their_commit(self, path):
-        for step in steps(load(path.name)):
-            if used := step.get("uses"):
-                ours = r"actions/[\w-]+@v\d+|docker://rhysd/actionlint:\d+\.\d+\.\d+"
-                assert re.fullmatch(ours, used) or re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", used)
+    def test_actions_are_taken_by_their_commit_and_images_by_their_digest(self, path):
+        """A tag can be moved to other code. What it was called stands behind it, for people."""
+        for line in re.findall(r"uses: (?!\./)(.+)", path.read_text()):
+            fixed = r"[\w-]+/[\w-]+@[0-9a-f]{40}|docker://[\w-]+/[\w-]+@sha256:[0-9a-f]{64}"
+            assert re.fullmatch(rf"(?:{fixed}) # v?\d+\.\d+\.\d+", line)
+
+    def test_packages_come_from_one_index_and_torch_from_another(self, path):
+        """A second index for all would let it answer for any package's name."""
+        workflow = load(path.name)
+        places = [workflow, *workflow["jobs"].values(), *steps(workflow)]
+        variables: dict[str, str] = {}
+        for place in places:
+            variables |= place.get("env", {})
+        assert not [name for name in variables if name.startswith(("PIP_", "UV_"))]
+        assert variables.get("TORCH_INDEX") == "https://download.pytorch.org/whl/cpu"
 
     def test_actionlint_finds_nothing(self, path):
         actionlint = shutil.which("actionlint")
@@ -132,7 +142,7 @@ def test_only_what_was_tested_and_built_from_a_clean_checkout_is_published():
     assert order == ["test", "build", "notebooks"]
     assert "env" not in workflow
     # no variable of the book, no cache but pip's: nothing can stand in for a result
-    assert set(jobs["build"]["env"]) == {"PIP_EXTRA_INDEX_URL"}
+    assert set(jobs["build"]["env"]) == {"TORCH_INDEX"}
     for step in steps(workflow):
         assert "env" not in step and "if" not in step and "continue-on-error" not in step
         assert not step.get("uses", "").startswith("actions/cache")
@@ -179,7 +189,7 @@ def dry_run(folder: Path, *words: str) -> str:
 
 def test_another_python_gets_a_venv_of_its_own_and_the_same_one_does_not(tmp_path):
     assert "-m venv" not in dry_run(tmp_path, "test")
-    assert f"{sys.executable} -m venv --clear .venv" in dry_run(
+    assert f'"{sys.executable}" -m venv --clear .venv' in dry_run(
         tmp_path, "test", f"PYTHON={sys.executable}"
     )
     (tmp_path / ".venv" / "lib" / f"python3.{sys.version_info.minor}").mkdir()
@@ -187,6 +197,58 @@ def test_another_python_gets_a_venv_of_its_own_and_the_same_one_does_not(tmp_pat
     assert "PYTHON=no-such-python does not run" in dry_run(
         tmp_path, "test", "PYTHON=no-such-python"
     )
+
+
+PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+?)(?: \\)?$", re.M)
+HASHED = re.compile(r"^[A-Za-z0-9][\w.-]*==\S+(?: \\\n    --hash=sha256:[0-9a-f]{64})+$", re.M)
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return {re.sub(r"[-_.]+", "-", package).lower(): v for package, v in PIN.findall(text)}
+
+
+def test_the_hashes_are_those_of_the_versions_that_are_tested():
+    expected = pins("constraints.txt")
+    for package in ("torch", "torchvision"):  # by their index
+        del expected[package]
+    assert pins("hashes.txt") == expected and len(expected) > 200
+
+
+@pytest.mark.parametrize("name", ["hashes.txt", "tests/like_colab.txt"])
+def test_every_package_of_a_list_has_hashes(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert len(HASHED.findall(text)) == len(PIN.findall(text)) > 10
+    left = HASHED.sub("", text).splitlines()
+    assert all(line == "" or line.startswith("#") for line in left)
+
+
+def test_with_an_index_for_torch_all_else_is_installed_by_its_hash(tmp_path):
+    """Torch alone comes from that index, and nothing is fetched to build mixerlib."""
+    said = dry_run(
+        tmp_path, "book", "TORCH_INDEX=https://example.org/cpu", f"PYTHON={sys.executable}"
+    )
+    installs = [line for line in said.splitlines() if "pip install" in line]
+    assert len(installs) == 3 and all("--no-deps" in line for line in installs)
+    assert "--require-hashes -r hashes.txt" in installs[0] and "index-url" not in installs[0]
+    assert '--index-url "https://example.org/cpu"' in installs[1]
+    assert installs[1].endswith("-c constraints.txt torch torchvision")
+    assert installs[2].endswith("--no-build-isolation -e .")
+    for target in ("site-tested", "release"):
+        said = dry_run(tmp_path, target, "VERSION=dev", "TORCH_INDEX=https://example.org/cpu")
+        assert "pip install" not in said and ": installed:" in said
+
+
+def test_what_pushes_installs_by_hash_alone(tmp_path):
+    said = dry_run(tmp_path, "colab-branch")
+    assert "--no-deps --require-hashes" in said and "-c constraints.txt" not in said
+    command = next(line for line in said.splitlines() if line.startswith("awk"))
+    shutil.copy(ROOT / "hashes.txt", tmp_path)
+    (tmp_path / "_build").mkdir()
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    chosen = (tmp_path / "_build" / "ghp-import.txt").read_text()
+    assert [name for name, _ in PIN.findall(chosen)] == ["ghp-import", "python-dateutil", "six"]
+    assert len(HASHED.findall(chosen)) == 3
 
 
 def test_a_release_is_checked_before_it_is_built_and_packed_after(tmp_path):
@@ -202,9 +264,9 @@ def test_the_container_sees_the_notebooks_and_not_the_library(tmp_path):
     said = dry_run(tmp_path, "colab-run").replace("\\\n", " ")
     seen = re.findall(r'-v "([^"]+)"', said)
     assert [mount.split(":")[0] for mount in seen] == [
-        f"{tmp_path}/_build/colab",
-        f"{tmp_path}/book/tools/run_notebooks.py",
-        f"{tmp_path}/_build/colab-run",
+        "$PWD/_build/colab",
+        "$PWD/book/tools/run_notebooks.py",
+        "$PWD/_build/colab-run",
     ]
     inside = {mount.split(":")[1] for mount in seen}
     assert set(said.split("run_notebooks.py ")[1].split()) <= inside
