@@ -1,7 +1,6 @@
 """The subcommands on models as they are: list, cost, import."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from mixerlib.cli.options import (
     MODEL_OPTIONS,
     add_model_options,
     model_options_given,
+    print_json,
     warnings_as_lines,
 )
 
@@ -38,7 +38,7 @@ def run_list(options: argparse.Namespace) -> int:
             {"name": name, "parameters": parameters, "description": model_entry(name).about}
         )
     if options.json:
-        print(json.dumps(models, indent=1, ensure_ascii=False))
+        print_json(models)
         return 0
     width = max(len(model["name"]) for model in models)
     print(f"{'name':{width}}  {'parameters':>11}  description")
@@ -66,7 +66,7 @@ def run_cost(options: argparse.Namespace) -> int:
     models = [_count(model_entry(name), given) for name in options.names]
     if options.json:
         reports = [_cost_report(*model) for model in models]
-        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1, ensure_ascii=False))
+        print_json(reports if len(reports) > 1 else reports[0])
     elif options.compare:
         print(_cost_comparison(models))
     else:
