@@ -12,6 +12,7 @@ from mixerlib.cli.options import (
     print_json,
     warnings_as_lines,
 )
+from mixerlib.files import check_writable
 
 if TYPE_CHECKING:
     from mixerlib.costs import Counts, Measured
@@ -176,18 +177,20 @@ def add_import(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    from mixerlib.models import create_model
+    from mixerlib.models import create_model, model_entry
     from mixerlib.weights import load_weights, save_weights
 
+    model_entry(options.model, "model")
     model = create_model(
         options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     )
-    with warnings_as_lines():
-        layout = load_weights(model, options.checkpoint)
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
     out = options.out or stem.with_suffix(".safetensors")
     if out.exists():
         raise ValueError(f"`out`='{out}' exists already; name another file with --out")
+    check_writable(out)
+    with warnings_as_lines():
+        layout = load_weights(model, options.checkpoint)
     save_weights(model, out)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{options.checkpoint}: layout {layout}, {parameters:,} parameters\nweights:  {out}")
