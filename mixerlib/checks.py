@@ -56,13 +56,13 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def positive_int(name: str, value: object) -> int:
-    """A whole number from 1 to the name's top among `TOPS`, as an `int`. Booleans and floats such
-    as 8.0 are refused.
+def positive_int(name: str, value: object, top: bool = True) -> int:
+    """A whole number from 1 to the name's top among `TOPS`, if that is to hold, as an `int`.
+    Booleans and floats such as 8.0 are refused.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"`{name}`={shown(value)} must be a positive whole number")
-    return _below_top(name, int(value))
+    return _below_top(name, int(value)) if top else int(value)
 
 
 def count(name: str, value: object) -> int:

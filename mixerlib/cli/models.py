@@ -1,7 +1,6 @@
 """The subcommands on models as they are: list, cost, import."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,10 @@ from mixerlib.cli.options import (
     add_choice_of_weights,
     add_model_options,
     model_options_given,
+    print_json,
     warnings_as_lines,
 )
+from mixerlib.files import check_writable
 
 if TYPE_CHECKING:
     from mixerlib.costs import Counts, Measured
@@ -39,7 +40,7 @@ def run_list(options: argparse.Namespace) -> int:
             {"name": name, "parameters": parameters, "description": model_entry(name).about}
         )
     if options.json:
-        print(json.dumps(models, indent=1, ensure_ascii=False))
+        print_json(models)
         return 0
     width = max(len(model["name"]) for model in models)
     print(f"{'name':{width}}  {'parameters':>11}  description")
@@ -67,7 +68,7 @@ def run_cost(options: argparse.Namespace) -> int:
     models = [_count(model_entry(name), given) for name in options.names]
     if options.json:
         reports = [_cost_report(*model) for model in models]
-        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1, ensure_ascii=False))
+        print_json(reports if len(reports) > 1 else reports[0])
     elif options.compare:
         print(_cost_comparison(models))
     else:
@@ -182,18 +183,20 @@ def add_import(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    from mixerlib.models import create_model
+    from mixerlib.models import create_model, model_entry
     from mixerlib.weights import load_weights, save_weights
 
+    model_entry(options.model, "model")
     model = create_model(
         options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     )
-    with warnings_as_lines():
-        layout = load_weights(model, options.checkpoint, key=options.key, average=options.average)
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
     out = options.out or stem.with_suffix(".safetensors")
     if out.exists():
         raise ValueError(f"`out`='{out}' exists already; name another file with --out")
+    check_writable(out)
+    with warnings_as_lines():
+        layout = load_weights(model, options.checkpoint, key=options.key, average=options.average)
     save_weights(model, out)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{options.checkpoint}: layout {layout}, {parameters:,} parameters\nweights:  {out}")

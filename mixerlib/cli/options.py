@@ -1,11 +1,15 @@
 """What the subcommands share: a parser with short errors, a flag for every option of a model."""
 
 import argparse
+import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
+
+from mixerlib.files import one_line
 
 # The options of models by name (a test holds this list against the registry), and how to read them
 # from text. The second table's follow from the data where there are any.
@@ -37,6 +41,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        message = one_line(ValueError(message))
         self.exit(2, f"mixerlib: {message}; see `{self.prog} --help`\n")
 
 
@@ -61,12 +66,29 @@ def _parse_option(name: str, text: str, kind: type) -> Any:
     """A model option's value; only its form is looked at here, the rest is for the model to say."""
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise ValueError(f"`{name}`={text!r} must be true or false")
+            raise ValueError(f"`{name}`={_cut(text)} must be true or false")
         return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"`{name}`={text!r} must be a whole number") from None
+        raise ValueError(f"`{name}`={_cut(text)} must be a whole number") from None
+
+
+def _cut(text: str) -> str:
+    return repr(text) if len(text) <= 100 else f"{text[:99]!r}…"
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, in which a number that is none, such as a loss of NaN, is null."""
+    print(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

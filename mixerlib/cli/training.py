@@ -1,7 +1,6 @@
 """The subcommands that train and validate: train, evaluate, sweep."""
 
 import argparse
-import json
 import os
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from mixerlib.cli.options import (
     add_model_options,
     flag,
     model_options_given,
+    print_json,
     warnings_as_lines,
 )
 from mixerlib.training import (
@@ -214,7 +214,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         report |= _evaluation_report(plain, dataset.classes)
         if averaged:
             report["flip_average"] = _evaluation_report(averaged, dataset.classes)
-        print(json.dumps(report, indent=1, ensure_ascii=False))
+        print_json(report)
         return 0
     images = f"{len(plain.predictions):,} test images of {dataset.name}"
     print(f"{file}: {recipe.model} on the {images}")

@@ -72,7 +72,9 @@ def symbol_values(
         values[sym.alpha] = checks.ratio(options["ratio"])
     for symbol, (option, _) in sym.SYMBOLS.items():
         if option in options and symbol not in values.keys() | sym.DEFINITIONS.keys():
-            values[symbol] = checks.positive_int(option, options[option])
+            values[symbol] = checks.positive_int(
+                option, options[option], top=False
+            )  # exact for all
     values = {symbol: Fraction(value) for symbol, value in values.items()}
     for symbol, definition in sym.DEFINITIONS.items():
         if definition.free_symbols <= values.keys():

@@ -316,15 +316,25 @@ def _compiling(cases: Sequence[Case]) -> Iterator[None]:
         yield
 
 
+class CannotCompile(ValueError):
+    """A case cannot be compiled here, as where there is no C++ compiler."""
+
+
 @contextmanager
 def reasons(case: Case) -> Iterator[None]:
     """What torch says when a case cannot be run, as a `ValueError` in one line."""
+    too_large = f"`batch`={case.batch} of {case.label} needs more memory than there is"
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise ValueError(f"`batch`={case.batch} needs more memory than there is") from None
+    except (torch.OutOfMemoryError, MemoryError):
+        raise ValueError(too_large) from None
     except Exception as error:
-        if not isinstance(error, RuntimeError) and not type(error).__module__.startswith("torch."):
+        module = type(error).__module__
+        if not isinstance(error, RuntimeError) and not module.startswith("torch."):
             raise
+        if "can't allocate memory" in str(error):  # of the CPU's
+            raise ValueError(too_large) from None
         message = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"it cannot be run here: {message[0]}") from error
+        in_compiler = module.startswith(("torch._dynamo", "torch._inductor"))
+        kind = CannotCompile if in_compiler else ValueError
+        raise kind(f"it cannot be run here: {message[0]}") from error

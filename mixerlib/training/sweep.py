@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mixerlib import checks
-from mixerlib.files import one_line, read_yaml
+from mixerlib.files import check_writable, one_line, read_yaml
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import loop
 from mixerlib.training.distributed import choose_device
@@ -133,7 +133,11 @@ class Sweep:
         What goes wrong with one run, such as data that are missing or a loss that is no number, is
         reported and does not keep the others from being done.
         """
-        for recipe in self.left():
+        left = self.left()
+        for recipe in left:  # better now than after hours
+            check_writable(self.record_file(recipe))
+            check_writable(self.folder(recipe) / RECORD)
+        for recipe in left:
             if stop():
                 return
             try:

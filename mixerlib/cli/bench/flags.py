@@ -10,6 +10,7 @@ from mixerlib.cli.options import (
     add_model_options,
     model_options_given,
 )
+from mixerlib.files import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +37,16 @@ def add_flags(parser: argparse.ArgumentParser, *names: str, **words: str) -> Non
 
 
 def check_flags(options: argparse.Namespace) -> None:
-    """Raises `ValueError` for a number below the least that makes sense."""
+    """Raises `ValueError` for a number that makes no sense, and `OSError` where no record could be
+    written: better now than after the race.
+    """
+    from mixerlib.checks import COUNT, follows, positive_int
+
     for name in ("rounds", "batch"):
-        value = getattr(options, name, None)
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}`={value} must be at least 1")
+        if (value := getattr(options, name, None)) is not None:
+            positive_int(name, follows(name, value, COUNT))
+    if (file := getattr(options, "json", None)) is not None:
+        check_writable(file)
     minutes = getattr(options, "minutes", None)
     if minutes is not None and not minutes > 0:
         raise ValueError(f"`minutes`={minutes:g} must be above 0")

@@ -15,6 +15,7 @@ from mixerlib.cli.bench.flags import (
     seconds_of,
 )
 from mixerlib.cli.bench.tables import race_table
+from mixerlib.files import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,7 @@ def run_matrix(options: argparse.Namespace) -> int:
     folder = options.records / "bench" / slug
     races = _races(options, device)
     files = {name: folder / f"{name}.json" for name in races}
+    check_writable(folder / "a record.json")
     left = [name for name in races if not cases.has_measured(files[name], races[name], device)]
     for name in list(left):
         seconds = None if until is None else until - time.monotonic()
