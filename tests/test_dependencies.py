@@ -25,7 +25,7 @@ PACKAGE_OF = {
 EXTRAS_OF = {
     "mixerlib": ("plots", "onnx", "tensorboard"),
     "notebooks": ("book", "count"),
-    "book": ("book", "release"),
+    "book": ("book", "release", "test", "count"),  # `book.tools.other_models` counts with them
     "tests": ("book", "test", "site"),
 }
 OPTIONAL = {("mixerlib", "timm")}  # compared with where it is installed; never required

@@ -9,7 +9,9 @@ from html import escape
 
 from mixerlib.pages import VERDICTS, Entry, Published, Verdict
 
-COLORS = dict(zip(VERDICTS, ("#009E73", "#D55E00", "#56B4E9", "#808489"), strict=True))
+COLORS = dict(
+    zip(VERDICTS, ("#009E73", "#D55E00", "#56B4E9", "#E69F00", "#808489"), strict=True)
+)
 
 STYLE = """
 .audit form { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: end; margin: 0; }
@@ -109,7 +111,7 @@ def _choice(name: str, label: str, options: Mapping[str, str]) -> str:
 def _row(published: Published, entry: Entry, verdict: Verdict) -> str:
     document = published.documents[entry.document]
     unit = {"share": "", "times": "×"}.get(entry.unit, entry.unit)
-    about = "about " if entry.about else ""
+    about = "about " if entry.about else "almost " if entry.below else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
     remarks = "".join(f'<span class="remark">{escape(remark)}</span>' for remark in verdict.remarks)
     dot = f'<span class="dot" style="background: {COLORS[verdict.kind]}" aria-hidden="true"></span>'

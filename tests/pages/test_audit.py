@@ -15,7 +15,7 @@ import torch
 import yaml
 from helpers import ROOT, SHARED
 
-from mixerlib import costs, records
+from mixerlib import costs
 from mixerlib.models import create_model, model_entry
 from mixerlib.pages import audit
 
@@ -34,8 +34,13 @@ def entries(published) -> Mapping[str, audit.Entry]:
 
 
 @pytest.fixture(scope="session")
-def verdicts(published) -> dict[str, audit.Verdict]:
-    return audit.check(published)
+def others() -> audit.OtherCounts:
+    return audit.read_others(ROOT / "book" / "records" / "counts" / "others.json")
+
+
+@pytest.fixture(scope="session")
+def verdicts(published, others) -> dict[str, audit.Verdict]:
+    return audit.check(published, others=others)
 
 
 def printed_as(published: audit.Published, name: str, printed: str) -> audit.Published:
@@ -64,7 +69,8 @@ def test_no_name_is_there_twice():
 def test_every_entry_says_what_it_is_and_where_it_stands(entries):
     for entry in entries.values():
         assert entry.where and entry.name and entry.printed
-        assert entry.model or entry.borrowed or entry.against, entry.id
+        named = entry.model or entry.borrowed or entry.against
+        assert named or entry.quantity == "statement", entry.id
         if entry.quantity == "accuracy":
             assert entry.training.get("dataset"), entry.id
         if entry.quantity in ("parameters", "flops") and entry.model and not entry.formula:
@@ -132,7 +138,7 @@ def test_the_whole_numbers_of_the_source_tables_are_in_the_file(entries):
     printed = [entry.printed for entry in entries.values()]
     for number in ("86", "129", "828", "792", "181"):
         assert printed.count(number) == 2  # ConvMixer's table is reprinted twice
-    for number in ("134", "206", "52", "56", "75", "73"):
+    for number in ("134", "206", "52", "56", "75", "73", "207", "85", "98"):
         assert number in printed
 
 
@@ -177,12 +183,29 @@ def test_every_entry_has_a_verdict_and_a_reason(entries, verdicts):
     assert {verdict.kind for verdict in verdicts.values()} == set(audit.VERDICTS)
 
 
+def test_a_kind_of_verdict_is_given_only_where_it_can_be(entries, verdicts):
+    for name, verdict in verdicts.items():
+        entry = entries[name]
+        if verdict.kind == audit.NEEDS_TRAINING:
+            assert entry.quantity == "accuracy" and entry.model and not entry.weights, name
+        if verdict.kind == audit.NEEDS_EVALUATION:
+            assert entry.quantity == "accuracy" and entry.weights, name
+        if verdict.kind == audit.CANNOT_BE_CHECKED:
+            assert (
+                entry.quantity == "throughput"
+                or not (entry.model or entry.other)
+                or (entry.quantity == "accuracy" and not entry.model)
+            ), name
+
+
 @cache
-def measured(quantity: str, name: str, options: tuple, image_size: int) -> costs.Counts[int]:
+def measured(
+    quantity: str, name: str, options: tuple, image_size: int, cost: str
+) -> costs.Counts[int]:
     """A registered model, built, and run where operations are wanted: no formula is used."""
     with torch.device("meta"):
         model = create_model(name, **dict(options))
-    if quantity == "flops":
+    if quantity == "flops" or cost == "body":
         return costs.measure(model, image_size)
     nothing = {key: {} for key in costs.QUANTITIES}
     return costs.Counts(**nothing | {"params": {"all": sum(p.numel() for p in model.parameters())}})
@@ -190,7 +213,8 @@ def measured(quantity: str, name: str, options: tuple, image_size: int) -> costs
 
 def test_what_is_reproduced_has_the_printed_digits_when_the_module_is_measured(entries, verdicts):
     rules = {"to nearest": ROUND_HALF_UP, "exact": ROUND_HALF_UP, "cut off": ROUND_DOWN}
-    ways = {way: f for ways in audit.CONVENTIONS.values() for way, f in ways.items()}
+    tables = [*audit.CONVENTIONS.values(), *audit.STATED.values()]
+    ways = {way: f for table in tables for way, f in table.items()}
     checked = 0
     counted = [
         entry
@@ -209,9 +233,11 @@ def test_what_is_reproduced_has_the_printed_digits_when_the_module_is_measured(e
             if "image_size" in model_entry(entry.model).defaults:
                 options["image_size"] = entry.image_size
             key = tuple(sorted(options.items()))
-            counts = measured(entry.quantity, entry.model, key, entry.image_size)
+            counts = measured(entry.quantity, entry.model, key, entry.image_size, entry.cost)
             values.append(Decimal(ways[verdict.convention](counts)))
         value = sum(values) / len(values) / Decimal(int(entry.scale))
+        if verdict.rounding in (audit.TWICE, audit.PADDED):
+            continue  # which have tests of their own
         digits = value.quantize(Decimal(1).scaleb(-entry.decimals), rules[verdict.rounding])
         assert str(digits) == entry.printed, entry.id
         checked += 1
@@ -223,8 +249,11 @@ def test_what_is_not_reproduced_has_other_digits_in_every_convention(entries, ve
         entry = entries[name]
         if verdict.kind == audit.NOT_REPRODUCED and entry.quantity in audit.CONVENTIONS:
             for stated in audit.configurations(entry):
-                for way in audit.CONVENTIONS[entry.quantity].values():
-                    assert audit.fits(entry, stated.count(way)) is None, name
+                for way in audit.ways_of(entry).values():
+                    how = audit.fits(entry, stated.count(way))
+                    assert how is None or (
+                        how == "cut off" and "fewer digits" in str(verdict.remarks)
+                    ), name
 
 
 @pytest.mark.parametrize(
@@ -241,6 +270,9 @@ def test_what_is_not_reproduced_has_other_digits_in_every_convention(entries, ve
         ("slides-iv-example", "66.8", audit.REPRODUCED, audit.NOT_REPRODUCED),
         ("slides-abstract-saving-flops", "56", audit.REPRODUCED, audit.NOT_REPRODUCED),
         ("slides-throughput-ratio", "4", audit.REPRODUCED, audit.NOT_REPRODUCED),
+        ("slides-throughput-ratio", "2", audit.REPRODUCED, audit.NOT_REPRODUCED),
+        ("slides-convmixer/deit-b/params", "87", audit.REPRODUCED, audit.REPRODUCED),
+        ("slides-convmixer/deit-b/params", "88", audit.REPRODUCED, audit.NOT_REPRODUCED),
         ("draft1-cifar10/ii/top1", "92.25", audit.NOT_REPRODUCED, audit.NEEDS_TRAINING),
         ("readme-cifar10/ii/top1", "94.17", audit.NEEDS_TRAINING, audit.NEEDS_TRAINING),  # 2 : 1
         ("draft3-cifar10/iii/top1", "93.38", audit.NEEDS_TRAINING, audit.NEEDS_TRAINING),
@@ -252,9 +284,12 @@ def test_what_is_not_reproduced_has_other_digits_in_every_convention(entries, ve
         ),
     ],
 )
-def test_a_changed_number_changes_its_verdict(name, printed, before, after, published, verdicts):
+def test_a_changed_number_changes_its_verdict(
+    name, printed, before, after, published, verdicts, others
+):
     assert verdicts[name].kind == before
-    assert audit.check(printed_as(published, name, printed))[name].kind == after
+    changed = printed_as(published, name, printed)
+    assert audit.check(changed, others=others)[name].kind == after
 
 
 @pytest.mark.parametrize(
@@ -338,109 +373,10 @@ def test_contradictions_and_repeated_rows_are_remarked(published, entries, verdi
     assert repeated == {"mindspore-mixer/s16/top1", "mindspore-mixer/s16/top5"}
 
 
-def test_the_borrowed_mlp_mixers_are_found(verdicts):
-    for table, model in (("cifar", "Mixer-S/4"), ("large", "Mixer-S/14")):
-        flops = verdicts[f"slides-comparison-{table}/mlp-mixer/flops"]
-        assert flops.kind == audit.REPRODUCED and f"{model} has it" in flops.reason
-        params = verdicts[f"slides-comparison-{table}/mlp-mixer/params"]
-        assert params.explained[0].text == f"a digit fewer of {model}, then a zero"
-
-
-def test_the_mixer_paper_leaves_the_classifier_out(entries):
-    body = audit.HABITS["parameters"]["the classifier left out"]
-    rows = [entry for entry in entries.values() if entry.table == "mixer-paper"]
-    for entry in rows:
-        (stated,) = audit.configurations(entry)
-        assert audit.fits(entry, stated.count(body)) == "to nearest"
-    assert len(rows) == 7
-
-
 def test_the_depthwise_work_is_missing_from_timms_gmacs(verdicts):
     for row in ("convmixer-1536-20", "convmixer-768-32", "convmixer-1024-20"):
         verdict = verdicts[f"timm-benchmark/{row}/gmacs"]
         assert verdict.explained[0].text.startswith("fvcore, which misses the convolutions")
-
-
-# Our own records
-
-
-def run(model: str, settings: dict, accuracy: float) -> records.Record:
-    here = records.provenance("cpu")
-    return records.Record(
-        recipe="cifar10/test",
-        settings={"model": model, "model_options": {}} | settings,
-        seed=0,
-        parameters=1,
-        train_images=1,
-        test_images=1,
-        curve=[],
-        test_loss=0.0,
-        test_accuracy=accuracy,
-        test_top5=1.0,
-        training_seconds=1.0,
-        total_seconds=1.0,
-        images_per_second=1.0,
-        peak_memory_bytes=None,
-        processes=1,
-        continued=0,
-        provenance=here,
-    )
-
-
-def test_a_record_of_the_same_training_stands_beside_the_accuracy(
-    tmp_path, published, entries, verdicts
-):
-    settings = dict(entries["readme-cifar10/i/top1"].training)
-    runs = [run("splitmixer_i", settings, 0.9375), run("splitmixer_i_256_8", settings, 0.9425)]
-    for index, record in enumerate(runs):
-        records.write_record(record, tmp_path / "deep" / f"{index}.json")
-    (tmp_path / "other.json").write_text('{"schema": "mixerlib benchmark 1"}')
-    read = records.read_records(tmp_path)
-    assert read == runs
-    with_runs = audit.check(published, read)
-    beside = with_runs["readme-cifar10/i/top1"]
-    assert beside.kind == audit.NEEDS_TRAINING
-    assert "94.00% on CIFAR-10 (2 runs, 93.75% to 94.25%)" in beside.reason
-    changed = {name for name in entries if with_runs[name] != verdicts[name]}
-    assert all(audit.family_of(entries[name].model) == "splitmixer_i" for name in changed)
-    assert "slides-ablation/baseline/cifar10" in changed
-    assert "slides-ablation/relu/cifar10" not in changed  # another activation
-    assert "slides-ablation/no-clipping/cifar10" not in changed  # another training
-
-
-@pytest.mark.parametrize(
-    "settings, options",
-    [
-        ({"epochs": 10}, {}),
-        ({"weight_decay": 0.1}, {}),
-        ({"dataset": "cifar100"}, {}),
-        ({}, {"ratio": "3/5"}),
-        ({}, {"kernel_size": 3}),
-    ],
-)
-def test_a_record_of_another_training_does_not(settings, options, entries):
-    entry = entries["readme-cifar10/i/top1"]
-    other = run("splitmixer_i", entry.training | settings | {"model_options": options}, 0.9)
-    assert audit.matching(entry, [other]) == []
-
-
-def test_a_shuffled_model_is_another_model(entries):
-    entry = entries["readme-cifar10/ii/top1"]
-    shuffled = entry.training | {"model_options": {"shuffle": True}}
-    plain = entry.training | {"model_options": {"shuffle": False}}
-    runs = [run("splitmixer_ii", dict(settings), 0.9) for settings in (shuffled, plain)]
-    assert audit.matching(entry, runs) == runs[1:]
-
-
-def test_an_ablated_model_is_another_model(entries):
-    for entry in entries.values():
-        if entry.quantity == "accuracy" and entry.training:
-            settings = dict(entry.training) | {"model_options": {"residual": "none"}}
-            assert audit.matching(entry, [run("splitmixer_i_ablated_256_8", settings, 0.9)]) == []
-
-
-def test_without_records_there_are_none(tmp_path):
-    assert records.read_records(tmp_path / "nowhere") == []
 
 
 # The page

@@ -8,12 +8,22 @@
 >>> audit.check(published)[entry.id].kind
 'reproduced'
 
-A number counts as reproduced when the recomputed one, rounded or cut off at the printed decimals,
-has the printed digits. Where it has not, a declared list of alternatives is tried
+A number counts as reproduced when the recomputed one has the printed digits: rounded or cut off at
+the printed decimals, or rounded twice where an earlier print shows it; counted as its source says,
+or as most numbers of its source are. An accuracy does when it lies where one more of our own runs
+would fall. Where a count has other digits, a declared list of alternatives is tried
 (`candidates`): another kernel, another strategy, a tool's own way of counting. Shown on the
 book's page *Audit of the published numbers*.
 """
 
+from mixerlib.pages.audit.accuracy import (
+    CONFIDENCE,
+    DATA,
+    IMAGES,
+    SEEDS,
+    Interval,
+    matching,
+)
 from mixerlib.pages.audit.alternatives import (
     CHANGES,
     Alternative,
@@ -21,8 +31,26 @@ from mixerlib.pages.audit.alternatives import (
     explanations,
     parameter_twins,
 )
-from mixerlib.pages.audit.counting import CONVENTIONS, HABITS, fits, fvcore, rounding, shown
+from mixerlib.pages.audit.claims import (
+    plain,
+    whole_saving,
+)
+from mixerlib.pages.audit.counting import (
+    CONVENTIONS,
+    HABITS,
+    PADDED,
+    STATED,
+    TWICE,
+    fits,
+    fvcore,
+    fvcore_training,
+    rounded_again,
+    rounding,
+    shown,
+    ways_of,
+)
 from mixerlib.pages.audit.entries import (
+    COSTS,
     QUANTITIES,
     Configuration,
     Entry,
@@ -32,35 +60,55 @@ from mixerlib.pages.audit.entries import (
     family_of,
     load,
 )
-from mixerlib.pages.audit.prints import agree, outvoted, repeated_row, row_of
-from mixerlib.pages.audit.verdicts import (
+from mixerlib.pages.audit.others import (
+    OtherCounts,
+    OtherModel,
+    read_others,
+)
+from mixerlib.pages.audit.outcome import (
     CANNOT_BE_CHECKED,
-    DATA,
+    NEEDS_EVALUATION,
     NEEDS_TRAINING,
     NOT_REPRODUCED,
     REPRODUCED,
     VERDICTS,
     Verdict,
+)
+from mixerlib.pages.audit.prints import (
+    agree,
+    outvoted,
+    repeated_row,
+    row_of,
+)
+from mixerlib.pages.audit.verdicts import (
     check,
-    matching,
-    plain,
-    whole_saving,
 )
 
 __all__ = [
     "CANNOT_BE_CHECKED",
     "CHANGES",
+    "CONFIDENCE",
     "CONVENTIONS",
+    "COSTS",
     "DATA",
     "HABITS",
+    "IMAGES",
+    "NEEDS_EVALUATION",
     "NEEDS_TRAINING",
     "NOT_REPRODUCED",
+    "PADDED",
     "QUANTITIES",
     "REPRODUCED",
+    "SEEDS",
+    "STATED",
+    "TWICE",
     "VERDICTS",
     "Alternative",
     "Configuration",
     "Entry",
+    "Interval",
+    "OtherCounts",
+    "OtherModel",
     "Published",
     "Verdict",
     "agree",
@@ -72,14 +120,18 @@ __all__ = [
     "family_of",
     "fits",
     "fvcore",
+    "fvcore_training",
     "load",
     "matching",
     "outvoted",
     "parameter_twins",
     "plain",
+    "read_others",
     "repeated_row",
+    "rounded_again",
     "rounding",
     "row_of",
     "shown",
+    "ways_of",
     "whole_saving",
 ]

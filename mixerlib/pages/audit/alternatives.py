@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from mixerlib import costs
-from mixerlib.pages.audit.counting import CONVENTIONS, HABITS, fits
+from mixerlib.pages.audit.counting import CONVENTIONS, HABITS, fits, ways_of
 from mixerlib.pages.audit.entries import Configuration, Entry, Way, configurations
 
 MIXERS = tuple(family for family in costs.FAMILIES if family != "mlp_mixer")
@@ -54,7 +54,7 @@ def _changed(option: str, stated: Configuration) -> Iterator[tuple[str, Configur
 def candidates(entry: Entry, changes: int = 1) -> Iterator[Alternative]:
     """What else the number of an entry could be: a number with fewer digits and zeros added; tools'
     habits; the stated model with one option changed. With `changes` 2: with two options changed."""
-    usual, habits = CONVENTIONS[entry.quantity], HABITS[entry.quantity]
+    usual, habits = ways_of(entry), HABITS[entry.quantity]
     for stated in configurations(entry):
         if changes == 2:
             for first, second in itertools.combinations(CHANGES, 2):

@@ -13,17 +13,28 @@ from mixerlib import costs
 from mixerlib.files import read_yaml
 from mixerlib.models import model_entry
 
-QUANTITIES = ("parameters", "flops", "accuracy", "throughput", "saving")
+QUANTITIES = (
+    "parameters",
+    "flops",
+    "file size",
+    "accuracy",
+    "throughput",
+    "saving",
+    "statement",
+)
 # unit: how many ones it stands for; accuracies are kept as shares of one
 SCALES: dict[str, int | Fraction] = {
     "": 1,
     "M": 10**6,
     "G": 10**9,
+    "MB": 10**6,
     "%": Fraction(1, 100),
     "share": 1,
     "times": 1,
     "img/s": 1,
 }
+# what `cost` may be: parameters, MACs, thop's count; parameters without the classifier
+COSTS = ("params", "macs", "thop", "body")
 AT_LEAST = " or more"  # "80 % or more" is a bound, not a value
 
 Count = costs.Counts[int]
@@ -40,8 +51,8 @@ class Entry:
         document: where it is printed.
         where: inside the document.
         name: the row, or the words, that it stands with.
-        quantity: "parameters", "flops", "accuracy", "throughput" or "saving".
-        printed: the number as text, so that its decimals are known.
+        quantity: one of `QUANTITIES`.
+        printed: the number as text, so that its decimals are known; of a statement, its words.
         unit: "M", "G", "%" or the like.
         column: the head of its column.
         about: whether it is printed with "about" or "around".
@@ -50,14 +61,20 @@ class Entry:
         options: those of `create_model` that are stated.
         unstated: options that the source leaves open, each with the values that are tried.
         image_size: pixels.
-        training: what it was trained on, and for how long: `dataset` and `epochs`.
+        training: what it was trained on and how, as settings of a recipe: `dataset` at least.
         change: what was done to the model or to its training, in words.
         metric: of an accuracy: "top-1" or "top-5".
+        weights: where the trained weights lie whose accuracy it is, when they are published.
         borrowed: whose number it is, when the source took it from elsewhere.
+        other: the name of a model that mixerlib does not build, in the record of their counts.
+        searched: whether the source leaves that model's configuration open, and we searched it.
         part: of a saving, the part of the model.
-        cost: of a saving, what is saved: "params" or "macs".
+        cost: what is counted, where the source says so: one of `COSTS`.
         formula: of a saving, the expression.
         against: what the number is compared with: the id of another, or a model.
+        below: whether it is said to be a little more than the true one, with "almost".
+        registered: of a statement, the word that timm's names of models should hold.
+        higher: of a statement, pairs of ids: the first number of each should exceed the second.
     """
 
     id: str
@@ -78,11 +95,22 @@ class Entry:
     training: Mapping[str, Any] = field(default_factory=dict)
     change: str = ""
     metric: str = "top-1"
+    weights: str = ""
     borrowed: str = ""
+    other: str | None = None
+    searched: bool = False
     part: str | None = None
     cost: str = "params"
     formula: str | None = None
     against: str | None = None
+    below: bool = False
+    registered: str = ""
+    higher: Sequence[Sequence[str]] = ()
+
+    @property
+    def row(self) -> str:
+        """Its row in its table: entries of one row describe one model."""
+        return self.id.rpartition("/")[0] or self.id
 
     @property
     def scale(self) -> Fraction:
@@ -150,9 +178,22 @@ def _cells(content: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
             ):
                 if value is not None:
                     head = shared | {"column": shared["name"], "printed": value}
-                    yield f"{table}/{row}/{column}", table, top | head | of_row
+                    yield (
+                        f"{table}/{row}/{column}",
+                        table,
+                        top | head | of_row | _data(shared, of_row),
+                    )
     for name, keys in content["numbers"].items():
         yield name, name, dict(keys)
+
+
+def _data(column: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """The training of a row that was not trained as its table: of the column's, only the data."""
+    if "training" not in row:
+        return {}
+    if "training" not in column:  # a column without accuracies
+        return {"training": {}}
+    return {"training": {"dataset": column["training"]["dataset"]} | row["training"]}
 
 
 def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, Any]) -> Entry:
@@ -169,8 +210,10 @@ def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, 
         "quantity": (entry.quantity in QUANTITIES, f"one of {QUANTITIES}"),
         "unit": (entry.unit.removesuffix(AT_LEAST) in SCALES, f"one of {[*SCALES]}"),
         "model": (not entry.formula or entry.model is not None, "the name of the formula's model"),
+        "cost": (entry.cost in COSTS, f"one of {COSTS}"),
+        "searched": (not entry.searched or entry.other is not None, "false without `other`"),
         "part": (not entry.formula or entry.part is not None, "the part that the formula is of"),
-        "printed": (entry.formula is not None or _is_number(entry.printed), "a number, as text"),
+        "printed": (_is_printed(entry), "a number, as text"),
     }
     for key, (holds, rule) in rules.items():
         if not holds:
@@ -182,9 +225,11 @@ def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, 
     return entry
 
 
-def _is_number(text: Any) -> bool:
+def _is_printed(entry: Entry) -> bool:
+    if entry.formula is not None or entry.quantity == "statement":
+        return isinstance(entry.printed, str)
     try:
-        return isinstance(text, str) and Fraction(text) >= 0
+        return isinstance(entry.printed, str) and Fraction(entry.printed) >= 0
     except ValueError:
         return False
 
@@ -253,7 +298,7 @@ def configurations(entry: Entry) -> list[Configuration]:
 
 def claim(entry: Entry) -> tuple | None:
     """What an entry claims to be the number of, as a key; None for formulas and ratios."""
-    if entry.formula or entry.against or entry.quantity == "saving":
+    if entry.formula or entry.against or entry.quantity in ("saving", "statement"):
         return None
     models = configurations(entry)
     what: tuple = (entry.name, entry.image_size)

@@ -1,128 +1,214 @@
 """The verdict on every printed number, from code alone."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
-import sympy
-
-from mixerlib import costs, records
-from mixerlib.models import model_entry
-from mixerlib.pages.audit.alternatives import (
-    Alternative,
-    compare,
-    explanations,
-    parameter_twins,
+from mixerlib import records
+from mixerlib.pages.audit.accuracy import accuracy
+from mixerlib.pages.audit.alternatives import Alternative, compare, explanations
+from mixerlib.pages.audit.claims import formula_verdict, saving_verdict, statement, throughput
+from mixerlib.pages.audit.counting import (
+    CONVENTIONS,
+    TWICE,
+    fits,
+    rounded_again,
+    shown,
+    ways_of,
 )
-from mixerlib.pages.audit.counting import CONVENTIONS, fits, shown
-from mixerlib.pages.audit.entries import (
-    Configuration,
-    Entry,
-    Published,
-    configurations,
-    family_of,
-    identity,
+from mixerlib.pages.audit.entries import Entry, Published, configurations
+from mixerlib.pages.audit.others import OtherCounts
+from mixerlib.pages.audit.outcome import (
+    CANNOT_BE_CHECKED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Verdict,
 )
-from mixerlib.pages.audit.prints import agree, repeated_row, row_of
-
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-NEEDS_TRAINING, CANNOT_BE_CHECKED = "needs training", "cannot be checked"
-# What `audit` may say of a published number
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, NEEDS_TRAINING, CANNOT_BE_CHECKED)
-DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
+from mixerlib.pages.audit.prints import agree, repeated_row
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of one entry, and why.
+class Recount:
+    """A model that an entry may be of, with its number in each way of counting."""
+
+    title: str
+    numbers: tuple[Alternative, ...]
+
+    def fitting(self, way: str) -> Alternative | None:
+        """Its number in this way, if it has the printed digits."""
+        return next((n for n in self.numbers if n.convention == way and n.rounding), None)
+
+
+Recounts = Mapping[str, Sequence[Recount]]  # of every entry with counts, by its id
+
+
+def check(
+    published: Published,
+    runs: Sequence[records.Record] = (),
+    others: OtherCounts | None = None,
+) -> dict[str, Verdict]:
+    """The verdict on every entry, by its id.
 
     Args:
-        kind: one of `VERDICTS`.
-        reason: a sentence.
-        convention: the reading, or way of counting, under which it is reproduced.
-        rounding: how the digits follow from the exact number, such as "to nearest".
-        exact: the recomputed number of the stated model, in ones.
-        explained: what gives the printed number, where it is not reproduced, the best first.
-        remarks: what else there is to say.
+        published: what is printed.
+        runs: our own training records, which decide accuracies.
+        others: counts of models that mixerlib does not build.
     """
-
-    kind: str
-    reason: str
-    convention: str = ""
-    rounding: str = ""
-    exact: Fraction | None = None
-    explained: tuple[Alternative, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-
-def check(published: Published, runs: Sequence[records.Record] = ()) -> dict[str, Verdict]:
-    """The verdict on every entry, by its id. `runs` are our own training records."""
-    entries = published.entries.values()
-    counted = [e for e in entries if e.quantity in CONVENTIONS and not e.formula]
-    recomputed = {e.id: _recomputed(e) for e in counted if configurations(e)}
-    usual = Counter(  # how many numbers of a document each way of counting gives
-        (published.entries[name].document, way)
-        for name, counts in recomputed.items()
-        for way in {fit.convention for _, fit in counts if fit.rounding}
-    )
-    failing = {
-        name: explanations(published.entries[name])
-        for name, counts in recomputed.items()
-        if not any(fit.rounding for _, fit in counts)
-    }
+    entries = published.entries
+    counted = [e for e in entries.values() if e.quantity in CONVENTIONS and not e.formula]
+    recounts = {e.id: numbers for e in counted if (numbers := _recounts(e, published, others))}
+    ways = _ways_in_use(published, recounts)
+    fitting = _one_model_a_row(published, recounts, ways)
+    failing = {name: explanations(entries[name]) for name in recounts if not fitting[name]}
     verdicts = {}
-    for entry in entries:
+    for entry in entries.values():
         if entry.id in failing:
-            verdict = _not_reproduced(entry, recomputed[entry.id], failing)
-        elif entry.id in recomputed:
-            verdict = _reproduced(entry, recomputed[entry.id], usual)
+            verdict = _not_reproduced(entry, recounts[entry.id], ways[entry.id], failing)
+        elif entry.id in recounts:
+            verdict = _reproduced(entry, fitting[entry.id], ways[entry.id], published)
         elif entry.formula:
-            verdict = _formula(entry)
+            verdict = formula_verdict(entry)
         elif entry.quantity == "accuracy":
-            verdict = _accuracy(entry, published, runs)
+            verdict = accuracy(entry, published, runs)
         elif entry.quantity == "throughput":
-            verdict = _throughput(entry, published)
+            verdict = throughput(entry, published)
         elif entry.quantity == "saving":
-            verdict = _saving(entry)
+            verdict = saving_verdict(entry)
+        elif entry.quantity == "statement":
+            verdict = statement(entry, published, others)
         else:
             reason = f"A model that this book does not build; borrowed from {entry.borrowed}."
             verdict = Verdict(CANNOT_BE_CHECKED, reason)
         verdicts[entry.id] = verdict
     return {
-        name: replace(verdict, remarks=_remarks(published.entries[name], published, verdicts))
+        name: replace(verdict, remarks=_remarks(entries[name], published, verdicts))
         for name, verdict in verdicts.items()
     }
 
 
-def _recomputed(entry: Entry) -> list[tuple[Configuration, Alternative]]:
-    """The number in every convention, for the stated model or for each that may be meant."""
-    return [
-        (stated, fit)
+# --- counts ---------------------------------------------------------------------------------------
+
+
+def _recounts(entry: Entry, published: Published, others: OtherCounts | None) -> list[Recount]:
+    """The number in every way of counting, for the stated model or for each that may be meant."""
+    models = [
+        Recount(stated.title, tuple(compare(stated.title, stated, ways_of(entry), entry)))
         for stated in configurations(entry)
-        for fit in compare(stated.title, stated, CONVENTIONS[entry.quantity], entry)
+    ]
+    for other in others.models if others else ():
+        if other.name == entry.other:
+            numbers = other.in_conventions(entry.quantity).items()
+            fits_of = [Alternative(other.title, v, way, fits(entry, v)) for way, v in numbers]
+            models.append(Recount(other.title, tuple(fits_of)))
+    if entry.unstated or entry.other:
+        return models
+    return [
+        replace(m, numbers=tuple(_once_more(n, entry, published) for n in m.numbers))
+        for m in models
     ]
 
 
+def _once_more(number: Alternative, entry: Entry, published: Published) -> Alternative:
+    """A number whose digits are not those to the nearest, beside a print with more digits, which a
+    program may have printed again: then its digits are that print's, and right if it is right."""
+    finer = _finer_print(entry, published)
+    if number.rounding not in (None, "cut off") or finer is None:
+        return number
+    right = fits(finer, number.value) in ("exact", "to nearest")
+    return replace(number, rounding=TWICE if right else None)
+
+
+def _finer_print(entry: Entry, published: Published) -> Entry | None:
+    """Another print of the same number that has more digits, and printed with fewer gives these."""
+    for other in published.others(entry):
+        finer = other.unit == entry.unit and other.decimals > entry.decimals
+        if finer and rounded_again(other.printed, entry.decimals) == entry.printed:
+            return other
+    return None
+
+
+def _ways_in_use(published: Published, recounts: Recounts) -> dict[str, str]:
+    """For each entry the way of counting that gives the most numbers of its group: what a document
+    has of its own, or has borrowed from one other. So no number picks a way for itself.
+
+    Numbers of models that the source states count first: among many possible models every way finds
+    one.
+    """
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in recounts:
+        entry = published.entries[name]
+        groups[entry.document, entry.borrowed, entry.quantity, entry.cost].append(name)
+    ways: dict[str, str] = {}
+    for names in groups.values():
+        stated = [name for name in names if not published.entries[name].unstated]
+        fitting = Counter(
+            {way.convention: 0 for way in recounts[names[0]][0].numbers}  # in their order
+        )
+        for name in stated or names:
+            fitting.update({n.convention for m in recounts[name] for n in m.numbers if n.rounding})
+        ways |= dict.fromkeys(names, fitting.most_common(1)[0][0])
+    return ways
+
+
+def _one_model_a_row(
+    published: Published, recounts: Recounts, ways: Mapping[str, str]
+) -> dict[str, list[tuple[Recount, Alternative]]]:
+    """The models that have an entry's digits. Where the source leaves the model open, one and the
+    same must have all numbers of the row."""
+    fitting = {
+        name: [(m, n) for m in models if (n := m.fitting(ways[name])) is not None]
+        for name, models in recounts.items()
+    }
+    rows: dict[str, list[str]] = defaultdict(list)
+    for name in recounts:
+        entry = published.entries[name]
+        if entry.unstated or entry.searched:
+            rows[entry.row].append(name)
+    for names in rows.values():
+        common = set.intersection(*({m.title for m, _ in fitting[name]} for name in names))
+        for name in names:
+            fitting[name] = [(m, n) for m, n in fitting[name] if m.title in common]
+    return fitting
+
+
 def _reproduced(
-    entry: Entry, recomputed: list[tuple[Configuration, Alternative]], usual: Counter
+    entry: Entry,
+    fitting: Sequence[tuple[Recount, Alternative]],
+    way: str,
+    published: Published,
 ) -> Verdict:
-    """The convention that most numbers of the same document have stands first."""
-    fitting = [(stated, fit) for stated, fit in recomputed if fit.rounding]
-    stated, best = max(fitting, key=lambda one: usual[entry.document, one[1].convention])
-    also = [fit.convention for other, fit in fitting if other is stated and fit is not best]
-    reason = f"As {best.convention}: {shown(best.value, entry)}, {best.rounding}."
-    if entry.unstated:
+    model, best = fitting[0]
+    how = best.rounding or ""
+    reason = f"As {way}: {shown(best.value, entry)}, {_in_steps(entry, best, published)}."
+    if entry.cost == "body":
+        reason = f"The source says so: {reason[0].lower()}{reason[1:]}"
+    if entry.unstated or entry.searched:
         meant = " or ".join(dict.fromkeys(fit.text for _, fit in fitting))
-        reason = f"The source does not say which model; {meant} has it. {reason}"
+        row = [e for e in published.entries.values() if e.row == entry.row]
+        what = "both numbers" if sum(e.quantity in CONVENTIONS for e in row) > 1 else "it"
+        reason = f"The source does not say which model; {meant} has {what}. {reason}"
+    elif entry.other:
+        reason = f"Counted is {model.title}. {reason}"
+    also = [n.convention for n in model.numbers if n.rounding and n is not best]
     if also:
         reason += f" {' and '.join(also)} would do as well."
-    return Verdict(REPRODUCED, reason, best.convention, best.rounding or "", best.value)
+    return Verdict(REPRODUCED, reason, way, how, best.value)
+
+
+def _in_steps(entry: Entry, number: Alternative, published: Published) -> str:
+    """How the printed digits come about; of those rounded twice, both steps."""
+    finer = _finer_print(entry, published)
+    if number.rounding != TWICE or finer is None:
+        return number.rounding or ""
+    exact = f"{float(number.value / entry.scale):.{entry.decimals + 3}f}"
+    steps = " → ".join((exact, finer.printed, entry.printed))
+    return f"{TWICE}: {steps}, as a program prints {finer.printed} once more"
 
 
 def _not_reproduced(
     entry: Entry,
-    recomputed: list[tuple[Configuration, Alternative]],
+    recounts: Sequence[Recount],
+    way: str,
     failing: Mapping[str, tuple[list[Alternative], int]],
 ) -> Verdict:
     """Of the alternatives, those stand first that explain the most failing numbers of the table."""
@@ -130,10 +216,14 @@ def _not_reproduced(
     table = [other for other in failing if other.split("/")[0] == entry.table]
     support = Counter(text for other in table for text in {a.text for a in failing[other][0]})
     fitting = sorted(fitting, key=lambda alternative: -support[alternative.text])
-    values = "; ".join(f"{fit.convention} {shown(fit.value, entry)}" for _, fit in recomputed)
-    reason = "No size gives these digits." if entry.unstated else f"The stated model: {values}."
+    numbers = [n for model in recounts for n in model.numbers]
+    values = "; ".join(f"{n.convention} {shown(n.value, entry)}" for n in numbers)
+    reason = f"The stated model: {values}."
+    if entry.unstated or entry.searched:
+        reason = "No one model has all numbers of this row."
     if not fitting:
-        return Verdict(NOT_REPRODUCED, f"{reason} Nor does any of {tried} alternatives.")
+        tries = f" Nor does any of {tried} alternatives." if tried else ""
+        return Verdict(NOT_REPRODUCED, reason + tries)
     named = {a.text: f"{a.text} ({shown(a.value, entry)})" for a in reversed(fitting)}
     reason += f" These digits would be right for: {'; '.join(list(reversed(named.values()))[:3])}."
     if support[fitting[0].text] > 1:
@@ -142,156 +232,8 @@ def _not_reproduced(
             "table that fail."
         )
     reason += f" ({len(fitting)} of {tried} alternatives fit.)"
-    exact = recomputed[0][1].value if not entry.unstated else None
+    exact = None if entry.unstated else next(n.value for n in numbers if n.convention == way)
     return Verdict(NOT_REPRODUCED, reason, exact=exact, explained=tuple(fitting))
-
-
-# --- accuracy and throughput ----------------------------------------------------------------------
-
-
-def _accuracy(entry: Entry, published: Published, runs: Sequence[records.Record]) -> Verdict:
-    if not entry.model:
-        reason = f"Another model, or one of unknown size, and borrowed from {entry.borrowed}."
-        return Verdict(CANNOT_BE_CHECKED, reason)
-    if row := row_of(entry, published):
-        elsewhere = Counter(o.printed for o in published.others(entry) if not agree(entry, o))
-        (usual, _), *_ = elsewhere.most_common(1)
-        reason = f"On the wrong row: later tables have {usual} here, and this for {row.name}."
-        return Verdict(NOT_REPRODUCED, reason)
-    data = entry.training["dataset"]
-    data = DATA.get(data, data.capitalize())
-    ours = matching(entry, runs)
-    if not ours:
-        how = f" ({entry.change})" if entry.change else ""
-        return Verdict(NEEDS_TRAINING, f"On {data}{how}; we have no record of it yet.")
-    values = [run.test_top5 if entry.metric == "top-5" else run.test_accuracy for run in ours]
-    mean = sum(values) / len(values)
-    spread = f", {min(values):.2%} to {max(values):.2%}" if len(values) > 1 else ""
-    runs_made = f"{len(values)} run{'s' * (len(values) > 1)}"
-    reason = f"Our record {ours[0].recipe}: {mean:.2%} on {data} ({runs_made}{spread})."
-    return Verdict(NEEDS_TRAINING, reason, exact=Fraction(mean))
-
-
-def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Record]:
-    """The runs of the very model that an accuracy is of, with every stated setting the same."""
-    models = configurations(entry)
-    if entry.change or len(models) != 1 or "epochs" not in entry.training:
-        return []
-    same = []
-    for run in runs:
-        if family_of(run.settings["model"]) in costs.MEASURED_ONLY:
-            continue  # an ablation
-        options = model_entry(run.settings["model"]).defaults | run.settings["model_options"]
-        model = Configuration(family_of(run.settings["model"]), options, None)
-        unknown = {key: v for key, v in options.items() if key not in costs.OPTIONS[model.family]}
-        plain = replace(model, options={k: v for k, v in options.items() if k not in unknown})
-        same_model = identity(plain, by_data=True) == identity(models[0], by_data=True)
-        settings = all(run.settings.get(key) == v for key, v in entry.training.items())
-        if same_model and settings and not any(unknown.values()):  # such as a shuffle that is on
-            same.append(run)
-    return same
-
-
-def _throughput(entry: Entry, published: Published) -> Verdict:
-    if entry.against:
-        return _ratio(entry, published)
-    rivals = [other for other in published.others(entry) if not agree(entry, other)]
-    if rivals and (twins := parameter_twins(entry)):
-        millions = f"{float(twins[0].value) / 1e6:.4f} M"
-        reason = (
-            f"{rivals[0].printed} {rivals[0].unit} elsewhere. {entry.printed} is the parameter "
-            f"count of {twins[0].text} at this size in millions: {millions}, {twins[0].rounding}."
-        )
-        return Verdict(NOT_REPRODUCED, reason, explained=tuple(twins))
-    owner = entry.borrowed or "the authors"
-    return Verdict(CANNOT_BE_CHECKED, f"A speed belongs to a machine, here that of {owner}.")
-
-
-def _ratio(entry: Entry, published: Published) -> Verdict:
-    """A ratio that a source draws from its own table: of all other rows to one of them."""
-    below = published.entries[entry.against or ""]
-    rows = [e for e in published.entries.values() if e.table == below.table and e is not below]
-    ratios = [row.value / below.value for row in rows]
-    mean = sum(ratios, Fraction()) / len(ratios)
-    least, most = float(min(ratios)), float(max(ratios))
-    reason = f"The table has {least:.2f} to {most:.2f} times, on average {float(mean):.2f}."
-    how = fits(entry, mean)
-    kind = REPRODUCED if how else NOT_REPRODUCED
-    return Verdict(kind, reason, "from the printed table" if how else "", how or "", mean)
-
-
-# --- savings and formulas -------------------------------------------------------------------------
-
-_LETTERS = {str(symbol): symbol for symbol in costs.SYMBOLS}
-
-
-def plain(expression: sympy.Expr) -> str:
-    """An expression as text, with the notation page's letters."""
-    text = str(expression).replace("**2", "²").replace("*", "·")
-    return text.replace("alpha", "α").replace(" - ", " − ")
-
-
-def _formula(entry: Entry) -> Verdict:
-    """A printed formula against the exact one, then against a weaker reading: without biases, or in
-    the limit of a wide model."""
-    assert entry.model is not None and entry.part is not None  # as `load` has made sure
-    family, part, cost = family_of(entry.model), entry.part, entry.cost
-
-    def per_block(family: str, part: str, biases: bool) -> sympy.Expr:
-        if biases or cost != "params":
-            return getattr(costs.formulas(family), cost)[part] / _LETTERS["d"]
-        # a place's multiplications: one for each weight
-        return costs.formulas(family).macs[part] / (_LETTERS["d"] * _LETTERS["T"])
-
-    def form(biases: bool) -> sympy.Expr:
-        if entry.quantity == "saving":  # so many times less
-            return per_block("convmixer", part, biases) / per_block(family, part, biases)
-        below = per_block(family, entry.against, biases) if entry.against else 1
-        return per_block(family, part, biases) / below
-
-    if entry.unit == "share":
-        exact = costs.saving(family, part, cost)
-        forms = {"exactly": exact, "in the wide limit": costs.wide_saving(family, part, cost)}
-        correct = f"1 − {plain(1 - exact)}"
-    else:
-        forms = {"exactly": form(biases=True), "without biases": form(biases=False)}
-        correct = plain(sympy.factor(forms["exactly"]))
-    printed = sympy.sympify(entry.formula, locals=_LETTERS)
-    sizes = {"dim": _LETTERS["h"], "kernel_size": _LETTERS["k"]}
-    values = {sizes[option]: value for option, value in entry.options.items()}
-    for name, reading in forms.items():
-        if sympy.cancel(reading.subs(values) - printed) == 0:
-            reason = f"Right for the {part}, {name}"
-            reason += "." if name == "exactly" else f"; exactly {correct}."
-            return Verdict(REPRODUCED, reason, name, "exact")
-    return Verdict(NOT_REPRODUCED, f"For the {part} it is {correct}.")
-
-
-def whole_saving(model: Configuration, cost: str) -> Fraction:
-    """The share of ConvMixer's cost that a SplitMixer of the same sizes saves as a whole."""
-    ways = costs.CONVENTIONS | {"params": CONVENTIONS["parameters"]["trainable parameters"]}
-    return 1 - model.count(ways[cost]) / model.become("convmixer").count(ways[cost])
-
-
-def _saving(entry: Entry) -> Verdict:
-    (model,) = configurations(entry)
-    if entry.part is None:
-        readings = {"whole model": whole_saving(model, entry.cost)}
-    else:
-        forms = {
-            f"{entry.part}, exactly": costs.saving(model.family, entry.part, entry.cost),
-            "in the wide limit": costs.wide_saving(model.family, entry.part, entry.cost),
-        }
-        readings = {
-            name: Fraction(costs.value_of(form, model.family, model.options))
-            for name, form in forms.items()
-        }
-    reason = "; ".join(f"{name}: {shown(value, entry)}" for name, value in readings.items())
-    reason = reason[0].upper() + reason[1:]
-    for name, value in readings.items():
-        if how := fits(entry, value):
-            return Verdict(REPRODUCED, f"{reason}; {how}.", name, how, value)
-    return Verdict(NOT_REPRODUCED, f"{reason}.", exact=next(iter(readings.values())))
 
 
 # --- remarks --------------------------------------------------------------------------------------
@@ -313,8 +255,22 @@ def _remarks(
         if other.decimals > entry.decimals and agree(entry, other)
         if verdicts[other.id].kind == NOT_REPRODUCED
     }
+    if wrong and verdicts[entry.id].kind == NOT_REPRODUCED:
+        remarks.append(f"It is {' and '.join(wrong)}, printed elsewhere, with fewer digits.")
     if wrong and verdicts[entry.id].kind == REPRODUCED:
         remarks.append(f"With more digits elsewhere, {' and '.join(wrong)}, it is not reproduced.")
+    if verdicts[entry.id].rounding == "cut off" and _rounds_elsewhere(entry, published, verdicts):
+        remarks.append("Other numbers of this column are rounded to the nearest.")
     if row := repeated_row(entry, published):
         remarks.append(f"This row repeats all accuracies of {row}.")
     return tuple(remarks)
+
+
+def _rounds_elsewhere(entry: Entry, published: Published, verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether a number of the same column is rounded up, so that its author does not cut off."""
+    column: Iterable[Entry] = (e for e in published.entries.values() if e.table == entry.table)
+    return any(
+        (exact := verdicts[e.id].exact) is not None and exact < e.value
+        for e in column
+        if e.column == entry.column and verdicts[e.id].rounding == "to nearest"
+    )

@@ -1,0 +1,191 @@
+"""The audit's road from records of our own runs to a verdict on a published accuracy."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from helpers import ROOT
+
+from mixerlib import records
+from mixerlib.pages import audit
+from mixerlib.training import load_recipe, spread
+
+ROW = "readme-cifar10/i/top1"  # a number that our runs may decide
+PUBLISHED = 0.9391
+
+
+@pytest.fixture(scope="module")
+def published() -> audit.Published:
+    return audit.load(ROOT / "book" / "published.yaml")
+
+
+@pytest.fixture(scope="module")
+def entry(published) -> audit.Entry:
+    return published.entries[ROW]
+
+
+def run(entry: audit.Entry, accuracy: float, seed: int = 0, **changes) -> records.Record:
+    """A made-up record of the run that an entry describes; `changes` are to its settings."""
+    train_images, test_images = audit.IMAGES[entry.training["dataset"]]
+    return records.Record(
+        recipe="made/up",
+        settings={"model": entry.model, "model_options": {}} | dict(entry.training) | changes,
+        seed=seed,
+        parameters=1,
+        train_images=train_images,
+        test_images=test_images,
+        curve=[],
+        test_loss=0.0,
+        test_accuracy=accuracy,
+        test_top5=1.0,
+        training_seconds=1.0,
+        total_seconds=1.0,
+        images_per_second=1.0,
+        peak_memory_bytes=None,
+        processes=1,
+        continued=0,
+        provenance=records.provenance("cpu"),
+    )
+
+
+def runs(entry: audit.Entry, accuracies: Iterable[float], **changes) -> list[records.Record]:
+    return [run(entry, a, seed, **changes) for seed, a in enumerate(accuracies)]
+
+
+def verdict(published: audit.Published, made: list[records.Record]) -> audit.Verdict:
+    alone = audit.Published(published.documents, {ROW: published.entries[ROW]})
+    return audit.check(alone, made)[ROW]
+
+
+# Three runs, ± 0.86 points for one more: both sides of both ends of the interval
+@pytest.mark.parametrize(
+    "mean, kind",
+    [
+        (PUBLISHED, audit.REPRODUCED),
+        (PUBLISHED - 0.0085, audit.REPRODUCED),
+        (PUBLISHED + 0.0085, audit.REPRODUCED),
+        (PUBLISHED - 0.0088, audit.NOT_REPRODUCED),
+        (PUBLISHED + 0.0088, audit.NOT_REPRODUCED),
+    ],
+)
+def test_a_published_accuracy_lies_inside_our_interval_or_outside(published, entry, mean, kind):
+    values = [mean - 0.00173, mean, mean + 0.00173]
+    decided = verdict(published, runs(entry, values))
+    assert decided.kind == kind
+    half = spread([values]).half_width_of_difference(len(values), 1)  # chapter 14's, written anew
+    assert 0.0086 - 0.00005 < half < 0.0086 + 0.00005
+    assert f"± {100 * half:.2f} points" in decided.reason and "3 seeds" in decided.reason
+    assert ("inside" in decided.reason) == (kind == audit.REPRODUCED)
+    assert f"{100 * abs(PUBLISHED - mean):.2f} points from our mean" in decided.reason
+
+
+@pytest.mark.parametrize("count", range(audit.SEEDS))
+def test_too_few_seeds_decide_nothing(published, entry, count):
+    decided = verdict(published, runs(entry, [0.5, 0.9][:count]))
+    assert decided.kind == audit.NEEDS_TRAINING
+
+
+def test_a_seed_counts_once(published, entry):
+    again = [run(entry, 0.9391, seed=0), run(entry, 0.9390, seed=0), run(entry, 0.939, seed=0)]
+    assert verdict(published, again).kind == audit.NEEDS_TRAINING
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "cifar100"},
+        {"epochs": 10},
+        {"batch_size": 256},
+        {"max_learning_rate": 0.01},
+        {"weight_decay": 0.1},
+        {"clip_norm": None},
+        {"schedule": "cosine"},
+        {"flip": "none"},
+        {"policy": "none"},
+        {"policy_magnitude": 9},
+        {"crop": "pad"},
+        {"mixup": 0.2},
+        {"label_smoothing": 0.1},
+        {"weights": "trained.safetensors"},
+        {"frozen": True},
+        {"ema": 0.999},
+        {"image_size": 64},
+        {"model_options": {"ratio": "3/5"}},
+        {"model_options": {"kernel_size": 3}},
+        {"model_options": {"dim": 64, "depth": 4}},
+        {"model_options": {"activation": "relu"}},
+        {"model_options": {"shuffle": True}},
+        {"model": "splitmixer_ii_256_8"},
+        {"model": "splitmixer_i_ablated_256_8", "model_options": {"residual": "none"}},
+    ],
+    ids=str,
+)
+def test_a_record_of_another_recipe_scale_or_data_set_never_counts(published, entry, changes):
+    made = runs(entry, [0.9391, 0.9390, 0.9392], **changes)
+    assert audit.matching(entry, made) == []
+    assert verdict(published, made).kind == audit.NEEDS_TRAINING
+    assert len(audit.matching(entry, runs(entry, [0.9391, 0.9390, 0.9392]))) == 3
+
+
+@pytest.mark.parametrize("field", ["train_images", "test_images"])
+def test_a_record_of_fewer_images_never_counts(entry, field):
+    made = run(entry, 0.9391)
+    assert audit.matching(entry, [replace(made, **{field: getattr(made, field) - 1})]) == []
+
+
+def test_the_model_counts_by_what_it_is_and_not_by_its_name(entry):
+    other_name = run(entry, 0.9, model="splitmixer_i", model_options={"shuffle": False})
+    assert audit.matching(entry, [other_name]) == [other_name]
+
+
+def test_a_record_decides_all_prints_of_its_number_and_no_others(published, entry):
+    accuracies = {e.id: e for e in published.entries.values() if e.quantity == "accuracy"}
+    published = audit.Published(published.documents, accuracies)
+    before, after = audit.check(published), audit.check(published, runs(entry, [0.9391] * 3))
+    changed = {name for name in before if before[name].kind != after[name].kind}
+    assert ROW in changed and "slides-ablation/baseline/cifar10" in changed
+    assert "slides-ablation/relu/cifar10" not in changed
+    assert "slides-ablation/no-clipping/cifar10" not in changed
+    for name in changed:
+        known = published.entries[name]
+        assert audit.family_of(known.model) == "splitmixer_i" and not known.change
+        assert known.training["dataset"] == "cifar10"
+
+
+@pytest.mark.parametrize(
+    "unit, about, printed, kind",
+    [
+        ("%", False, "94", audit.REPRODUCED),  # may stand for 93.5 to 94.5
+        ("%", False, "95", audit.NOT_REPRODUCED),
+        ("%", False, "93", audit.NOT_REPRODUCED),
+        ("%", True, "93", audit.REPRODUCED),  # "about": 92 to 94
+        ("%", True, "95", audit.NOT_REPRODUCED),
+        ("% or more", False, "90", audit.REPRODUCED),
+        ("% or more", False, "94", audit.NOT_REPRODUCED),
+    ],
+)
+def test_a_number_stands_for_what_its_digits_can_mean(published, entry, unit, about, printed, kind):
+    known = replace(entry, unit=unit, about=about, printed=printed)
+    changed = audit.Published(published.documents, {ROW: known})
+    made = runs(entry, [0.9389, 0.9390, 0.9391])  # the interval of one more: 93.85 to 93.95
+    assert audit.check(changed, made)[ROW].kind == kind
+
+
+def test_what_a_source_states_of_its_training_is_what_our_recipe_does(published):
+    """So a run of the recipe that the book names for a number is one that counts for it."""
+    for data in ("cifar10", "cifar100", "flowers102", "food101"):
+        for row in ("convmixer", "i", "ii", "iii", "iv"):
+            known = published.entries[f"readme-{data}/{row}/top1"]
+            family = row if row == "convmixer" else f"splitmixer_{row}"
+            recipe = load_recipe(f"{data}/{family}_256_8")
+            for setting, value in known.training.items():
+                assert getattr(recipe, setting) == value, (data, row, setting)
+
+
+def test_no_committed_record_counts_for_a_published_number_that_it_is_not_of(published):
+    committed = records.read_records(ROOT / "book" / "records")
+    small = [record for record in committed if record.recipe.startswith("cpu/")]
+    assert small
+    for known in published.entries.values():
+        if known.quantity == "accuracy":
+            assert audit.matching(known, small) == []
