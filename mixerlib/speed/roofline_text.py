@@ -115,6 +115,24 @@ def speeds_table(race: RooflineRace, base: str) -> str:
     return table(head + ["speed predicted", "measured", "its interval"] * compared, rows)
 
 
+def lone_table(races: Sequence[RooflineRace]) -> str:
+    """A row for each model of races that compare none: every row is of a run of its own."""
+    rows = []
+    for report in (race.reports[0] for race in races):
+        least, most = (digits(1000 * s / report.batch) for s in band_of(report.layers))
+        took = sum(layer.seconds.median for layer in report.layers)
+        rows.append(
+            [
+                SHORT_LABELS[model_entry(report.model).family],
+                digits(report.machine.copy_bytes_per_second / 1e9),
+                f"{least} to {most}",
+                digits(1000 * took / report.batch),
+                percent(band_of(report.layers)[0] / took),
+            ]
+        )
+    return table(["", "copy, GB/s", "predicted, ms", "layers took, ms", "least : took"], rows)
+
+
 def verdicts(race: RooflineRace) -> str:
     """A line on each model: what it was predicted to take, what it took, and where the rest is."""
     lines = []
@@ -131,12 +149,12 @@ def verdicts(race: RooflineRace) -> str:
             f"- **{label_of(report)}** is predicted to take {digits(per_image * least)} to "
             f"{digits(per_image * most)} ms an image; {percent(arithmetic)} of the least is "
             f"arithmetic. Its layers took {digits(per_image * took.total())} ms. What takes "
-            f"longest is {_the(largest)}: {percent(seconds / took.total())} of that, "
+            f"longest is {the_layers(largest)}: {percent(seconds / took.total())} of that, "
             f"{digits(seconds / max(needed[largest], 1e-12))} times the larger bill."
         )
         if least < 0.7 * took.total():
             line += f" Of the time above the larger bills, {percent(min(lost, 1))} is in "
-            line += f"{listed(map(_the, worst))}."
+            line += f"{listed(map(the_layers, worst))}."
         lines.append(line)
     return "\n".join(lines)
 
@@ -195,7 +213,7 @@ def _sentence(first: Roofline, second: Roofline, gaps: dict[str, Timing]) -> str
     words = {}
     for role in ROLES:
         more = counts[1][role] - counts[0][role] if role != "channel mixing" else 0
-        words[role] = f"its {more} more {NOUNS[role]}" if more > 0 else _the(role)
+        words[role] = f"its {more} more {NOUNS[role]}" if more > 0 else the_layers(role)
     if saved:
         text += (
             f"It saves {digits(sum(saved.values()))} ms in {listed(words[role] for role in saved)}"
@@ -215,7 +233,7 @@ def _sentence(first: Roofline, second: Roofline, gaps: dict[str, Timing]) -> str
     ]
     if odd:
         text += (
-            f". But {listed(map(_the, odd))} have no less to do than "
+            f". But {listed(map(the_layers, odd))} have no less to do than "
             f"{label_of(first)}'s: that they took less is the machine's doing, not the model's"
         )
     return f"{text}."
@@ -258,7 +276,8 @@ def sheets_table(models: Sequence[str], base: str, dtype: str = "float32") -> st
     return table(head, rows)
 
 
-def _the(role: str) -> str:
+def the_layers(role: str) -> str:
+    """The layers of a role in words: "the GELUs"."""
     return NOUNS[role] if role == "stem and head" else f"the {NOUNS[role]}"
 
 

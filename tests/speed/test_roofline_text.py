@@ -12,6 +12,7 @@ from mixerlib.speed.roofline_text import (
     band_of,
     conditions,
     layer_table,
+    lone_table,
     predicted_speed,
     sheets_table,
     speeds_table,
@@ -132,6 +133,13 @@ def test_a_line_on_each_model(race):
     assert "3.07 times the larger bill" in lines[0]  # 3, and the median round's 2.5 per cent
     assert "Of the time above the larger bills" in lines[0]
     assert "both bills" not in "".join(lines)  # no label with limits of its own
+
+
+def test_runs_of_one_model_each(race):
+    races = [replace(race, reports=[report]) for report in race.reports]
+    table = rows(lone_table(races))
+    assert [cells[-1] for cells in table.values()] == ["33%", "33%"]
+    assert all(cells[0] == "0.500" for cells in table.values())
 
 
 def test_where_and_how(race):
