@@ -11,6 +11,7 @@ True
 >>> speedup = ratios(timings["model"], timings["fast"]).median
 """
 
+from mixerlib.speed import roofline_text
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
 from mixerlib.speed.environment import extra_memory, keeps_memory, settings_here
@@ -147,6 +148,7 @@ __all__ = [
     "roles_of",
     "roofline",
     "roofline_race",
+    "roofline_text",
     "settings_here",
     "settings_of_form",
     "speed_band",
