@@ -1,12 +1,12 @@
 """The subcommands that train and validate: train, evaluate, sweep."""
 
 import argparse
-import os
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from mixerlib.cli.errors import MISTAKE
 from mixerlib.cli.options import (
     MODEL_OPTIONS,
     add_choice_of_weights,
@@ -43,6 +43,7 @@ from mixerlib.training import (
     stop_on_signals,
     weights_in,
 )
+from mixerlib.training.distributed import from_environment
 from mixerlib.training.recipe import CHOICES, SETTINGS, parse_setting
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
 def run_sweep(options: argparse.Namespace) -> int:
     if options.minutes is not None and not options.minutes > 0:
         raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if from_environment("WORLD_SIZE", 1) > 1:
         raise ValueError("a sweep runs in one process: call it without torchrun")
     sweep = Sweep(
         read_sweep(options.file),
@@ -293,7 +294,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         print(f"{recipe.name}, seed {recipe.seed}: {state}")
     count = len(sweep.recipes)
     print(f"{count - len(sweep.left())} of {count} runs have a record in {options.records}")
-    return status or int(sweep.failed)
+    return status or (MISTAKE if sweep.failed else 0)
 
 
 def _evaluation_report(result: Evaluation, classes: tuple[str, ...]) -> dict[str, Any]:

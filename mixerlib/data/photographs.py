@@ -69,7 +69,9 @@ def load_image_files(
 def _default_workers() -> int:
     """One a core, shared among the processes of a run on many GPUs; 16 at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(16, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "1")  # as torchrun sets it
+    shared = int(sharing) if sharing.isdecimal() else 1
+    return max(1, min(16, (cores or 1) // max(1, shared)))
 
 
 def _from_publisher(name: str, root: Path, download: bool) -> tuple[_Part, _Part]:

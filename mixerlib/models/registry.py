@@ -232,7 +232,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             hint = did_you_mean(OTHERS_WORDS.get(option, option), sorted(known), otherwise="")
             has = f"{hint} It has" if hint else "it has"
             raise ValueError(
-                f"`{option}`={shown(value)} is not an option of {name!r}; "
+                f"`{shown(option)[1:-1]}`={shown(value)} is not an option of {name!r}; "
                 f"{has} {', '.join(sorted(known))}"
             )
         if value is None:  # which stands for a default, where a model allows it

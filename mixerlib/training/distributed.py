@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from mixerlib.checks import shown
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -77,12 +79,24 @@ def local_device(name: str | None) -> str | None:
     return f"cuda:{os.environ['LOCAL_RANK']}" if cuda and "LOCAL_RANK" in os.environ else name
 
 
+def from_environment(name: str, least: int) -> int:
+    """The whole number that an environment variable holds, `least` where it is not set."""
+    text = os.environ.get(name, str(least))
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+        rule = f"must be a whole number of at least {least}"
+        raise ValueError(f"the environment variable {name}={shown(text)} {rule}")
+    return int(text)
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started, through NCCL on GPUs and gloo otherwise."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield ALONE
         return
+    if (rank := from_environment("RANK", 0)) >= (count := from_environment("WORLD_SIZE", 1)):
+        raise ValueError(f"the environment variable RANK={rank} must be below WORLD_SIZE={count}")
+    from_environment("MASTER_PORT", 1)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

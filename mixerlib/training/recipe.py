@@ -264,9 +264,10 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     except ValueError as error:
         named = re.findall(r"`(\w+)`", str(error))
         changed = overrides.keys() | overrides.get("model_options", {}).keys()
-        if changed.isdisjoint(named) and named[0] in files:
-            raise ValueError(f"{files[named[0]]}: {error}") from None
-        raise
+        file = files.get(named[0]) if named else path
+        if file is None or not changed.isdisjoint(named):
+            raise
+        raise ValueError(f"{file}: {error}") from None
 
 
 def parse_setting(name: str, text: str) -> Any:

@@ -156,7 +156,13 @@ def begin(
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, dataset)
     if recipe.weights:
-        load_weights(model, Path(recipe.weights).expanduser(), head=False)
+        try:
+            load_weights(model, Path(recipe.weights).expanduser(), head=False)
+        except (ValueError, RuntimeError) as error:  # RuntimeError: a ~ without a home
+            message = str(error).replace("`path`=", "`weights`=", 1)
+            raise ValueError(
+                message if "`weights`" in message else f"`weights`: {message}"
+            ) from None
     if recipe.frozen:
         model.requires_grad_(False)
         model.head.requires_grad_(True)

@@ -20,6 +20,8 @@ from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import Run, learning_rate
 
+_ON_CPU = "can't allocate memory"  # what a CPU's full memory is called
+
 
 class Stopped(Exception):
     """A run was asked to stop, and did so between two steps; the message says where."""
@@ -110,18 +112,19 @@ def stop_on_signals(minutes: float | None = None) -> Iterator[StopRequest]:
 
 @contextmanager
 def errors_explained(recipe: Recipe) -> Iterator[None]:
-    """Turn a GPU's full memory, or a compiler that fails, into a `ValueError` that says what to do.
+    """Turn full memory, or a compiler that fails, into a `ValueError` that says what to do.
 
     Where there is no C++ compiler, torch says so in a hundred lines.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise ValueError(
-            f"{str(error).partition('. ')[0]}; work through each batch in parts, with `accumulate` "
-            f"above {recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
-        ) from None
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or _ON_CPU in str(error):
+            full = "CUDA out of memory" if "CUDA" in str(error) else "out of memory"
+            raise ValueError(
+                f"{full}; work through each batch in parts, with `accumulate` above "
+                f"{recipe.accumulate}, or try a `batch_size` below {recipe.batch_size}"
+            ) from None
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         reason = next(line for line in str(error).splitlines() if line.strip())

@@ -285,7 +285,7 @@ def test_a_signal_stops_the_sweep_not_only_a_run(folder, number, status):
 def test_what_goes_wrong_with_one_run_does_not_stop_the_others(capsys, folder):
     sweep("mixed.yaml", (["wild.yaml", "cifar10/convmixer_256_8", "tiny.yaml"], [0]))
     status, out, err = run(capsys, "sweep", "mixed.yaml")
-    assert status == 1
+    assert status == 2
     wild, missing = err.splitlines()
     assert re.match(r"wild, seed 0: failed: the \w+ (is|are) not finite .* learning rate", wild)
     assert missing.startswith("cifar10/convmixer_256_8, seed 0: failed: cifar10 was not found: ")
@@ -296,7 +296,7 @@ def test_what_goes_wrong_with_one_run_does_not_stop_the_others(capsys, folder):
     assert last == "1 of 3 runs have a record in records"
     assert not Path("runs/cifar10").exists() and not Path("records/wild").exists()
     again = run(capsys, "sweep", "mixed.yaml")  # the same, and the third is not done again
-    assert again[0] == 1 and again[2] == err and "tiny: " not in again[1]
+    assert again[0] == 2 and again[2] == err and "tiny: " not in again[1]
 
 
 def test_a_run_that_is_done_but_has_no_record_there_is_not_done_again(capsys, folder, monkeypatch):
@@ -320,7 +320,7 @@ def test_a_run_that_is_done_but_has_no_record_there_is_not_done_again(capsys, fo
     shutil.rmtree("records")
     Path("tiny.yaml").write_text(TINY.replace("epochs: 2", "epochs: 3"))
     status, out, err = run(capsys, "sweep", "one.yaml")
-    assert status == 1 and not Path("records").exists()
+    assert status == 2 and not Path("records").exists()
     assert err == (
         "tiny, seed 0: failed: runs/tiny/seed0 holds a finished run with other settings: "
         "`epochs`=3 here, 2 there\n"

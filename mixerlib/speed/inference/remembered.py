@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixerlib.files import write_atomic
+from mixerlib.files import read_json, write_atomic
 from mixerlib.speed.form import Form
 
 
@@ -49,7 +49,7 @@ def _file(asked: str) -> Path:
 def recall(asked: str) -> Form | None:
     """The form that was chosen for this question; None when there is none to be read."""
     try:
-        content = json.loads(_file(asked).read_text())
+        content = read_json(_file(asked))
         return Form(**content["form"]) if content["question"] == asked else None
     except (OSError, ValueError, TypeError, KeyError, RuntimeError):
         return None
