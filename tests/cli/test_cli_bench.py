@@ -133,6 +133,25 @@ def test_the_task_and_the_mode_of_compilation(capsys, raced):
     ]
 
 
+def test_without_a_compiler_the_plain_forms_race_all_the_same(capsys, raced, monkeypatch):
+    prepare = bench.prepare_case
+
+    class InvalidCxxCompiler(RuntimeError):
+        __module__ = "torch._inductor.exc"
+
+    def without_a_compiler(case, device):
+        if case.form.compile:
+            raise InvalidCxxCompiler("No working C++ compiler found\nin a long list")
+        return prepare(case, device)
+
+    monkeypatch.setattr(bench, "prepare_case", without_a_compiler)
+    names = ("convmixer", "splitmixer_i")
+    status, out, err = run(capsys, "bench", "race", *names, *QUICK, "--compile")
+    assert status == 0 and [row[1] for row in rows(out)] == ["float32, contiguous"] * 2
+    assert err.count("\n") == 1
+    assert "what is compiled is left out: it cannot be run here: No working C++ compiler" in err
+
+
 def test_peers_that_are_not_there(capsys, raced, monkeypatch):
     monkeypatch.setattr(peers, "timm_is_installed", lambda: False)
     status, _, err = run(capsys, "bench", "race", "splitmixer_i_ablated", *QUICK, "--peers")

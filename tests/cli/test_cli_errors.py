@@ -156,6 +156,50 @@ def test_ctrl_c(capsys, monkeypatch):
     assert run(capsys, "train") == (130, "", "mixerlib: stopped by Ctrl-C\n")
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE='x' must be a whole number of at least 1"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0' must be a whole number of at least 1"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE='999"),
+        ({"RANK": "-1"}, "RANK='-1' must be a whole number of at least 0"),
+        ({"RANK": "2"}, "RANK=2 must be below WORLD_SIZE=2"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT='http' must be a whole number of at least 1"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else str(value)[:30],
+)
+def test_an_odd_environment_is_named(capsys, tmp_path, monkeypatch, variables, message):
+    for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert f"the environment variable {message}" in refusal(capsys, "train", "digits")
+    if "WORLD_SIZE" in variables:
+        (tmp_path / "a.yaml").write_text("runs: [{recipes: [digits], seeds: [0]}]")
+        assert message in refusal(capsys, "sweep", "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("nowhere.pt", "nowhere.pt: No such file or directory"),
+        ("readme.md", "`weights`='readme.md' must end in"),
+        ("~nobody_of_this_name/a.pt", "`weights`"),
+    ],
+)
+def test_the_weights_of_a_recipe_are_called_so(capsys, tmp_path, monkeypatch, weights, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "readme.md").write_text("no weights")
+    assert message in refusal(capsys, "train", "digits", "--weights", weights, "--quiet")
+
+
+def test_a_model_is_called_what_it_was_asked_for_as(capsys):
+    wrong = "='convmixr' is no model of mixerlib; did you mean convmixer"
+    assert f"`model`{wrong}" in refusal(capsys, "train", "digits", "--model", "convmixr")
+    assert f"`model`{wrong}" in refusal(capsys, "import", "a.pt", "--model", "convmixr")
+    assert f"`model`{wrong}" in refusal(capsys, "bench", "race", "convmixr")
+    assert f"`name`{wrong}" in refusal(capsys, "cost", "convmixr")
+
+
 def test_help_says_what_each_status_means(capsys):
     _, text, _ = run(capsys, "--help")
     for status in ("0    done", "1    a bug", "2    a mistake", "130  stopped by Ctrl-C"):

@@ -241,9 +241,18 @@ def test_a_compiler_that_fails_is_told_in_a_line(capsys, tmp_path, monkeypatch):
     assert "No working C++ compiler found" in err and "set it to false" in err
 
 
-def test_a_full_gpu_says_what_to_try(capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has a"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
+        MemoryError(),
+    ],
+    ids=["GPU", "CPU", "Python"],
+)
+def test_full_memory_says_what_to_try(capsys, tmp_path, monkeypatch, error):
     def train(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has a")
+        raise error
 
     monkeypatch.setattr(mixerlib.training.loop, "train", train)
     status, _, err = run(capsys, "train", "digits", "--out", tmp_path / "run")
