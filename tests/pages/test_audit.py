@@ -12,10 +12,10 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-import yaml
 from helpers import ROOT, SHARED
 
 from mixerlib import costs
+from mixerlib.files import read_yaml
 from mixerlib.models import create_model, model_entry
 from mixerlib.pages import audit
 
@@ -52,17 +52,8 @@ def printed_as(published: audit.Published, name: str, printed: str) -> audit.Pub
 # The file
 
 
-class StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key twice; the stock loader silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"a key twice in {node.start_mark}"
-        return super().construct_mapping(node, deep)
-
-
 def test_no_name_is_there_twice():
-    content = yaml.load(FILE.read_text(encoding="utf-8"), StrictLoader)
+    content = read_yaml(FILE)
     assert not content["tables"].keys() & content["numbers"].keys()
 
 
@@ -105,6 +96,9 @@ numbers: {}
         ("quantity: parameters", "quantity: weight", "`quantity`='weight' of one/i/params"),
         ("unit: M", "unit: k", "`unit`='k' of one/i/params"),
         ('["0.276"]', "[0.276]", "`printed`=0.276 of one/i/params must be a number, as text"),
+        ('["0.276"]', '["1e99999999"]', "`printed`='1e99999999' of one/i/params must be a number"),
+        ("numbers: {}", "number: {}", "what follows one/i/params is not of its form"),
+        ("columns:", "colums:", "what follows its beginning is not of its form"),
         ('["0.276"]', '["much"]', "`printed`='much' of one/i/params"),
         ('["0.276"]', '["0.276", "71.8"]', "`one/i` must have 1 values"),
         ("model: splitmixer_i_256_8", "modell: x", "`modell`='x' of one/i/params"),

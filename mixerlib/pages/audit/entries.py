@@ -1,6 +1,7 @@
 """What is printed, and what it is said to describe: `book/published.yaml`, read and checked."""
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -155,13 +156,19 @@ _KEYS = {f.name for f in fields(Entry)} - {"id", "table", "options"} | _OPTIONS
 
 
 def load(path: str | Path) -> Published:
-    """Read the printed numbers. Raises `ValueError` naming the entry and what is wrong with it."""
-    content = read_yaml(Path(path))
+    """Read the printed numbers. Raises `ValueError` naming file, entry and what is wrong."""
+    content = read_yaml(path)
     entries: dict[str, Entry] = {}
-    for name, table, keys in _cells(content):
-        if name in entries:
-            raise ValueError(f"`{name}` is there twice")
-        entries[name] = _entry(name, table, keys, content["documents"])
+    try:
+        for name, table, keys in _cells(content):
+            if name in entries:
+                raise ValueError(f"`{name}` is there twice")
+            entries[name] = _entry(name, table, keys, content["documents"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:  # a part is missing, or is no table
+        last = next(reversed(entries), "its beginning")
+        raise ValueError(f"{path}: what follows {last} is not of its form: {error!r}") from None
     return Published(content["documents"], entries)
 
 
@@ -228,10 +235,8 @@ def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, 
 def _is_printed(entry: Entry) -> bool:
     if entry.formula is not None or entry.quantity == "statement":
         return isinstance(entry.printed, str)
-    try:
-        return isinstance(entry.printed, str) and Fraction(entry.printed) >= 0
-    except ValueError:
-        return False
+    number = r"[0-9]{1,20}(\.[0-9]{1,20})?"
+    return isinstance(entry.printed, str) and re.fullmatch(number, entry.printed) is not None
 
 
 # --- what it describes ----------------------------------------------------------------------------
