@@ -204,10 +204,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     data = dataset_for(recipe, options.data, options.download, options.workers)
     dataset = data.to(device)
     with warnings_as_lines():
-        model = load_trained(file, recipe, dataset, key=options.key, average=options.average).to(
-            device
-        )
-    plain = evaluate_on(model, dataset)
+        model = load_trained(file, recipe, dataset, key=options.key, average=options.average)
+    plain = evaluate_on(model.to(device), dataset)
     averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None
     if options.json:
         report: dict[str, Any] = {"file": str(file), "recipe": recipe.name, "model": recipe.model}

@@ -50,12 +50,22 @@ def made_permanent(model: nn.Module) -> nn.Module:
     copied = copy.deepcopy(model, kept).eval()
     for _, module, name in computed_weights(copied):
         if parametrize.is_parametrized(module, name):
+            _give_class_of_its_own(module)
             parametrize.remove_parametrizations(module, name)
         elif prune.is_pruned(module) and hasattr(module, f"{name}_mask"):
             prune.remove(module, name)
         else:
             _remove_norm(module, name)
     return copied
+
+
+def _give_class_of_its_own(module: nn.Module) -> None:
+    """A parametrized weight is a property of a class that torch makes for the module; a copy of the
+    module shares the class, and taking the property out would take it from the original too.
+    """
+    shared = type(module)
+    kept = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+    module.__class__ = type(shared.__name__, shared.__bases__, kept)
 
 
 def _remove_norm(module: nn.Module, name: str) -> None:
@@ -77,6 +87,8 @@ def check_has_numbers(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise ValueError(f"`model` must be a torch.nn.Module, not a {type(model).__name__}")
     kind = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(f"`model`, a {kind}, is a TorchScript program: give what it was made from")
     for name, value in model.state_dict(keep_vars=True).items():
         if type(value) not in (torch.Tensor, nn.Parameter):
             reason = f"is of type {type(value).__name__}, as in a sharded or quantized model"

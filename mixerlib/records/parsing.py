@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -24,6 +25,7 @@ Kind = TypeVar("Kind", bound=HasSchema)  # of record
 
 NOT_EMPTY = Rule(lambda value: len(value) > 0, "more than nothing")
 A_DATE = Rule(lambda value: bool(datetime.fromisoformat(value)), "a date and a time in ISO 8601")
+A_DIGEST = Rule(lambda value: re.fullmatch("[0-9a-f]{64}", value) is not None, "64 hex digits")
 # What a value must keep in a record of any kind, by its field's name
 RULES: dict[str, Rule] = {
     "recipe": NOT_EMPTY,
@@ -48,6 +50,7 @@ RULES: dict[str, Rule] = {
     "threads": COUNT,
     "date": A_DATE,
     "device": NOT_EMPTY,
+    "weights_sha256": A_DIGEST,
 }
 
 

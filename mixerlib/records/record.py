@@ -80,6 +80,7 @@ class Record:
         provenance: where and when it ran, at its end.
         parts: of the run, by what computed them; one, unless it was continued otherwise. Of steps
             before the first part it is not known: an older version left that record or checkpoint.
+        weights_sha256: of the file that `save_weights` writes of the model; older ones lack it.
         schema: the shape of the record.
 
     Neither time counts what lies before the first step, such as the reading of data that are kept
@@ -104,6 +105,7 @@ class Record:
     continued: int
     provenance: Provenance
     parts: list[Part] = field(default_factory=list)
+    weights_sha256: str | None = None
     schema: str = SCHEMA
 
 

@@ -6,6 +6,7 @@
 >>> model = load_trained("runs/digits/seed0", recipe, dataset_for(recipe))
 """
 
+import hashlib
 from pathlib import Path
 
 from torch import nn
@@ -85,8 +86,27 @@ def load_trained(
             ) from None
         check_finite(path, tensors, model)
     else:
+        _check_record_beside(path)
         load_weights(model, path, key=key, average=average)
     return model.eval()
+
+
+def _check_record_beside(path: Path) -> None:
+    """Raises `ValueError` for a run's weights that are not those of the record beside them."""
+    if path.name != "model.safetensors" or not path.is_file():
+        return
+    try:
+        record = read_record(path.parent / "record.json")
+    except (OSError, ValueError):  # it is asked for no more here
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if record.weights_sha256 not in (None, digest):
+        raise ValueError(
+            f"`path`='{path}' is not the file that the record.json beside it was made with: its "
+            f"SHA-256 begins with {digest[:12]}, that in the record with "
+            f"{record.weights_sha256[:12]}"
+        )
 
 
 def is_run_state(path: Path) -> bool:

@@ -39,6 +39,7 @@ from mixerlib.training.run import (
     update_average,
 )
 from mixerlib.training.session import Session, Stopped, diverged, never
+from mixerlib.weights.saving import file_sha256
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
@@ -335,5 +336,6 @@ def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
         processes=run.processes.count,
         continued=run.continued,
         provenance=provenance(device),
+        weights_sha256=file_sha256(run.evaluated_model),
         parts=run.parts,
     )

@@ -30,11 +30,9 @@ def load_weights(
 
     Args:
         model: keeps its dtype and device. It may be compiled, in `DataParallel` or averaged.
-        path: `.safetensors`, or `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, in any case, as
-            `torch.save` writes them: a state dict, or tables and lists that hold one, under any
-            key. An unfinished run's `checkpoint.pt` is read under every name.
-        head: False leaves the file's classifier out, whatever its classes, and the model keeps its
-            own: the beginning of a fine-tuning.
+        path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
+            state dict under any key; or an unfinished run's `checkpoint.pt` under any name.
+        head: False leaves the file's classifier out, and the model keeps its own: to fine-tune.
         key: of the state dict to be taken, with dots between the keys that lead to it, where the
             file holds several.
         average: True takes the moving average (a key such as "state_dict_ema"), False the weights
@@ -42,9 +40,9 @@ def load_weights(
         finite: False also loads weights that are NaN or infinite, as of a run that diverged.
 
     Layouts: "locuslab", "tweet", "timm", "aliborji" and "mixerlib"; `mixerlib.weights` says whose
-    they are. What wrappers put before every name (`module.`, `_orig_mod.`, `model.`, …) is dropped,
-    and so are the counters of other tools. Beside the weights there may be numbers, text, times,
-    paths and NumPy's arrays, which are left unread; nothing in a file is ever called.
+    they are. What wrappers put before every name (`module.`, `model.`, …) is dropped, and so are
+    the counters of other tools. Numbers, text, paths, arrays and the like beside the weights are
+    left unread; nothing in a file is ever called.
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent, or of any dtype. Until all of it fits, nothing in the
@@ -55,9 +53,9 @@ def load_weights(
     a pickled `config`) is held against the model. Where the activation is not stated, the signs of
     BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
 
-    Raises `OSError` for a path that cannot be read, and `ValueError` for a file that has another
-    suffix or layout, is damaged or no regular file, would run code if unpickled, holds several
-    state dicts or does not fit; and for a model that has no numbers or computes its weights.
+    Raises `OSError` for a path that cannot be read, and `ValueError` for a file that is damaged, no
+    regular file, of another suffix or layout, would run code if unpickled, holds several state
+    dicts or does not fit; and for a model that has no numbers or computes its weights.
 
     >>> from mixerlib.models import create_model
     >>> from mixerlib.weights import load_weights, save_weights

@@ -1,5 +1,6 @@
 """Weights out: our own files."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -42,10 +43,17 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     >>> load_weights(create_model("splitmixer_i", dim=64, depth=4), "mine.safetensors")
     'mixerlib'
     """
-    path, model = Path(path), unwrapped(model)
-    check_of_mixerlib(model)
+    path = Path(path)
+    content = file_content(model)
     if path.suffix.lower() != ".safetensors":
         raise ValueError(f"`path`='{path}' must end in .safetensors")
+    write_atomic(path, content)
+
+
+def file_content(model: nn.Module) -> bytes:
+    """The file that `save_weights` writes. Errors as there."""
+    model = unwrapped(model)
+    check_of_mixerlib(model)
     if computed_weights(model):
         model = made_permanent(model)
     # cloned, as safetensors refuses two names for the same numbers
@@ -53,7 +61,12 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
-    write_atomic(path, to_bytes(tensors, {"format": "pt", "layout": OURS.name} | traits(model)))
+    return to_bytes(tensors, {"format": "pt", "layout": OURS.name} | traits(model))
+
+
+def file_sha256(model: nn.Module) -> str:
+    """The SHA-256 of that file, as `sha256sum` prints it."""
+    return hashlib.sha256(file_content(model)).hexdigest()
 
 
 def traits(model: nn.Module) -> dict[str, str]:

@@ -1,15 +1,17 @@
 """Models inside what PyTorch puts round them: saved, loaded, folded and exported as themselves."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from helpers import trained_look
 from safetensors import safe_open
 from torch import nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
-from mixerlib.models import create_model, unwrapped
+from mixerlib.models import SplitMixer, create_model, unwrapped
 from mixerlib.speed.inference import check, fold, optimize_for_inference
 from mixerlib.weights import load_weights, save_weights
 
@@ -65,3 +67,135 @@ def test_a_wrapped_model_has_a_fast_form(wrap):
     fast = optimize_for_inference(wrap(model), images, compile=False, remember=False)
     assert check(model, fast, images) < 1e-5
     assert "SplitMixer" in fast.choice.setting
+
+
+# Models that PyTorch has changed from within
+
+
+def pruned(model: nn.Module) -> nn.Module:
+    prune.l1_unstructured(model.stem[0], "weight", 0.5)
+    prune.random_unstructured(model.blocks[0].spatial[0], "bias", 0.5)
+    model(torch.randn(2, 3, 8, 8))  # its weights are now results of a graph
+    return model
+
+
+def normalised(model: nn.Module) -> nn.Module:
+    nn.utils.parametrizations.weight_norm(model.head)
+    nn.utils.parametrizations.spectral_norm(model.stem[0])
+    return model.eval()
+
+
+def normalised_by_hooks(model: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has newer ones
+        nn.utils.weight_norm(model.head)
+    nn.utils.spectral_norm(model.stem[0])
+    model.train()(torch.randn(2, 3, 8, 8))
+    return model.eval()
+
+
+CHANGES = (pruned, normalised, normalised_by_hooks)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_computed_weights_are_saved_and_folded_as_they_come_out(change, tmp_path):
+    model, images = change(new()), torch.randn(2, 3, 8, 8)
+    state, expected = copy.deepcopy(model.state_dict()), model(images).detach()
+    save_weights(model, tmp_path / "w.safetensors")
+    plain = new(seed=1)
+    load_weights(plain, tmp_path / "w.safetensors")
+    torch.testing.assert_close(plain(images), expected)
+    fast = optimize_for_inference(model, images, compile=False, remember=False)
+    torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-5)
+    assert type(fold(model, images)) is type(fold(plain, images))
+    # the model itself is as it was, and works on
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(model(images), expected)
+    with pytest.raises(
+        ValueError, match=r"must have its weights as parameters, and computes `\S+`"
+    ):
+        load_weights(model, tmp_path / "w.safetensors")
+
+
+class Mine(SplitMixer):
+    """A user's own subclass."""
+
+
+def test_a_subclass_has_the_files_of_its_class(tmp_path):
+    model = new()
+    model.__class__ = Mine
+    save_weights(model, tmp_path / "w.safetensors")
+    assert load_weights(new(seed=1), tmp_path / "w.safetensors") == "mixerlib"
+    assert load_weights(model, tmp_path / "w.safetensors") == "mixerlib"
+
+
+def half_on_meta(model: nn.Module) -> nn.Module:
+    model.head.to("meta")
+    return model
+
+
+def quantized(model: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+
+
+def traced(model: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(model, torch.randn(2, 3, 8, 8))
+
+
+class Sharded(torch.Tensor):
+    """Stands for a tensor of which a part is here, such as DTensor."""
+
+
+def sharded(model: nn.Module) -> nn.Module:
+    model.head.weight = nn.Parameter(model.head.weight.detach().as_subclass(Sharded))
+    return model
+
+
+OTHERS = {
+    "on meta": lambda model: model.to("meta"),
+    "half on meta": half_on_meta,
+    "quantized": quantized,
+    "traced": traced,
+    "sharded": sharded,
+    "in a Sequential": nn.Sequential,
+    "symbolic": torch.fx.symbolic_trace,
+    "exported": lambda model: torch.export.export(model, (torch.randn(2, 3, 8, 8),)).module(),
+    "folded": lambda model: fold(model, torch.randn(2, 3, 8, 8)),
+    "a part": lambda model: model.blocks[0],
+    "another": lambda model: nn.Linear(2, 2),
+    "none": lambda model: None,
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
+def test_what_cannot_be_saved_or_filled_is_refused_at_once(make, tmp_path):
+    save_weights(new(), tmp_path / "plain.safetensors")
+    other = make(new())
+    with pytest.raises(ValueError, match=r"^`model`") as told:
+        save_weights(other, tmp_path / "w.safetensors")
+    assert "\n" not in str(told.value) and not (tmp_path / "w.safetensors").exists()
+    with pytest.raises(ValueError, match=r"^`model`"):
+        load_weights(other, tmp_path / "plain.safetensors")
+
+
+@pytest.mark.parametrize("name", ["on meta", "half on meta", "quantized", "traced", "none"])
+def test_what_cannot_be_made_fast_is_refused_at_once(name):
+    with pytest.raises(ValueError, match=r"^`model`"):
+        optimize_for_inference(OTHERS[name](new()), torch.randn(2, 3, 8, 8), compile=False)
+
+
+def test_a_model_that_diverged_has_no_fast_form():
+    model, images = new(), torch.randn(2, 3, 8, 8)
+    model.blocks[1].norm.running_mean[3] = torch.nan
+    with pytest.raises(
+        ValueError, match=r"finite weights, and `blocks\.1\.norm\.running_mean` has"
+    ):
+        optimize_for_inference(model, images, compile=False, remember=False)
+    fast = optimize_for_inference(new(), images, compile=False, remember=False)
+    with pytest.raises(ValueError, match="`model` is in a fast form already"):
+        optimize_for_inference(fast, images, compile=False, remember=False)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -17,7 +18,7 @@ from mixerlib.training.distributed import ALONE
 from mixerlib.training.finished import load_trained, recipe_of
 from mixerlib.training.loop import train, training_steps
 from mixerlib.training.recipe import Recipe
-from mixerlib.training.run import Run, begin, collect
+from mixerlib.training.run import Run, RunWarning, begin, collect
 from mixerlib.training.session import Stopped
 
 CPU = torch.device("cpu")
@@ -105,7 +106,9 @@ def outcome(run: Run, path: Path, content: Any, digits: Any) -> str | None:
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     try:
         state = checkpoint.load(path, RECIPE)
-        checkpoint.continue_from(deepcopy(run), state, path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RunWarning)  # of other versions before
+            checkpoint.continue_from(deepcopy(run), state, path)
     except ValueError as error:
         message = str(error)
         assert str(path) in message or "another run" in message or "training images" in message
@@ -129,7 +132,7 @@ def test_a_wrong_value_anywhere(value, run, content, digits, tmp_path):
     fine = (
         r"training_seconds|total_seconds|continued|form|optimizer\.param_groups\.\d\.(?!params)\w+"
     )
-    fine += r"|curve\.\d\.\w+|scaler\._growth_tracker|scaler\.scale|parts|step|test"
+    fine += r"|curve\.\d\.\w+|scaler\._growth_tracker|scaler\.scale|parts(\.\d(\.\w+)?)?|step|test"
     assert [key for key in taken if not re.fullmatch(fine, key)] == []
     assert len(taken) < 30
 

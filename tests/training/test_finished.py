@@ -1,5 +1,6 @@
 """What a run leaves, read back: its recipe and its model, from any of its files."""
 
+import hashlib
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -128,4 +129,22 @@ def test_a_record_that_is_none(tmp_path):
     leave(tmp_path / "run", recipe())
     (tmp_path / "run" / "record.json").write_text("{}")
     with pytest.raises(ValueError, match=r"record\.json: `schema`=None must be"):
+        recipe_of(tmp_path / "run")
+
+
+def test_a_record_knows_its_weights(tmp_path):
+    leave(tmp_path / "run", recipe())
+    file, record = tmp_path / "run" / "model.safetensors", tmp_path / "run" / "record.json"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert json.loads(record.read_text())["weights_sha256"] == digest
+    leave(tmp_path / "other", recipe(seed=1))
+    (tmp_path / "other" / "model.safetensors").replace(file)
+    with pytest.raises(ValueError, match=rf"is not the file that .* with {digest[:12]}$"):
+        load_trained(tmp_path / "run", recipe(), data())
+    values = json.loads(record.read_text())
+    del values["weights_sha256"]  # as an older version left it
+    record.write_text(json.dumps(values))
+    load_trained(tmp_path / "run", recipe(), data())
+    record.write_text(json.dumps(values | {"weights_sha256": "0" * 63}))
+    with pytest.raises(ValueError, match=r"record\.json: `weights_sha256`='0+' must be 64 hex"):
         recipe_of(tmp_path / "run")

@@ -17,10 +17,15 @@ from torch import nn
 from tqdm import tqdm
 
 from mixerlib.models.convmixer import ConvMixer
-from mixerlib.models.wrappers import unwrapped
+from mixerlib.models.wrappers import check_has_numbers, made_permanent, unwrapped
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import remembered
-from mixerlib.speed.inference.fast_model import TOLERANCE, FastModel, relative_difference
+from mixerlib.speed.inference.fast_model import (
+    TOLERANCE,
+    FastModel,
+    check_example,
+    relative_difference,
+)
 from mixerlib.speed.inference.folding import MIXINGS, Folded, fold, passes_channels
 from mixerlib.speed.timing import race
 
@@ -273,7 +278,7 @@ def optimize_for_inference(
 
     Args:
         model: a model of mixerlib; another one is raced as it is. It may be compiled, in
-            `DataParallel` or averaged. It is left as it is.
+            `DataParallel` or averaged, pruned or parametrized. It is left as it is.
         example: images (B, in_channels, H, W), as large and as many as will be usual.
         dtype: what to compute in. None: the model's own.
         compile: True or False, or None to measure whether it helps.
@@ -285,7 +290,8 @@ def optimize_for_inference(
     says how close), and where the plain model rounds more coarsely, no further off than twice that.
     The result's `choice` is what was measured. Chapter 19.
 
-    Raises `ValueError` for a bad example, and `RuntimeError` when `compile` is True and the
+    Raises `ValueError` for a bad example or a model that cannot compute it, as one whose weights
+    are NaN, on "meta", sharded or quantized; and `RuntimeError` when `compile` is True and the
     compiler cannot be used.
 
     >>> import torch
@@ -297,15 +303,12 @@ def optimize_for_inference(
     (torch.Size([4, 10]), True)
     """
     model = unwrapped(model)
-    weight = next(model.parameters())
-    if example.ndim != 4 or len(example) == 0 or not example.is_floating_point():
-        raise ValueError(
-            f"`example` of shape {tuple(example.shape)} and {example.dtype} must be one or more "
-            "images (B, in_channels, H, W) in floating point"
-        )
-    if example.device != weight.device:
-        raise ValueError(f"`example` on {example.device} must be on {weight.device}, as the model")
-    dtype = weight.dtype if dtype is None else dtype
+    check_has_numbers(model)
+    model = made_permanent(model)
+    check_example(model, example)
+    computed_in = next(model.parameters()).dtype
+    example = example.detach().to(computed_in)  # in a coarser dtype all forms would differ
+    dtype = computed_in if dtype is None else dtype
     asked = remembered.question(model, example, dtype, compile) if remember else ""
     trials = Trials(model, example, dtype)
     chosen = remembered.recall(asked) if remember else None

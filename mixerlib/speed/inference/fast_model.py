@@ -10,13 +10,13 @@
 True
 """
 
-import copy
 import warnings
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from mixerlib.models.wrappers import check_has_numbers, made_permanent, unwrapped
 from mixerlib.speed.form import Form
 
 TOLERANCE = 1e-4  # of the outputs' scale: a form that differs by more is not chosen, unless the
@@ -31,7 +31,8 @@ class FastModel(nn.Module):
     images, and what is left over takes the same form uncompiled, so that nothing is ever compiled
     again.
 
-    Raises `ValueError` for images of another size, of whole numbers, or on another device.
+    Raises `ValueError` for images of another size, of whole or complex numbers, or on another
+    device.
     """
 
     def __init__(self, net: nn.Module, form: Form, example: torch.Tensor, dtype: torch.dtype):
@@ -69,6 +70,8 @@ class FastModel(nn.Module):
             return torch._inductor.compile(graph, [x], options=options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(x, torch.Tensor) or x.layout != torch.strided:
+            raise ValueError(f"`x` must be a dense tensor of images, not {type(x).__name__}")
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or x.device != self.device:
             raise ValueError(
                 f"`x` of shape {tuple(x.shape)} on {x.device} must be images (B, "
@@ -99,4 +102,41 @@ def check(model: nn.Module, fast: nn.Module, images: torch.Tensor) -> float:
 
     The model computes in evaluation mode and in its own dtype; it is not touched.
     """
-    return relative_difference(copy.deepcopy(model).eval()(images), fast(images))
+    return relative_difference(made_permanent(unwrapped(model))(images), fast(images))
+
+
+def check_example(model: nn.Module, example: torch.Tensor) -> None:
+    """Raises `ValueError` unless a model, out of its wrappers, can compute these images.
+
+    Asked before any form is tried: of a form that fails, a search says only that it failed.
+    """
+    check_has_numbers(model)
+    if isinstance(model, FastModel):
+        raise ValueError("`model` is in a fast form already: give the one that it was made from")
+    weight = next(model.parameters(), None)
+    if weight is None:
+        raise ValueError(f"`model`, a {type(model).__name__}, must have parameters")
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"`model` must have finite weights, and `{name}` has others")
+    if not isinstance(example, torch.Tensor) or example.layout != torch.strided:
+        raise ValueError(f"`example` must be a dense tensor, not a {type(example).__name__}")
+    if example.ndim != 4 or example.numel() == 0 or not example.is_floating_point():
+        raise ValueError(
+            f"`example` of shape {tuple(example.shape)} and {example.dtype} must be one or more "
+            "images (B, in_channels, H, W) in floating point"
+        )
+    if example.device != weight.device:
+        raise ValueError(f"`example` on {example.device} must be on {weight.device}, as the model")
+    if not example.isfinite().all():
+        raise ValueError("`example` must be finite: outputs are compared on it")
+    try:
+        with torch.inference_mode():
+            model(example[:1].to(weight.dtype))
+    except ValueError as error:
+        raise ValueError(f"`example` of shape {tuple(example.shape)}: {error}") from None
+    except Exception as error:  # torch has many kinds for images that do not fit
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ValueError(
+            f"`example` of shape {tuple(example.shape)} must be images that `model` takes: {reason}"
+        ) from None

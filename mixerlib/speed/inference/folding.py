@@ -31,7 +31,7 @@ from mixerlib.models.mixings import (
     channel_shuffle,
 )
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
-from mixerlib.models.wrappers import unwrapped
+from mixerlib.models.wrappers import made_permanent, unwrapped
 
 MIXINGS = ("convolution", "in place", "linear", "one matrix")
 
@@ -309,7 +309,7 @@ def fold(model: nn.Module, example: torch.Tensor, mixing: str = "convolution") -
     is not known is kept, behind an explicit affine map. Another model than ConvMixer or SplitMixer
     comes back as a copy. The original is not touched.
     """
-    plain = copy.deepcopy(unwrapped(model)).eval().requires_grad_(False)
+    plain = made_permanent(unwrapped(model)).requires_grad_(False)
     if type(plain) not in (ConvMixer, SplitMixer) or not is_foldable(plain.stem[-1]):
         return plain
     weight = plain.stem[0].weight

@@ -3,15 +3,16 @@
 `export_onnx(model, images, "model.onnx")` writes it for any number of images of this size.
 """
 
-import copy
+import errno
 import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from mixerlib.models import unwrapped
-from mixerlib.speed.inference.fast_model import TOLERANCE, relative_difference
+from mixerlib.files import write_atomic
+from mixerlib.models.wrappers import check_has_numbers, made_permanent, unwrapped
+from mixerlib.speed.inference.fast_model import TOLERANCE, check_example, relative_difference
 from mixerlib.speed.inference.folding import fold
 
 
@@ -23,15 +24,21 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> fl
     for the example and for its first image alone, as a share of the logits' scale. The model
     computes in evaluation mode and is not touched.
 
-    Needs the extra `onnx`. Raises `RuntimeError` when the difference is above 1e-4; the file is
-    then not written.
+    Needs the extra `onnx`. Raises `ValueError` for a bad example or a model that cannot compute it,
+    `OSError` for a file that cannot be written, and `RuntimeError` when the difference is above
+    1e-4; the file is then not written.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise ImportError(f"{error}; export_onnx needs: pip install 'mixerlib[onnx]'") from error
-    images = example.detach().float().cpu()
-    plain = copy.deepcopy(unwrapped(model)).eval().float().cpu()
+    path, model = Path(path), unwrapped(model)
+    check_has_numbers(model)
+    plain = made_permanent(model)
+    check_example(plain, example)
+    if not path.parent.is_dir():  # said now, not after the export
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
+    images, plain = example.detach().float().cpu(), plain.float().cpu()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
@@ -58,8 +65,5 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> fl
             f"onnxruntime's logits differ by {difference:.1e} of their scale from the model's, "
             f"more than {TOLERANCE:.0e}; {path} was not written"
         )
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    write_atomic(path, content)
     return difference
