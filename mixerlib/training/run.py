@@ -131,6 +131,8 @@ def begin(
     device: torch.device,
     processes: Processes,
     form: Form | None = None,
+    *,
+    goes_on: bool = False,
 ) -> Run:
     """A run before its first step; the recipe's seed decides the weights it begins with.
 
@@ -141,6 +143,8 @@ def begin(
         processes: those that share the run.
         form: that of the steps, for a run that goes on as it began. None: the recipe's, or if it
             asks for the fastest one, what a measurement says.
+        goes_on: whether a checkpoint's weights will replace those that it begins with; the file
+            that the recipe's `weights` name need not be there then.
 
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
@@ -155,7 +159,7 @@ def begin(
         )
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, dataset)
-    if recipe.weights:
+    if recipe.weights and not goes_on:
         load_weights(model, Path(recipe.weights).expanduser(), head=False)
     if recipe.frozen:
         model.requires_grad_(False)
