@@ -5,12 +5,15 @@ printed numbers, JSON for records. Every refusal names the file and the place in
 """
 
 import errno
+import glob
 import json
 import math
 import os
 import re
+import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +24,7 @@ import yaml
 __all__ = [
     "append",
     "check_writable",
+    "clear_parts",
     "one_line",
     "read_json",
     "read_text",
@@ -37,21 +41,51 @@ LONGEST_MESSAGE = 1000  # characters
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a file that appears at `path` complete or not at all; what was there stays till then.
 
-    What a killed process may have left half-written is written over by the next one. Raises
-    `OSError` with the file's name and the reason, such as a full disk or a folder that forbids it.
+    It grows under a name of its own, so that two processes may write the same file: the later one
+    stays. Raises `OSError` with the file's name and the reason, such as a full disk or a folder
+    that forbids it.
     """
-    unfinished = path.with_name(f".{path.name}.part")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     with _name_the_file(path):
+        file = unfinished.open("xb")  # a new file: never what another one writes, or a link
         try:
-            with unfinished.open("wb") as file:
+            with file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-        except OSError:
+        except (OSError, KeyboardInterrupt):
             with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+                unfinished.unlink()
             raise
+        _force_names(path.parent)
+    clear_parts(path, older_than=3600)
+
+
+def clear_parts(path: Path, older_than: float = 0) -> None:
+    """Remove what killed processes have left half-written of a file: all of it, or what has not
+    been touched for so many seconds. Only where nobody else writes the file is all of it left over.
+    """
+    name, now = glob.escape(path.name), time.time()
+    for pattern in (f".{name}.part", f".{name}.{'[0-9a-f]' * 16}.part"):  # the first: of old
+        for part in path.parent.glob(pattern):
+            with suppress(OSError):
+                if now - part.lstat().st_mtime >= older_than:
+                    part.unlink()
+
+
+def _force_names(folder: Path) -> None:
+    """Force to the disk which names a folder holds, where the system lets one read it."""
+    if os.name == "nt" or not os.access(folder, os.R_OK):
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # not for folders here
+            raise
+    finally:
+        os.close(number)
 
 
 def append(path: Path, content: bytes) -> None:

@@ -57,9 +57,13 @@ def is_one_line(err: str) -> bool:
 class Command:
     """A command in a process of its own, in `folder`, where its stdout and stderr are files too."""
 
-    def __init__(self, *arguments: object, folder: Path, file_bytes: int | None = None):
-        """`file_bytes` is the size that no file of the process may exceed, as on a full disk."""
-        self.out, self.err = folder / "stdout.txt", folder / "stderr.txt"
+    def __init__(
+        self, *arguments: object, folder: Path, file_bytes: int | None = None, log: str = ""
+    ):
+        """`file_bytes` is the size that no file of the process may exceed, as on a full disk; `log`
+        tells the files of stdout and stderr of several commands in one folder from one another.
+        """
+        self.out, self.err = folder / f"stdout{log}.txt", folder / f"stderr{log}.txt"
         for file in (self.out, self.err):
             file.write_text("")  # not what an earlier command has said
         words = [str(argument) for argument in arguments]

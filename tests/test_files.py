@@ -2,6 +2,9 @@
 
 import errno
 import os
+import re
+import secrets
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from mixerlib.files import (
     append,
     check_writable,
+    clear_parts,
     one_line,
     read_json,
     read_text,
@@ -43,8 +47,11 @@ def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch):
     fsync, rename = os.fsync, Path.replace
 
     def noted_fsync(number: int) -> None:
-        (unfinished,) = (file for file in tmp_path.iterdir() if file != path)
-        order.append(("forced", unfinished.read_bytes(), path.read_bytes()))
+        unfinished = [file for file in tmp_path.iterdir() if file != path]
+        if os.path.samestat(os.fstat(number), tmp_path.stat()):
+            order.append(("names forced", unfinished, path.read_bytes()))
+        else:
+            order.append(("forced", unfinished[0].read_bytes(), path.read_bytes()))
         fsync(number)
 
     def noted_rename(self: Path, target: Path) -> Path:
@@ -54,7 +61,11 @@ def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_rename)
     write_atomic(path, b"new")
-    assert order == [("forced", b"new", b"old"), ("renamed", b"new", b"old")]
+    assert order == [
+        ("forced", b"new", b"old"),
+        ("renamed", b"new", b"old"),
+        *([("names forced", [], b"new")] if os.name == "posix" else []),
+    ]
 
 
 def test_what_a_killed_process_left_does_not_matter(tmp_path: Path, monkeypatch):
@@ -64,9 +75,76 @@ def test_what_a_killed_process_left_does_not_matter(tmp_path: Path, monkeypatch)
         write_atomic(path, b"a long text that was never finished")
     monkeypatch.undo()
     (left,) = tmp_path.iterdir()
-    assert left.name == ".a.bin.part"
-    write_atomic(path, b"short")
-    assert path.read_bytes() == b"short" and list(tmp_path.iterdir()) == [path]
+    assert re.fullmatch(r"\.a\.bin\.[0-9a-f]{16}\.part", left.name)
+    write_atomic(path, b"short")  # which leaves what may be another's, being written
+    assert path.read_bytes() == b"short" and set(tmp_path.iterdir()) == {left, path}
+    other = tmp_path / ".b.bin.0123456789abcdef.part"
+    for old in (left, other, tmp_path / ".a.bin.part", tmp_path / ".a.bin.mine.part"):
+        old.touch()
+        os.utime(old, (0, 0))
+    write_atomic(path, b"again")
+    assert set(tmp_path.iterdir()) == {path, other, tmp_path / ".a.bin.mine.part"}
+
+
+def test_parts_are_cleared_at_once_where_nobody_else_writes(tmp_path: Path):
+    path, part = tmp_path / "a[b].bin", tmp_path / ".a[b].bin.0123456789abcdef.part"
+    part.touch()
+    clear_parts(path, older_than=3600)
+    assert part.exists()
+    clear_parts(path)
+    assert not part.exists()
+
+
+def test_two_writers_never_share_an_unfinished_file(tmp_path: Path, monkeypatch):
+    """The second begins and ends while the first is in the midst of it; the later one stays."""
+    path, fsync = tmp_path / "a.bin", os.fsync
+
+    def meanwhile(number: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_atomic(path, b"second")
+        assert path.read_bytes() == b"second"
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_atomic(path, b"first, longer")
+    assert path.read_bytes() == b"first, longer" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(tmp_path: Path, monkeypatch):
+    target, path = tmp_path / "somebody's", tmp_path / "a.bin"
+    target.write_bytes(b"precious")
+    monkeypatch.setattr(secrets, "token_hex", lambda length: "00" * length)  # as if guessed
+    for name in (".a.bin.part", f".a.bin.{'00' * 8}.part"):
+        (tmp_path / name).symlink_to(target)
+    with pytest.raises(FileExistsError, match="could not be written"):
+        write_atomic(path, b"new")
+    monkeypatch.undo()
+    write_atomic(path, b"new")
+    assert target.read_bytes() == b"precious" and path.read_bytes() == b"new"
+
+
+def test_a_written_file_can_be_read_by_whom_the_system_lets(tmp_path: Path):
+    path, plain = tmp_path / "a.bin", tmp_path / "plain"
+    write_atomic(path, b"new")
+    plain.write_bytes(b"new")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not force folders")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_some_file_systems_do_not_force_folders(tmp_path: Path, monkeypatch, number):
+    fsync = os.fsync
+
+    def of_files_only(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    failure = pytest.raises(OSError, match="could not be written \\(Input/output error")
+    with failure if number == errno.EIO else nullcontext():
+        write_atomic(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, full_disk):

@@ -26,7 +26,7 @@ COMMANDS = {
     "bench": ("measure how fast models are", "bench"),
     "train": ("train a model by a recipe", "training"),
     "evaluate": ("validate a trained model on its test set", "training"),
-    "sweep": ("train a list of recipes with several seeds, as far as the time goes", "training"),
+    "sweep": ("train a list of recipes with several seeds, as far as the time goes", "sweeps"),
     "import": ("convert a published checkpoint", "models"),
 }
 __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]

@@ -101,6 +101,23 @@ def warnings_as_lines() -> Iterator[None]:
         print(f"mixerlib: warning: {warning.message}", file=sys.stderr)
 
 
+@contextmanager
+def warnings_at_once(kind: type[Warning]) -> Iterator[None]:
+    """Print what is warned of in this way as a line on stderr, at once; the rest as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", kind)
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, kind):
+                print(f"mixerlib: warning: {message}", file=sys.stderr, flush=True)
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 

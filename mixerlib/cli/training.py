@@ -1,12 +1,13 @@
-"""The subcommands that train and validate: train, evaluate, sweep."""
+"""The subcommands that train and validate one model: train, evaluate."""
 
 import argparse
+import signal
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from mixerlib.cli.errors import MISTAKE
 from mixerlib.cli.options import (
     MODEL_OPTIONS,
     add_choice_of_weights,
@@ -15,13 +16,14 @@ from mixerlib.cli.options import (
     model_options_given,
     print_json,
     warnings_as_lines,
+    warnings_at_once,
 )
 from mixerlib.training import (
     Evaluation,
     Processes,
     Recipe,
+    RunWarning,
     Stopped,
-    Sweep,
     choose_device,
     dataset_for,
     errors_explained,
@@ -34,8 +36,6 @@ from mixerlib.training import (
     local_device,
     loop,
     model_for,
-    new_folder,
-    read_sweep,
     recipe_of,
     result_line,
     run_folder,
@@ -43,7 +43,6 @@ from mixerlib.training import (
     stop_on_signals,
     weights_in,
 )
-from mixerlib.training.distributed import from_environment
 from mixerlib.training.recipe import CHOICES, SETTINGS, parse_setting
 
 if TYPE_CHECKING:
@@ -56,19 +55,32 @@ if TYPE_CHECKING:
 def add_train(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
-        usage="mixerlib train RECIPE [--out DIR] [--resume] [any setting] …",
+        usage="mixerlib train RECIPE [--out DIR] [--resume] [any setting] …\n"
+        "       mixerlib train --resume --out DIR",
         description=(
             "Train a model by a recipe; write the weights and the record of the run.\n"
-            "For a first run, in seconds and without a download: mixerlib train digits"
+            "For a first run, in seconds and without a download: mixerlib train digits\n\n"
+            "Ctrl-C and SIGTERM let the step end and write a checkpoint; a second one acts at\n"
+            "once. --resume then needs the checkpoint and the data, nothing else. While a run\n"
+            "lives its folder is its own: a second one there is refused."
         ),
         epilog=textwrap.fill(
             f"recipes: {', '.join(list_recipes())}", width=78, break_on_hyphens=False
-        ),
+        )
+        + "\n\nexit status: 0 done, 2 a mistake, 130 or 143 stopped by Ctrl-C or SIGTERM",
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a .yaml file")
-    _add_places(parser)
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="where to write (default: a new folder in runs/)"
+        "recipe",
+        metavar="RECIPE",
+        nargs="?",
+        help="a recipe's name, or a .yaml file; with --resume, that of the run is known",
+    )
+    add_places(parser)
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=folder_name,
+        help="where to write (default: a new folder in runs/)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, if there is one"
@@ -88,53 +100,88 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def run_train(options: argparse.Namespace) -> int:
-    recipe = load_recipe(options.recipe, _settings_given(options))
     if options.resume and options.out is None:
         raise ValueError("`resume`=True needs `out`: the folder of the run to go on with")
+    recipe = _recipe(options)
     if options.checkpoint_every is not None and options.checkpoint_every < 1:
         raise ValueError(f"`checkpoint_every`={options.checkpoint_every} must be at least 1")
-    if options.resume and (record := finished_record(recipe, options.out)):
-        print(f"{result_line(recipe, record)}: finished already")
-        print(f"record:   {options.out / 'record.json'}")
+    if _is_finished(recipe, options):
         return 0
     device = choose_device(local_device(options.device))
-    with joined(device) as processes:
+    with warnings_at_once(RunWarning), joined(device) as processes:
         return _train(recipe, options, device, processes)
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe that was asked for, or the one that the run to go on with was begun by."""
+    settings = _settings_given(options)
+    if options.recipe is None and not options.resume:
+        raise ValueError("RECIPE is missing; `mixerlib train --help` lists them")
+    if options.recipe is not None:
+        try:
+            return load_recipe(options.recipe, settings)
+        except FileNotFoundError as error:
+            if not options.resume:
+                raise
+            hint = "without RECIPE the checkpoint's is gone on with"
+            raise ValueError(f"{error}; {hint}") from None
+    recipe = recipe_of(options.out)
+    if "model_options" in settings:
+        settings["model_options"] = recipe.model_options | settings["model_options"]
+    return replace(recipe, **settings)  # what differs is refused where the checkpoint is read
+
+
+def _is_finished(recipe: Recipe, options: argparse.Namespace) -> bool:
+    """Whether the run to go on with has ended, which is then said."""
+    record = finished_record(recipe, options.out) if options.resume else None
+    if record is not None:
+        print(f"{result_line(recipe, record)}: finished already")
+        print(f"record:   {options.out / 'record.json'}")
+    return record is not None
 
 
 def _train(
     recipe: Recipe, options: argparse.Namespace, device: "torch.device", processes: Processes
 ) -> int:
     """Train in one of several processes, of which the first writes and prints."""
-    dataset = _dataset(recipe, options, processes)
-    model_for(recipe, dataset)  # a mistake in the options shows here, before a folder is made
-    out = options.out or new_folder(recipe)
-    with run_folder(out, options.resume, processes.is_first), stop_on_signals() as stop:
-        if processes.is_first and not options.quiet:
-            print(_opening_line(recipe, dataset, device, processes, out), flush=True)
-        try:
-            with errors_explained(recipe):
-                model, record = loop.train(
-                    recipe,
-                    dataset,
-                    str(device),
-                    not options.quiet,
-                    folder=out,
-                    resume=options.resume,
-                    checkpoint_every=options.checkpoint_every,
-                    tensorboard=options.tensorboard,
-                    stop=stop,
-                    processes=processes,
-                )
-        except Stopped as stopped:
+    with run_folder(recipe, options.out, options.resume, processes.is_first) as out:
+        if _is_finished(recipe, options):  # by another process, a moment ago
+            return 0
+        dataset = _dataset(recipe, options, processes)
+        model_for(recipe, dataset)  # a mistake in the options shows here
+        with stop_on_signals() as stop:
+            if processes.is_first and not options.quiet:
+                print(_opening_line(recipe, dataset, device, processes, out), flush=True)
+            try:
+                with errors_explained(recipe):
+                    model, record = loop.train(
+                        recipe,
+                        dataset,
+                        str(device),
+                        not options.quiet,
+                        folder=out,
+                        resume=options.resume,
+                        checkpoint_every=options.checkpoint_every,
+                        tensorboard=options.tensorboard,
+                        stop=stop,
+                        processes=processes,
+                    )
+            except Stopped as stopped:
+                if processes.is_first:
+                    advice = f"give the same command again with --resume --out {out}"
+                    print(f"mixerlib: {stopped}; to go on, {advice}", file=sys.stderr)
+                return 128 + (stop.number or signal.SIGTERM)  # which another process was sent
             if processes.is_first:
-                advice = f"give the same command again with --resume --out {out}"
-                print(f"mixerlib: {stopped}; to go on, {advice}", file=sys.stderr)
-            return 128 + stop.number
-        if processes.is_first:
-            save_results(model, record, out)
-            print(_closing_lines(recipe, record, out))
+                save_results(model, record, out)
+                print(_closing_lines(recipe, record, out))
     return 0
+
+
+def folder_name(text: str) -> Path:
+    """A folder's name from the command line, which must not be empty: that would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' must name a folder")
+    return Path(text)
 
 
 def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) -> "ImageSource":
@@ -186,7 +233,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--recipe", metavar="RECIPE", help="what it was trained by, if no record beside it tells"
     )
     add_choice_of_weights(parser)
-    _add_places(parser)
+    add_places(parser)
     parser.add_argument(
         "--flip-average",
         action="store_true",
@@ -232,69 +279,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_sweep(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "sweep",
-        description=(
-            "Train a list of recipes × seeds. Runs that have a record are skipped, runs that were\n"
-            "cut off go on from their checkpoint, so the same command can be given again and again."
-        ),
-    )
-    parser.add_argument("file", metavar="FILE", type=Path, help="a .yaml file that lists the runs")
-    parser.add_argument(
-        "--minutes",
-        metavar="N",
-        type=float,
-        help="stop cleanly, with a checkpoint, after this time",
-    )
-    parser.add_argument(
-        "--records",
-        metavar="DIR",
-        type=Path,
-        default=Path("records"),
-        help="where records are kept, as RECIPE/seedN.json (default: records)",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        default=Path("runs"),
-        help="where checkpoints and weights are kept, as RECIPE/seedN (default: runs)",
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="only print what is done and what is left"
-    )
-    _add_places(parser)
-    parser.set_defaults(run=run_sweep, parser=parser)
-
-
-def run_sweep(options: argparse.Namespace) -> int:
-    if options.minutes is not None and not options.minutes > 0:
-        raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
-    if from_environment("WORLD_SIZE", 1) > 1:
-        raise ValueError("a sweep runs in one process: call it without torchrun")
-    sweep = Sweep(
-        read_sweep(options.file),
-        options.records,
-        options.out,
-        options.data,
-        options.download,
-        options.device,
-        options.workers,
-    )
-    status = 0
-    if not options.list:
-        with stop_on_signals(options.minutes) as stop:
-            sweep.train(stop)
-        status = 128 + stop.number if stop.number else 0
-        print()
-    for recipe, state in sweep.states():
-        print(f"{recipe.name}, seed {recipe.seed}: {state}")
-    count = len(sweep.recipes)
-    print(f"{count - len(sweep.left())} of {count} runs have a record in {options.records}")
-    return status or (MISTAKE if sweep.failed else 0)
-
-
 def _evaluation_report(result: Evaluation, classes: tuple[str, ...]) -> dict[str, Any]:
     shares = zip(classes, result.per_class.tolist(), strict=True)
     return {
@@ -306,7 +290,7 @@ def _evaluation_report(result: Evaluation, classes: tuple[str, ...]) -> dict[str
     }
 
 
-def _add_places(parser: argparse.ArgumentParser) -> None:
+def add_places(parser: argparse.ArgumentParser) -> None:
     """The flags for where the data are and what computes."""
     parser.add_argument(
         "--data", metavar="DIR", help="where data sets lie (default: $MIXERLIB_DATA, else ./data)"

@@ -9,6 +9,7 @@ Chapter 13 derives it, chapter 14 compares its runs.
 """
 
 from mixerlib.training import checkpoint, loop, schedule, statistics
+from mixerlib.training.claims import FolderInUse, claimed
 from mixerlib.training.comparison import (
     SHUFFLED,
     STRATEGIES,
@@ -75,6 +76,7 @@ __all__ = [
     "Difference",
     "Diverged",
     "Evaluation",
+    "FolderInUse",
     "MetricsLog",
     "Processes",
     "Recipe",
@@ -91,6 +93,7 @@ __all__ = [
     "begin",
     "checkpoint",
     "choose_device",
+    "claimed",
     "cosine",
     "dataset_for",
     "errors_explained",

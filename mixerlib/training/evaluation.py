@@ -1,6 +1,6 @@
 """How good a model is on labelled images: loss, top-1, top-5, predictions and confusion."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,7 @@ def evaluate_on(
     part: tuple[int, int] = (0, 1),
     batch_size: int = 500,
     flip_average: bool = False,
+    between: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """The model's result on a data set's test images, as `evaluate` gives it.
 
@@ -96,9 +97,16 @@ def evaluate_on(
         part: (i, n), to look at part i of n of the images only.
         batch_size: images that go through the model together.
         flip_average: whether logits are averaged with those of the mirror images.
+        between: called between two batches; what it raises ends the evaluation.
     """
-    batches = dataset.test_batches(batch_size, part)
-    return _evaluate(model, batches, dataset.normalize, flip_average)
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for number, batch in enumerate(dataset.test_batches(batch_size, part)):
+            if number:
+                between()
+            yield batch
+
+    return _evaluate(model, batches(), dataset.normalize, flip_average)
 
 
 def _evaluate(

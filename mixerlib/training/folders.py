@@ -7,8 +7,9 @@
 ['metrics.jsonl', 'model.safetensors', 'record.json']
 """
 
+import itertools
 import json
-import tempfile
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,13 +19,17 @@ from pathlib import Path
 from torch import nn
 
 from mixerlib.data import ImageSource
+from mixerlib.files import clear_parts
 from mixerlib.records import Record, read_record, write_record
+from mixerlib.training.claims import check_claim, claimed, still_claimed
 from mixerlib.training.loop import train
+from mixerlib.training.metrics import METRICS
 from mixerlib.training.recipe import FORM_FIELDS, Recipe, current_settings
 from mixerlib.training.session import errors_explained, stop_on_signals
 from mixerlib.weights import save_weights
 
 RECORD, WEIGHTS, CHECKPOINT = "record.json", "model.safetensors", "checkpoint.pt"  # of a run
+LEFT = (CHECKPOINT, RECORD, WEIGHTS, METRICS)  # what an earlier run may have left
 
 
 def train_in_folder(
@@ -46,12 +51,17 @@ def train_in_folder(
         resume: go on from the folder's checkpoint; a finished run's record is returned as it is.
         minutes: after which the run stops, with a checkpoint. Ctrl-C and SIGTERM stop it, too.
 
-    Raises `Stopped`, `ValueError` for a folder that holds another run, and what `train` raises.
+    The folder is this process's while it trains: another one is refused by `FolderInUse`. Raises
+    `Stopped`, `ValueError` for a folder that holds another run, and what `train` raises.
     """
+    if not str(folder):
+        raise ValueError("`folder`='' must name a folder")
     folder = Path(folder)
     if resume and (record := finished_record(recipe, folder)):
         return record
-    with run_folder(folder, resume), stop_on_signals(minutes) as stop:
+    with run_folder(recipe, folder, resume), stop_on_signals(minutes) as stop:
+        if resume and (record := finished_record(recipe, folder)):  # by another process meanwhile
+            return record
         with errors_explained(recipe):
             model, record = train(recipe, dataset, device, folder=folder, resume=resume, stop=stop)
         save_results(model, record, folder)
@@ -59,42 +69,85 @@ def train_in_folder(
 
 
 def new_folder(recipe: Recipe) -> Path:
-    """The path of a folder for a run that begins now: runs/RECIPE/DATE-seedN. It is not made."""
+    """Make a folder for a run that begins now: runs/RECIPE/DATE-seedN, with -2, -3, … at its end
+    where another run has just made it.
+    """
     now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / recipe.name / f"{now}-seed{recipe.seed}"
+    first = Path("runs") / recipe.name / f"{now}-seed{recipe.seed}"
+    for count in itertools.count(1):
+        folder = first if count == 1 else first.with_name(f"{first.name}-{count}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError  # there is always a next number
 
 
 @contextmanager
-def run_folder(folder: Path, resume: bool = False, writes: bool = True) -> Iterator[None]:
-    """A folder for a run, its own or a new one; a new one is taken away if nothing comes into it.
+def run_folder(
+    recipe: Recipe, folder: Path | None = None, resume: bool = False, writes: bool = True
+) -> Iterator[Path]:
+    """A folder for a run, claimed while this lasts; None: a new one. If it has been made for the
+    run and nothing comes into it, it is taken away again.
 
-    Raises `ValueError` when an earlier run has written to it that is not to be resumed. Of several
-    processes only the one that `writes` does any of this.
+    Raises `ValueError` when an earlier run has left something there that is not to be resumed,
+    `FolderInUse` when another process is training there, and `OSError` when it cannot be written
+    to. Of several processes only the one that `writes` does any of this.
     """
     if not writes:
-        yield
+        yield folder or Path("runs")
         return
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in () if resume else (CHECKPOINT, RECORD, WEIGHTS):
-        if (folder / name).exists():
-            hint = "go on with it by --resume, or " if name == CHECKPOINT else ""
-            raise ValueError(
-                f"`out`='{folder}' holds the {name} of an earlier run; {hint}name another folder"
-            )
+    asked = folder or Path("runs") / recipe.name / "new"
+    new = [path for path in (asked, *asked.parents) if not path.exists()]
+    ours = True
     try:
-        tempfile.TemporaryFile(dir=folder).close()  # can it be written to? better asked now
-        yield
+        if folder is None:
+            new[:1] = [folder := new_folder(recipe)]
+        else:
+            _make(folder)
+        with claimed(folder):
+            _check_left(folder, resume)
+            for name in LEFT:
+                clear_parts(folder / name)
+            try:
+                yield folder
+            except BaseException:
+                ours = still_claimed(folder)
+                raise
     except BaseException:
-        with suppress(OSError):  # what is not empty stays
-            for path in new:
+        for path in new if ours else ():
+            with suppress(OSError):  # what is not empty stays
                 path.rmdir()
         raise
 
 
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing. `OSError` with its own name."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def _check_left(folder: Path, resume: bool) -> None:
+    """Refuse a folder with what an earlier run has left, or with what is of no run."""
+    left = [name for name in LEFT if os.path.lexists(folder / name)]
+    if not resume and left:
+        hint = "go on with it by --resume, or " if CHECKPOINT in left else ""
+        raise ValueError(
+            f"`out`='{folder}' holds the {left[0]} of an earlier run; {hint}name another folder"
+        )
+    if resume and WEIGHTS in left and RECORD not in left and CHECKPOINT not in left:
+        raise ValueError(
+            f"`out`='{folder}' holds a {WEIGHTS} that no run can go on from, and none would "
+            "replace; name another folder"
+        )
+
+
 def save_results(model: nn.Module, record: Record, folder: Path) -> None:
     """Write a finished run's weights and then its record; its checkpoint is not needed any more."""
+    check_claim(folder)
     save_weights(model, folder / WEIGHTS)
+    check_claim(folder)
     write_record(record, folder / RECORD)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -112,7 +165,8 @@ def finished_record(recipe: Recipe, folder: Path) -> Record | None:
             f"`out`='{folder}' holds a finished run with other settings: {differences}; "
             "name another folder"
         )
-    (folder / CHECKPOINT).unlink(missing_ok=True)  # of a run that was killed at the very end
+    with suppress(OSError):  # one killed at the very end leaves it, and some disks are read-only
+        (folder / CHECKPOINT).unlink()
     return record
 
 

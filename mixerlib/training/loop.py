@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,13 +18,15 @@ from torch import nn
 from tqdm import tqdm
 
 from mixerlib.data import ImageSource
-from mixerlib.records import Epoch, Record, peak_memory, provenance
-from mixerlib.speed.training_step import form_of_settings, settings_of_form
+from mixerlib.records import Epoch, Record
+from mixerlib.speed.training_step import form_of_settings
 from mixerlib.training import checkpoint
+from mixerlib.training.claims import check_claim, claimed
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.metrics import MetricsLog
 from mixerlib.training.recipe import Recipe
+from mixerlib.training.result import record_of
 from mixerlib.training.run import (
     Run,
     augmentation_for,
@@ -39,7 +40,6 @@ from mixerlib.training.run import (
     update_average,
 )
 from mixerlib.training.session import Session, Stopped, diverged, never
-from mixerlib.weights.saving import file_sha256
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
 
@@ -86,13 +86,14 @@ def train(
     (21322, True)
     """
     session = Session(folder, resume, checkpoint_every, tensorboard, progress, stop, processes)
-    computes = choose_device(device)
-    images = (dataset_for(recipe) if dataset is None else dataset).to(computes)
-    if computes.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(computes)  # of runs before this one in the process
-    run = begin_or_resume(recipe, images, computes, session)
-    fit(run, images, session)
-    return run.evaluated_model.eval(), record_of(run, images, computes)
+    with claimed(folder) if folder and session.writes else nullcontext():
+        computes = choose_device(device)
+        images = (dataset_for(recipe) if dataset is None else dataset).to(computes)
+        if computes.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(computes)  # of runs before this one in the process
+        run = begin_or_resume(recipe, images, computes, session)
+        fit(run, images, session)
+        return run.evaluated_model.eval(), record_of(run, images, computes)
 
 
 def begin_or_resume(
@@ -103,7 +104,7 @@ def begin_or_resume(
     session.processes.barrier()  # the first may still be writing what all of them go on from
     state = checkpoint.load(path, recipe) if session.resume and path and path.exists() else {}
     form = form_of_settings(state["form"]) if "form" in state else None  # not measured again
-    run = begin(recipe, dataset, device, session.processes, form)
+    run = begin(recipe, dataset, device, session.processes, form, goes_on=bool(state))
     if state:
         checkpoint.continue_from(run, state, path)
     return run
@@ -117,7 +118,13 @@ def fit(run: Run, dataset: ImageSource, session: Session) -> None:
     recipe = run.recipe
     log = None
     if session.folder and session.writes:
-        log = MetricsLog(session.folder, len(run.curve), session.tensorboard)
+        log = MetricsLog(
+            session.folder,
+            len(run.curve),
+            session.tensorboard,
+            curve=run.curve,
+            steps=run.steps,
+        )
     run.resume_clock()
     with (
         closing(log) if log else nullcontext(),
@@ -133,7 +140,11 @@ def fit(run: Run, dataset: ImageSource, session: Session) -> None:
     ):
         while run.epoch <= recipe.epochs:
             fit_epoch(run, dataset, session, bar)
-            losses, rates = finish_epoch(run, dataset)
+            try:
+                losses, rates = finish_epoch(run, dataset, session.stop)
+            except Stopped:
+                save(run, session)
+                raise
             if log:
                 log.add(run.curve[-1], losses, rates)
             save(run, session)
@@ -158,7 +169,8 @@ def save(run: Run, session: Session) -> None:
     """Write a checkpoint where the session has a folder. `Diverged` if it would be of no use."""
     checked(run)
     run.stop_clock()
-    if session.checkpoint and session.writes:
+    if session.folder and session.checkpoint and session.writes:
+        check_claim(session.folder)
         checkpoint.save(session.checkpoint, run.recipe, checkpoint.state_of(run))
 
 
@@ -237,16 +249,19 @@ def train_step(
     return loss_and_correct
 
 
-def finish_epoch(run: Run, dataset: ImageSource) -> tuple[list[float], list[float]]:
+def finish_epoch(
+    run: Run, dataset: ImageSource, stop: Callable[[], str | None] = never
+) -> tuple[list[float], list[float]]:
     """Validate the model if it is time, add the epoch to the curve, and turn to the next one.
 
-    Returns the mean loss and the learning rate of each of the epoch's steps.
+    Returns the mean loss and the learning rate of each of the epoch's steps. Raises `Stopped` when
+    `stop`, asked between the batches of the test set, gives a reason; the epoch is then not ended.
     """
     recipe, steps = run.recipe, run.steps
     sums = checked(run)
     tested = run.epoch == recipe.epochs or run.epoch % recipe.evaluate_every == 0
     if tested:
-        run.test = validate(run, dataset)
+        run.test = validate(run, dataset, stop)
         if not math.isfinite(run.test[0]):
             where = f"the loss is not finite on the test set after epoch {run.epoch}"
             raise diverged(run, where, run.steps_done)
@@ -270,11 +285,24 @@ def finish_epoch(run: Run, dataset: ImageSource) -> tuple[list[float], list[floa
     return (sums[0] / sizes).tolist(), rates
 
 
-def validate(run: Run, dataset: ImageSource) -> tuple[float, float, float]:
-    """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it."""
+def validate(
+    run: Run, dataset: ImageSource, stop: Callable[[], str | None] = never
+) -> tuple[float, float, float]:
+    """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it.
+
+    `stop` is asked between batches. Several processes do not ask it here: their parts have not
+    equally many batches, and all must stop at the same place.
+    """
     processes, model = run.processes, run.evaluated_model
     processes.broadcast(model.buffers())  # BatchNorm's statistics are each process's own
-    result = evaluate_on(model, dataset, part=(processes.rank, processes.count))
+
+    def ask() -> None:
+        if processes.count == 1 and (reason := stop()):
+            done = f"after step {run.steps_done} of {run.all_steps}"
+            raise Stopped(f"{reason} {done}, during the test set")
+
+    part = (processes.rank, processes.count)
+    result = evaluate_on(model, dataset, part=part, between=ask)
     if processes.count == 1:
         return result.loss, result.top1, result.top5
     means = torch.tensor((result.loss, result.top1, result.top5), dtype=torch.float64)
@@ -310,32 +338,3 @@ def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
     reason = stop()
     reasons = torch.tensor(float(reason is not None), device=run.loss_and_correct.device)
     return (reason or "stopped by another process") if run.processes.sum(reasons) else None
-
-
-def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
-    """The record of a run that has done all its epochs."""
-    settings = asdict(run.recipe) | settings_of_form(run.form) | {"fastest": False}  # as it was
-    seconds = sum(row.training_seconds for row in run.curve)
-    assert run.test is not None  # after the last epoch
-    loss, top1, top5 = run.test
-    return Record(
-        recipe=settings.pop("name"),
-        settings=settings,
-        seed=run.recipe.seed,
-        parameters=sum(p.numel() for p in run.model.parameters()),
-        train_images=run.images,
-        test_images=len(dataset.test_labels),
-        curve=run.curve,
-        test_loss=loss,
-        test_accuracy=top1,
-        test_top5=top5,
-        training_seconds=seconds,
-        total_seconds=run.total_seconds,
-        images_per_second=run.recipe.epochs * run.images / seconds,
-        peak_memory_bytes=peak_memory(device),
-        processes=run.processes.count,
-        continued=run.continued,
-        provenance=provenance(device),
-        weights_sha256=file_sha256(run.evaluated_model),
-        parts=run.parts,
-    )

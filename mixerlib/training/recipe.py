@@ -248,7 +248,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     path, name = _find(name_or_path)
     settings: dict[str, Any] = {}
     files: dict[str, Path] = {}  # a field or an option of the model → the last file to set it
-    for file, values in reversed(_with_bases(path)):
+    for file, values in reversed(with_bases(path)):
         try:
             settings = _merge(settings, values)
         except ValueError as error:
@@ -306,7 +306,7 @@ def _find(name_or_path: str | Path, argument: str = "recipe") -> tuple[Path, str
     return RECIPES / f"{text}.yaml", text
 
 
-def _with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+def with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     """A recipe's file and those that it starts from, one below the other, with what each sets."""
     files: list[tuple[Path, dict[str, Any]]] = []
     seen: set[Path] = set()

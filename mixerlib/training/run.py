@@ -34,8 +34,8 @@ from mixerlib.speed.training_step import (
 )
 from mixerlib.training import schedule
 from mixerlib.training.distributed import Processes
+from mixerlib.training.first_weights import load_first_weights
 from mixerlib.training.recipe import Recipe
-from mixerlib.weights import load_weights
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -131,6 +131,8 @@ def begin(
     device: torch.device,
     processes: Processes,
     form: Form | None = None,
+    *,
+    goes_on: bool = False,
 ) -> Run:
     """A run before its first step; the recipe's seed decides the weights it begins with.
 
@@ -141,6 +143,8 @@ def begin(
         processes: those that share the run.
         form: that of the steps, for a run that goes on as it began. None: the recipe's, or if it
             asks for the fastest one, what a measurement says.
+        goes_on: whether a checkpoint's weights will replace those that it begins with; the file
+            that the recipe's `weights` name need not be there then.
 
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
@@ -155,14 +159,8 @@ def begin(
         )
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, dataset)
-    if recipe.weights:
-        try:
-            load_weights(model, Path(recipe.weights).expanduser(), head=False)
-        except (ValueError, RuntimeError) as error:  # RuntimeError: a ~ without a home
-            message = str(error).replace("`path`=", "`weights`=", 1)
-            raise ValueError(
-                message if "`weights`" in message else f"`weights`: {message}"
-            ) from None
+    if not goes_on:
+        load_first_weights(model, recipe)
     if recipe.frozen:
         model.requires_grad_(False)
         model.head.requires_grad_(True)

@@ -6,7 +6,9 @@
 'stopped at the deadline'
 """
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,10 @@ from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import Run, learning_rate
 
 _ON_CPU = "can't allocate memory"  # what a CPU's full memory is called
+PATIENCE = 5  # seconds that Python's own end has after a second Ctrl-C
+_USUAL = (signal.SIG_DFL, signal.default_int_handler)  # not what a program has put in their place
+_pipes: set[int] = set()
+_masks: list[set[int]] = []  # of signals, while a process forks
 
 
 class Stopped(Exception):
@@ -85,8 +91,70 @@ class StopRequest:
 
 
 @contextmanager
+def _second_ends(signals: list[signal.Signals]) -> Iterator[None]:
+    """While this lasts, the second of these signals ends the process, whatever it is doing.
+
+    Python heeds a signal between two of its own steps, so never while a disk stalls or a call into
+    a library does not return. But it writes the signal's number to a pipe at once, and a thread
+    that reads it there can end the process. After Ctrl-C it lets Python's own end come first.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        seen = 0
+        while byte := os.read(reading, 1):
+            seen += byte[0] in signals
+            if seen > 1 and not ended.wait(PATIENCE if byte[0] == signal.SIGINT else 0):
+                os._exit(128 + byte[0])
+        os.close(reading)
+
+    threading.Thread(target=watch, daemon=True).start()
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    _pipes.add(writing)
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(before)
+        _pipes.discard(writing)
+        os.close(writing)  # and the thread's reading ends
+
+
+# The signals that a forked process is sent are not its parent's: until it has forgotten the pipe,
+# it is sent none.
+
+
+def _before_fork() -> None:
+    if _pipes:
+        _masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)))
+
+
+def _after_fork_in_child() -> None:
+    if _masks:
+        signal.set_wakeup_fd(-1)
+        _after_fork()
+
+
+def _after_fork() -> None:
+    if _masks:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
+
+
+@contextmanager
 def stop_on_signals(minutes: float | None = None) -> Iterator[StopRequest]:
-    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once.
+    """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once,
+    even while a disk stalls or a process that reads images hangs.
 
     So does the SIGHUP of a terminal that closes, unless it is ignored, as under nohup.
     """
@@ -95,16 +163,19 @@ def stop_on_signals(minutes: float | None = None) -> Iterator[StopRequest]:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signals.append(signal.SIGHUP)  # not on Windows
     before = {number: signal.getsignal(number) for number in signals}
+    usual = [n for n, handler in before.items() if handler in _USUAL]
 
     def note(number: int, frame: FrameType | None) -> None:
         request.number = number
         for other, handler in before.items():
-            signal.signal(other, handler)
+            if os.getpid() != 1 or handler != signal.SIG_DFL:  # which process 1 would not heed
+                signal.signal(other, handler)
 
     for number in signals:
         signal.signal(number, note)
     try:
-        yield request
+        with _second_ends(usual):
+            yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -29,11 +29,18 @@ from pathlib import Path
 from typing import Any
 
 from mixerlib import checks
-from mixerlib.files import check_writable, one_line, read_yaml
+from mixerlib.files import check_writable, clear_parts, one_line, read_yaml
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import loop
+from mixerlib.training.claims import FolderInUse
 from mixerlib.training.distributed import choose_device
-from mixerlib.training.folders import RECORD, result_line, save_results, settings_differences
+from mixerlib.training.folders import (
+    RECORD,
+    result_line,
+    run_folder,
+    save_results,
+    settings_differences,
+)
 from mixerlib.training.recipe import Recipe, load_recipe
 from mixerlib.training.run import dataset_for
 from mixerlib.training.session import Stopped, StopRequest, errors_explained
@@ -131,47 +138,76 @@ class Sweep:
         """Train the runs that are left, until `stop` gives a reason.
 
         What goes wrong with one run, such as data that are missing or a loss that is no number, is
-        reported and does not keep the others from being done.
+        reported and does not keep the others from being done. A run that another process is
+        training is left to it, so that two sweeps share the work; when all others are done, it is
+        looked at again, in case that process has ended without a record.
         """
-        left = self.left()
-        for recipe in left:  # better now than after hours
+        for recipe in self.left():  # better now than after hours
             check_writable(self.record_file(recipe))
             check_writable(self.folder(recipe) / RECORD)
-        for recipe in left:
-            if stop():
+        tried: set[Path] = set()
+        while True:
+            before = len(tried)
+            for recipe in self.left():
+                place = self.record_file(recipe)
+                if place in tried or place.exists():  # another sweep may have written it by now
+                    continue
+                if stop():
+                    return
+                if self._try(recipe, place, stop):
+                    tried.add(place)
+            if len(tried) == before:
                 return
-            try:
-                record = self._train(recipe, stop)
-                write_record(record, self.record_file(recipe))
-                print(result_line(recipe, record), flush=True)
-            except Stopped as stopped:
-                self.endings[self.record_file(recipe)] = str(stopped)
-            except (ValueError, OSError, ArithmeticError) as error:
-                reason = f"failed: {one_line(error)}"
-                print(f"{recipe.name}, seed {recipe.seed}: {reason}", file=sys.stderr, flush=True)
-                self.endings[self.record_file(recipe)] = reason
+
+    def _try(self, recipe: Recipe, place: Path, stop: StopRequest) -> bool:
+        """Train a run, and note how it ended; whether it was this process's to train."""
+        try:
+            record = self._train(recipe, stop)
+            clear_parts(place)
+            write_record(record, place)
+            print(result_line(recipe, record), flush=True)
+            self.endings.pop(place, None)
+        except FolderInUse:
+            self.endings[place] = "in training by another process"
+            return False
+        except Stopped as stopped:
+            self.endings[place] = str(stopped)
+        except (ValueError, OSError, ArithmeticError) as error:
+            reason = f"failed: {one_line(error)}"
+            print(f"{recipe.name}, seed {recipe.seed}: {reason}", file=sys.stderr, flush=True)
+            self.endings[place] = reason
+        return True
 
     def _train(self, recipe: Recipe, stop: StopRequest) -> Record:
         """The record of a run: trained now, or read from its folder, when it was done there before,
         and cut off between its two records or started by `mixerlib train`.
         """
         folder = self.folder(recipe)
-        if (folder / RECORD).exists():
-            record = read_record(folder / RECORD)
-            if differences := settings_differences(record, recipe):
-                raise ValueError(
-                    f"{folder} holds a finished run with other settings: {differences}"
-                )
+        if record := self._done(recipe, folder):
             return record
-        dataset = dataset_for(recipe, self.data, self.download, self.workers)
-        print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        device = str(choose_device(self.device))
-        with errors_explained(recipe):
-            model, record = loop.train(
-                recipe, dataset, device, folder=folder, resume=True, stop=stop
-            )
-        save_results(model, record, folder)
+        with run_folder(recipe, folder, resume=True):
+            if record := self._done(recipe, folder):  # by another process, a moment ago
+                return record
+            dataset = dataset_for(recipe, self.data, self.download, self.workers)
+            print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
+            device = str(choose_device(self.device))
+            with errors_explained(recipe):
+                model, record = loop.train(
+                    recipe, dataset, device, folder=folder, resume=True, stop=stop
+                )
+            save_results(model, record, folder)
+        return record
+
+    def _done(self, recipe: Recipe, folder: Path) -> Record | None:
+        """The record in a run's folder, if there is one; `ValueError` if it is of other settings.
+
+        Looked at before the folder is claimed too, which cannot be done on a disk for reading only.
+        """
+        if not (folder / RECORD).exists():
+            return None
+        record = read_record(folder / RECORD)
+        if differences := settings_differences(record, recipe):
+            raise ValueError(f"{folder} holds a finished run with other settings: {differences}")
         return record
 
     def states(self) -> list[tuple[Recipe, str]]:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from commands import ENVIRONMENT, SMALL, Command, is_one_line, refusal, run
 from safetensors.torch import load_file
 
 import mixerlib.files
+import mixerlib.training.folders
 import mixerlib.training.loop
 from mixerlib.cli import main
 from mixerlib.data import DATASETS, load_dataset
@@ -30,7 +32,7 @@ from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import Processes
 from mixerlib.training.evaluation import evaluate
-from mixerlib.training.folders import save_results
+from mixerlib.training.folders import save_results, train_in_folder
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.session import stop_on_signals
@@ -505,6 +507,158 @@ def test_a_half_written_checkpoint_is_refused(capsys, cut, share):
     assert contents(cut) == before
     path.unlink()
     assert run(capsys, *SHORT, "--out", cut, "--resume")[0] == 0 and names(cut) == LEFT
+
+
+def test_going_on_needs_nothing_but_the_checkpoint(capsys, tmp_path, monkeypatch, calm):
+    """Neither the recipe's name nor its file, nor the file of the weights that it began with."""
+    monkeypatch.chdir(tmp_path)
+    first = tmp_path / "first.safetensors"
+    (calm / "model.safetensors").rename(first)
+    options = "{dim: 8, depth: 1, kernel_size: 3, patch_size: 2}"
+    Path("base.yaml").write_text(f"base: digits\nepochs: 2\nmodel_options: {options}\n")
+    Path("own.yaml").write_text(f"base: base.yaml\nweights: {first}\n")
+    assert run(capsys, "train", "own.yaml", "--out", "whole", "--quiet")[0] == 0
+    cut = Path("cut")
+    cut.mkdir()
+    asked = iter(range(1, 31))
+    with pytest.raises(mixerlib.training.loop.Stopped):
+        mixerlib.training.loop.train(
+            load_recipe("own.yaml"),
+            folder=cut,
+            stop=lambda: "enough" if next(asked) == 30 else None,
+        )
+    for file in (first, Path("base.yaml"), Path("own.yaml")):
+        file.unlink()
+    err = refusal(capsys, "train", "own.yaml", "--resume", "--out", cut)
+    assert (
+        "there is no recipe file own.yaml; without RECIPE the checkpoint's is gone on with" in err
+    )
+    err = refusal(capsys, "train", "--resume", "--out", cut, "--quiet", "--max-learning-rate", 0.5)
+    assert "is the checkpoint of another run: `max_learning_rate`=0.5 here, 0.02 there" in err
+    status, out, err = run(capsys, "train", "--resume", "--out", cut)
+    assert (status, err) == (0, "") and "going on in cut" in out
+    assert_same_weights(cut, Path("whole"))
+    before = contents(cut)
+    status, out, _ = run(capsys, "train", "--resume", "--out", cut)
+    assert status == 0 and "finished already" in out and contents(cut) == before
+    err = refusal(capsys, "train", "--resume", "--out", cut, "--epochs", 3)
+    assert "holds a finished run with other settings: `epochs`=3 here, 2 there" in err
+    (cut / "record.json").unlink()
+    err = refusal(capsys, "train", "--resume", "--out", cut)
+    assert "no record.json beside" in err
+    assert "RECIPE is missing" in refusal(capsys, "train", "--out", "other")
+
+
+def test_a_run_killed_between_weights_and_record_knows_its_recipe(capsys, cut, calm):
+    shutil.copy(calm / "model.safetensors", cut)
+    assert run(capsys, "train", "--resume", "--out", cut)[0] == 0
+    assert names(cut) == LEFT
+    assert_same_weights(cut, calm)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.pt"])
+def test_what_is_of_no_run_is_never_overwritten(capsys, tmp_path, name):
+    (tmp_path / name).write_text("somebody's")
+    before = contents(tmp_path)
+    err = refusal(capsys, *SHORT, "--out", tmp_path)
+    assert f"'{tmp_path}' holds the {name} of an earlier run" in err
+    assert contents(tmp_path) == before
+    if name != "metrics.jsonl":
+        err = refusal(capsys, *SHORT, "--out", tmp_path, "--resume")
+        assert name in err and contents(tmp_path) == before
+        return
+    status, _, err = run(capsys, *SHORT, "--out", tmp_path, "--resume")
+    assert status == 0 and is_one_line(err)
+    assert "warning: " in err and "kept as metrics.jsonl.damaged" in err
+    assert (tmp_path / "metrics.jsonl.damaged").read_text() == "somebody's"
+
+
+def test_a_folder_has_a_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for flag in ("--out", "--records"):
+        command = (*SHORT,) if flag == "--out" else ("sweep", "nowhere.yaml")
+        err = refusal(capsys, *command, f"{flag}=")
+        assert f"argument {flag}: '' must name a folder" in err
+    with pytest.raises(ValueError, match="`folder`='' must name a folder"):
+        train_in_folder(load_recipe("digits"), "")
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_written_to_is_told_by_its_name_before_the_data(
+    capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "closed").mkdir()
+    opened = os.open
+
+    def forbid(path, *arguments, **options):
+        if str(path).startswith(str(tmp_path / "closed")):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *arguments, **options)
+
+    def load(*arguments):
+        raise AssertionError("the data were loaded")
+
+    monkeypatch.setattr(os, "open", forbid)
+    monkeypatch.setattr("mixerlib.cli.training.dataset_for", load)
+    err = refusal(capsys, *SHORT, "--out", tmp_path / "closed")
+    assert err == f"mixerlib: {tmp_path / 'closed'}: Permission denied\n"
+    assert names(tmp_path / "closed") == []
+
+
+def test_a_finished_run_on_a_disk_for_reading_only(capsys, calm, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    for name in ("unlink", "mkdir", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    status, out, err = run(capsys, *SHORT, "--out", calm, "--resume")
+    assert (status, err) == (0, "") and "finished already" in out
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_left_as_it_is(
+    capsys, tmp_path, monkeypatch, calm
+):
+    claimed = mixerlib.training.folders.claimed
+
+    def late(place):
+        shutil.copytree(calm, place, dirs_exist_ok=True)
+        return claimed(place)
+
+    monkeypatch.setattr(mixerlib.training.folders, "claimed", late)
+    status, out, _ = run(capsys, *SHORT, "--out", tmp_path / "run", "--resume")
+    assert status == 0 and "finished already" in out
+    assert contents(tmp_path / "run").keys() == {str(tmp_path / "run" / name) for name in LEFT}
+
+
+def test_a_process_that_another_one_asks_to_stop_has_a_signal_s_status(
+    capsys, tmp_path, monkeypatch
+):
+    def train(*arguments, **options):
+        raise mixerlib.training.loop.Stopped("stopped by another process after step 20 of 46")
+
+    monkeypatch.setattr("mixerlib.cli.training.loop.train", train)
+    status, _, err = run(capsys, *SHORT, "--out", tmp_path / "run")
+    assert status == 143 and is_one_line(err) and "to go on, give the same command" in err
+
+
+def test_two_begun_at_once_end_in_folders_of_their_own(tmp_path):
+    """Without --out, in the same second as often as not."""
+    arguments = ("train", "digits", *SMALL[2:], "--epochs", 1, "--quiet")
+    dims = {"1": 8, "2": 12, "3": 16}
+    commands = [
+        Command(*arguments, "--dim", dim, folder=tmp_path, log=log) for log, dim in dims.items()
+    ]
+    with commands[0], commands[1], commands[2]:
+        ends = [command.end() for command in commands]
+    assert [(status, err) for status, _, err in ends] == [(0, "")] * 3
+    found = []
+    for folder in (tmp_path / "runs" / "digits").iterdir():
+        record = read_record(folder / "record.json")
+        found.append(record.settings["model_options"]["dim"])
+        weights = load_file(folder / "model.safetensors")
+        assert weights["head.weight"].shape[1] == found[-1] and names(folder) == LEFT
+    assert sorted(found) == [8, 12, 16]
 
 
 # ---- what the loss and the disk can do -----------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import random
+import stat
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import mixerlib.training.loop
+from mixerlib.data import Dataset
 from mixerlib.records import Part, Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
@@ -26,6 +28,7 @@ from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import RunWarning, begin, collect
 from mixerlib.training.session import Diverged, Stopped
+from mixerlib.weights import save_weights
 
 CPU = torch.device("cpu")
 STEPS = 6  # of the whole run: two epochs of three batches, the last of them smaller
@@ -114,6 +117,45 @@ def test_stopped_after_every_step(digits, tmp_path):
     # the time of all the parts is added up, and that between them is not
     assert seconds == sorted(seconds) and seconds[-1] < record.total_seconds
     assert record.training_seconds < record.total_seconds
+
+
+@pytest.mark.parametrize(("asked", "step"), [(4, 3), (10, 6)])
+def test_stopped_during_the_test_set(digits, tmp_path, monkeypatch, asked, step):
+    """In each epoch it is asked after each of three steps, and between three batches of tests."""
+    (tmp_path / "whole").mkdir()
+    expected = results(*train(recipe(), digits, folder=tmp_path / "whole"), tmp_path / "whole")
+    whole = Dataset.test_batches
+    monkeypatch.setattr(Dataset, "test_batches", lambda self, size, part: whole(self, 10, part))
+    with pytest.raises(Stopped, match=f"by the test after step {step} of 6, during the test set"):
+        train(recipe(), digits, folder=tmp_path, stop=after(asked))
+    monkeypatch.undo()
+    model, record = train(recipe(), digits, folder=tmp_path, resume=True)
+    assert results(model, record, tmp_path) == expected and record.continued == 1
+
+
+def test_the_file_of_first_weights_is_not_needed_again(digits, tmp_path):
+    file = tmp_path / "first.safetensors"
+    save_weights(begin(recipe(), digits, CPU, ALONE).model, file)
+    chosen = recipe(weights=str(file))
+    (tmp_path / "whole").mkdir()
+    expected = results(*train(chosen, digits, folder=tmp_path / "whole"), tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(chosen, digits, folder=tmp_path, stop=after(2))
+    file.unlink()
+    assert results(*train(chosen, digits, folder=tmp_path, resume=True), tmp_path) == expected
+
+
+@pytest.mark.parametrize("damage", [None, b"5\n"])
+def test_a_run_goes_on_whatever_became_of_its_log(digits, tmp_path, damage):
+    with pytest.raises(Stopped):
+        train(recipe(), digits, folder=tmp_path, stop=after(4))
+    (tmp_path / "metrics.jsonl").unlink()
+    if damage:
+        (tmp_path / "metrics.jsonl").write_bytes(damage)
+    with pytest.warns(RunWarning, match=r"metrics.jsonl was (gone|damaged)"):
+        _, record = train(recipe(), digits, folder=tmp_path, resume=True)
+    steps, epochs = read_metrics(tmp_path)
+    assert epochs == record.curve and [row["step"] for row in steps] == [4, 5, 6]
 
 
 def test_a_run_that_is_done_stays_as_it_is(digits, tmp_path):
@@ -265,7 +307,7 @@ def test_a_ruined_run_that_is_told_to_stop_says_so(digits, tmp_path, monkeypatch
 
 def test_what_is_ruined_on_the_test_set_is_not_saved(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        mixerlib.training.loop, "validate", lambda run, dataset: (math.inf, 0.1, 0.5)
+        mixerlib.training.loop, "validate", lambda run, dataset, stop: (math.inf, 0.1, 0.5)
     )
     with pytest.raises(Diverged, match="not finite on the test set after epoch 1"):
         train(recipe(), digits, "cpu", folder=tmp_path)
@@ -278,7 +320,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(digits, tmp_path, monkeypatch):
 
     def full(number: int) -> None:
         nonlocal forced
-        forced += 1
+        forced += stat.S_ISREG(os.fstat(number).st_mode)  # a folder's names are forced, too
         if forced > 1 + 2:  # one for the metrics of the earlier run
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         force(number)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import few_digits
 from safetensors.torch import load_file
 
 from mixerlib.records import read_record
@@ -51,9 +52,9 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
 
 
 def test_a_folder_that_gets_nothing_is_taken_away(tmp_path):
-    bad = load_recipe("digits", SMALL | {"batch_size": 1437 - 1, "model_options": {"dim": 0}})
-    with pytest.raises(ValueError, match="`dim`=0 must be"):
-        train_in_folder(bad, tmp_path / "new" / "run")
+    other = replace(few_digits(), name="others")
+    with pytest.raises(ValueError, match="`dataset`='others' must be the recipe's"):
+        train_in_folder(load_recipe("digits", SMALL), tmp_path / "new" / "run", other)
     assert names(tmp_path) == []
 
 

@@ -261,7 +261,7 @@ def test_the_average_is_what_is_judged_returned_and_recorded(digits, monkeypatch
 
 def test_the_last_epoch_is_reported_not_the_best(digits, monkeypatch):
     seen = iter([(0.1, 0.9, 1.0), (0.3, 0.7, 0.9), (0.2, 0.8, 0.8)])
-    monkeypatch.setattr(mixerlib.training.loop, "validate", lambda run, dataset: next(seen))
+    monkeypatch.setattr(mixerlib.training.loop, "validate", lambda run, dataset, stop: next(seen))
     _, record = train(recipe(epochs=3), digits, "cpu")
     assert [row.test_accuracy for row in record.curve] == [0.9, 0.7, 0.8]
     assert (record.test_loss, record.test_accuracy, record.test_top5) == (0.2, 0.8, 0.8)
@@ -307,9 +307,9 @@ def test_the_test_set_costs_no_training_time_and_what_is_queued_does(digits, mon
     clock = [0.0]
     validate, cpu = mixerlib.training.loop.validate, torch.Tensor.cpu
 
-    def slow_judge(run, dataset):
+    def slow_judge(run, dataset, stop):
         clock[0] += 1000
-        return validate(run, dataset)
+        return validate(run, dataset, stop)
 
     def slow_copy(tensor):
         clock[0] += 1

@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,6 +17,7 @@ from mixerlib.records import Epoch
 from mixerlib.training.loop import Stopped, train
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe
+from mixerlib.training.run import RunWarning
 
 
 def epoch(number: int, tested: bool = True) -> Epoch:
@@ -102,6 +105,109 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
     assert len(read_metrics(tmp_path)[1]) == 2
 
 
+# Whatever became of it
+
+
+@pytest.fixture
+def logged(tmp_path) -> bytes:
+    """A log of three epochs, of which two are in the checkpoint."""
+    fill(tmp_path, 3)
+    return (tmp_path / "metrics.jsonl").read_bytes()
+
+
+def go_on(folder: Path) -> None:
+    """A log that goes on after two of three epochs, as a run's does."""
+    log = MetricsLog(folder, 2, curve=[epoch(1, tested=False), epoch(2)], steps=2)
+    log.add(epoch(3, tested=False), [5.0, 6.0], [0.005, 0.006])
+    log.close()
+
+
+def test_a_whole_log_goes_on_without_a_word(logged, tmp_path):
+    go_on(tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == logged
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_any_bit_may_flip(logged, tmp_path):
+    """What was kept can be read, and no row comes twice; with a warning wherever a row is lost."""
+    path, rng = tmp_path / "metrics.jsonl", Random(0)
+    for _ in range(300):
+        content = bytearray(logged)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            go_on(tmp_path)
+        steps, epochs = read_metrics(tmp_path)
+        assert epochs == [epoch(1, tested=False), epoch(2), epoch(3, tested=False)]
+        numbers = [row["step"] for row in steps]
+        assert numbers == sorted(set(numbers)) and numbers[-2:] == [5, 6]
+        assert len(numbers) >= 4
+        aside = tmp_path / "metrics.jsonl.damaged"
+        assert len(caught) == aside.exists() and (len(numbers) == 6 or caught)
+        if caught:
+            assert aside.read_bytes() == bytes(content)
+            aside.unlink()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"5\n", b"{}\n", b"null\n", b"[]", b"\xff\xfe\x00", b"\n\n", b"{" * 100_000 + b"\n"),
+        b'{"step": 1e999, "epoch": 1, "learning_rate": 0.1, "loss": 1.0}\n',
+        b'{"step": 1, "epoch": 1, "learning_rate": NaN, "loss": 1.0}\n',
+        b'{"step": ' + b"9" * 5000 + b', "epoch": 1, "learning_rate": 0.1, "loss": 1.0}\n',
+        b'{"step": true, "epoch": 1, "learning_rate": 0.1, "loss": 1.0}\n',
+        b'{"step": [1], "epoch": 1, "learning_rate": 0.1, "loss": 1.0}\n',
+        b"somebody's notes\n",
+        b"",
+    ],
+    ids=lambda content: content[:20].decode("latin-1"),
+)
+def test_what_is_no_log_is_put_aside(tmp_path, content):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.warns(RunWarning, match=r"was damaged .* kept as metrics.jsonl.damaged, and"):
+        go_on(tmp_path)
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == content
+    steps, epochs = read_metrics(tmp_path)
+    assert [row["step"] for row in steps] == [5, 6]  # they count on
+    assert [row.epoch for row in epochs] == [1, 2, 3]
+    path.write_bytes(b"5\n")  # and once more: what was put aside stays
+    with pytest.warns(RunWarning, match=r"kept as metrics.jsonl.damaged-2"):
+        go_on(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["gone", "folder", "pipe", "link"])
+def test_what_is_no_file_is_put_aside(tmp_path, kind):
+    path = tmp_path / "metrics.jsonl"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(tmp_path / "nowhere")
+    message = "was gone: its epochs" if kind == "gone" else "was damaged .it is no file"
+    with pytest.warns(RunWarning, match=message):
+        go_on(tmp_path)
+    assert [row.epoch for row in read_metrics(tmp_path)[1]] == [1, 2, 3]
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_new_run_s_log_puts_aside_what_is_not_a_run_s(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("somebody's notes\n")
+    with pytest.warns(RunWarning, match="lines that are none of a log: 1"):
+        fill(tmp_path, 1)
+    assert len(read_metrics(tmp_path)[0]) == 2
+    assert (tmp_path / "metrics.jsonl.damaged").read_text() == "somebody's notes\n"
+
+
+def test_a_log_that_cannot_be_read_is_told_with_its_line(logged, tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(logged + b"5\n")
+    with pytest.raises(ValueError, match=r"metrics.jsonl: line 10 is not one of a run's metrics"):
+        read_metrics(tmp_path)
+
+
 # Of a real run
 
 
@@ -158,6 +264,18 @@ def test_tensorboard_has_an_epoch_s_numbers_as_soon_as_it_is_done(tmp_path, monk
     log.add(epoch(1), [1.0, 2.0], [0.1, 0.2])
     assert events(tmp_path)["step/loss"] == [(1, 1.0), (2, 2.0)]
     log.close()
+
+
+def test_tensorboard_is_given_what_it_has_not(tmp_path):
+    """When it is first asked for in the midst of a run, or a file is in the place of its folder."""
+    pytest.importorskip("tensorboard", reason="tensorboard is an extra")
+    fill(tmp_path, 1)
+    (tmp_path / "tensorboard").write_text("somebody's notes")
+    with pytest.warns(RunWarning, match="was no folder: it is kept as tensorboard.damaged"):
+        fill(tmp_path, 2, of=1, tensorboard=True)
+    assert events(tmp_path)["step/loss"] == [(n, float(n)) for n in range(1, 5)]
+    assert [step for step, _ in events(tmp_path)["epoch/train_loss"]] == [1, 2]
+    assert (tmp_path / "tensorboard.damaged").read_text() == "somebody's notes"
 
 
 def test_tensorboard_forgets_the_steps_that_are_done_again(digits, tmp_path):

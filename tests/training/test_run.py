@@ -20,8 +20,9 @@ from mixerlib.data import Augmentation
 from mixerlib.models import create_model
 from mixerlib.training import checkpoint, schedule
 from mixerlib.training.distributed import ALONE, Processes, choose_device
+from mixerlib.training.first_weights import load_first_weights
 from mixerlib.training.loop import finish_epoch, training_steps
-from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe import Recipe, load_recipe
 from mixerlib.training.run import (
     Run,
     augmentation_for,
@@ -402,3 +403,20 @@ def test_a_compiled_step_is_compiled_for_each_size_and_not_for_all(digits, monke
     assert asked == [{"dynamic": False}] and run.form.compile
     begin(recipe(), digits, CPU, ALONE)
     assert len(asked) == 1
+
+
+def test_a_missing_file_of_weights_says_where_there_is_one(tmp_path):
+    def refusal(name: str) -> str:
+        recipe = load_recipe(name, {"weights": str(tmp_path / "none.safetensors")})
+        with pytest.raises(FileNotFoundError) as error:
+            load_first_weights(nn.Linear(1, 1), recipe)
+        assert error.value.filename == str(tmp_path / "none.safetensors")
+        return str(error.value.strerror)
+
+    for name in ("finetune", "frozen"):  # the second one's head points to its base
+        text = refusal(f"cifar10/mixer_b16_224_{name}")
+        assert "fetch https://huggingface.co/timm/mixer_b16_224" in text
+    assert "mixer_s16_224_finetune.yaml says which" in refusal("cifar10/mixer_s16_224_finetune")
+    own = load_recipe("digits", {"weights": str(tmp_path / "none.safetensors")})
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        load_first_weights(nn.Linear(1, 1), own)

@@ -1,9 +1,12 @@
 """Queues of runs: what a file lists, in which order, and what the command makes of it."""
 
 import json
+import os
 import re
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,10 @@ from commands import Command, refusal, run
 from helpers import ROOT
 from safetensors.torch import load_file
 
+import mixerlib.training.folders
 import mixerlib.training.loop
 from mixerlib.records import read_record
-from mixerlib.training import session
+from mixerlib.training import session, train_in_folder
 from mixerlib.training.checkpoint import read
 from mixerlib.training.recipe import load_recipe
 from mixerlib.training.sweep import read_sweep
@@ -370,3 +374,81 @@ def test_no_such_file(capsys, folder):
     assert "`--minute` is not an argument of `mixerlib sweep`; did you mean --minutes" in refusal(
         capsys, "sweep", "sweep.yaml", "--minute", 3
     )
+
+
+# ---- two at once ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def elsewhere(place: Path) -> Iterator[None]:
+    """A run's folder as another process has claimed it."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
+    place.mkdir(parents=True, exist_ok=True)
+    number = os.open(place / ".lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(number)
+
+
+def test_two_sweeps_share_the_work(folder):
+    Path("tiny.yaml").write_text(TINY.replace("epochs: 2", "epochs: 8"))
+    pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
+    one, other = (Command("sweep", "sweep.yaml", folder=folder, log=log) for log in "12")
+    with one, other:
+        ends = [command.end() for command in (one, other)]
+    assert [(status, err) for status, _, err in ends] == [(0, "")] * 2
+    begun = [line for _, out, _ in ends for line in out.splitlines() if "writing to" in line]
+    assert sorted(begun) == sorted(
+        f"{name}, seed {seed}: writing to runs/{name}/seed{seed}" for name, seed in ORDER
+    )  # each run was trained once
+    assert all(any("writing to" in line for line in out.splitlines()) for _, out, _ in ends)
+    for name, seed in ORDER:
+        record = read_record(Path("records", name, f"seed{seed}.json"))
+        assert record == read_record(Path("runs", name, f"seed{seed}", "record.json"))
+        assert (record.continued, len(record.curve)) == (0, 8)
+    left = {Path(name).name for name in files()}
+    assert left == {"record.json", "metrics.jsonl", "model.safetensors", "seed0.json", "seed1.json"}
+
+
+def test_what_another_process_trains_is_left_to_it(capsys, folder):
+    sweep("two.yaml", (["tiny.yaml", "other.yaml"], [0]))
+    with elsewhere(Path("runs/tiny/seed0")):
+        status, out, err = run(capsys, "sweep", "two.yaml")
+    assert (status, err) == (0, "")
+    first, second, last = out.splitlines()[-3:]
+    assert first == "tiny, seed 0: in training by another process"
+    assert second.startswith("other, seed 0: ") and "%" in second
+    assert last == "1 of 2 runs have a record in records"
+
+
+def test_what_another_process_gave_up_is_taken_up_in_the_end(capsys, folder, monkeypatch):
+    """It has claimed the first run, and is killed while the second is trained here."""
+    sweep("two.yaml", (["tiny.yaml", "other.yaml"], [0]))
+    train, claim = mixerlib.training.loop.train, ExitStack()
+
+    def noted(recipe, *arguments, **options):
+        claim.close()
+        return train(recipe, *arguments, **options)
+
+    monkeypatch.setattr(mixerlib.training.loop, "train", noted)
+    with claim:
+        claim.enter_context(elsewhere(Path("runs/tiny/seed0")))
+        status, out, err = run(capsys, "sweep", "two.yaml")
+    assert (status, err) == (0, "") and "2 of 2 runs have a record in records" in out
+    assert out.index("other, seed 0: writing to") < out.index("tiny, seed 0: writing to")
+
+
+def test_what_another_process_finishes_meanwhile_is_not_trained_again(capsys, folder, monkeypatch):
+    sweep("one.yaml", (["tiny.yaml"], [0]))
+    train_in_folder(read_sweep("one.yaml")[0], "done")
+    claimed = mixerlib.training.folders.claimed
+
+    def late(place):
+        shutil.copytree("done", place, dirs_exist_ok=True)
+        return claimed(place)
+
+    monkeypatch.setattr(mixerlib.training.folders, "claimed", late)
+    status, out, _ = run(capsys, "sweep", "one.yaml")
+    assert status == 0 and "writing to" not in out and "1 of 1 runs have a record" in out

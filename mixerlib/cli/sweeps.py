@@ -1,0 +1,75 @@
+"""The subcommand that trains a list of models: sweep."""
+
+import argparse
+from pathlib import Path
+
+from mixerlib.cli.errors import MISTAKE
+from mixerlib.cli.options import warnings_at_once
+from mixerlib.cli.training import add_places, folder_name
+from mixerlib.training import RunWarning, Sweep, read_sweep, stop_on_signals
+from mixerlib.training.distributed import from_environment
+
+
+def add_sweep(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "sweep",
+        description=(
+            "Train a list of recipes × seeds. Runs that have a record are skipped, runs that were\n"
+            "cut off go on from their checkpoint, so the same command can be given again and\n"
+            "again. Given twice at once, the two share the work: each run is trained by one.\n\n"
+            "exit status: 0 done or out of time, 2 if a run failed, 130 or 143 when stopped"
+        ),
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="a .yaml file that lists the runs")
+    parser.add_argument(
+        "--minutes",
+        metavar="N",
+        type=float,
+        help="stop cleanly, with a checkpoint, after this time",
+    )
+    parser.add_argument(
+        "--records",
+        metavar="DIR",
+        type=folder_name,
+        default=Path("records"),
+        help="where records are kept, as RECIPE/seedN.json (default: records)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=folder_name,
+        default=Path("runs"),
+        help="where checkpoints and weights are kept, as RECIPE/seedN (default: runs)",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="only print what is done and what is left"
+    )
+    add_places(parser)
+    parser.set_defaults(run=run_sweep, parser=parser)
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    if options.minutes is not None and not options.minutes > 0:
+        raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
+    if from_environment("WORLD_SIZE", 1) > 1:
+        raise ValueError("a sweep runs in one process: call it without torchrun")
+    sweep = Sweep(
+        read_sweep(options.file),
+        options.records,
+        options.out,
+        options.data,
+        options.download,
+        options.device,
+        options.workers,
+    )
+    status = 0
+    if not options.list:
+        with stop_on_signals(options.minutes) as stop, warnings_at_once(RunWarning):
+            sweep.train(stop)
+        status = 128 + stop.number if stop.number else 0
+        print()
+    for recipe, state in sweep.states():
+        print(f"{recipe.name}, seed {recipe.seed}: {state}")
+    count = len(sweep.recipes)
+    print(f"{count - len(sweep.left())} of {count} runs have a record in {options.records}")
+    return status or (MISTAKE if sweep.failed else 0)
