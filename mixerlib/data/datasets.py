@@ -51,8 +51,7 @@ def load_dataset(
         crop_pct: on the disk, the share of a resized test image's side that its centre crop keeps.
         normalization: "dataset" takes mean and deviation from the training images, for those on
             the disk ImageNet's constants; "half" takes 0.5, as MLP-Mixer's weights expect.
-        workers: processes that read files, by default one a core, 16 at most; 0: this one reads.
-            They change no image. Tensors need none.
+        workers: processes that read files, by default one a core; 0: none but this one.
 
     Raises `ValueError` for an unknown name and for an argument out of its range or without effect,
     `DataNotFound` when files are missing or cannot be fetched, and `DataDamaged` when a file is not
