@@ -119,14 +119,13 @@ fuzz: $(READY)
 # The last commit, in a folder whose name has what shells and programs stumble over: the notebooks for
 # Colab are made there, and one of them is run.
 .PHONY: place-tested
-place-tested: export ELSEWHERE := _build/elsewhere/it's "my" Drive; (é)
+place-tested: export ELSEWHERE := .tested/elsewhere/it's "my" Drive; (é)
 place-tested: $(READY) $(LIKE_COLAB)
-	@rm -rf _build/elsewhere && mkdir -p "$$ELSEWHERE" && git clone --quiet . "$$ELSEWHERE"
+	@rm -rf .tested/elsewhere && mkdir -p "$$ELSEWHERE" && git clone --quiet . "$$ELSEWHERE"
 	@ln -s "$$PWD/.venv" "$$ELSEWHERE/.venv"
-	@touch "$$ELSEWHERE/.venv/ready" "$$ELSEWHERE/.venv/like-colab/ready"
 	@cd "$$ELSEWHERE" && .venv/bin/python tests/stamps.py notebooks > /dev/null
-	@cd "$$ELSEWHERE" && $(MAKE) --no-print-directory notebooks .tested/01-patches.passed
-	@rm -rf _build/elsewhere
+	@cd "$$ELSEWHERE" && $(MAKE) --no-print-directory -o $(READY) -o $(LIKE_COLAB) notebooks .tested/01-patches.passed
+	@rm -rf .tested/elsewhere
 
 # By hand, after a change of constraints.txt: the hashes of all files of each package in it, as PyPI has
 # them. torch comes from an index of its own.

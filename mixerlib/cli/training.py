@@ -186,11 +186,11 @@ def folder_name(text: str) -> Path:
 
 def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) -> "ImageSource":
     """The recipe's data, which the first process alone downloads while the others wait."""
-    if options.download and not processes.is_first:
+    fetches = options.download and processes.is_first
+    if options.download and not fetches:
         processes.barrier()
-    download = options.download and processes.is_first
-    dataset = dataset_for(recipe, options.data, download, options.workers)
-    if options.download and processes.is_first:
+    dataset = dataset_for(recipe, options.data, fetches, options.workers)
+    if fetches:
         processes.barrier()
     return dataset
 
@@ -248,8 +248,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     file = weights_in(options.checkpoint)
     recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
-    data = dataset_for(recipe, options.data, options.download, options.workers)
-    dataset = data.to(device)
+    dataset = dataset_for(recipe, options.data, options.download, options.workers).to(device)
     with warnings_as_lines():
         model = load_trained(file, recipe, dataset, key=options.key, average=options.average)
     plain = evaluate_on(model.to(device), dataset)

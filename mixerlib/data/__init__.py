@@ -19,7 +19,12 @@ torch.Size([120, 1, 8, 8]) torch.Size([120])
 - "food101" has 75,750 training and 25,250 test images. Its archive, 5 GB, is checked each time as
   long as it lies beside them, as the images have no checksums of their own.
 - "imagenet" is the folder imagenet, with `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG` in it. It
-  cannot be downloaded here.
+  cannot be downloaded here. Files with torchvision's other suffixes are taken too, of the folders
+  in a class as well; hidden ones, and what systems leave behind, are not.
+
+Photographs are read as torchvision's `ImageFolder` reads them: of an animation the first image,
+what a transparent pixel hides is shown, and nothing is turned by its EXIF orientation. 16-bit grey
+keeps its shades. Signed and floating-point values are refused, and more than 89 million pixels.
 """
 
 from mixerlib._torchvision import import_torchvision

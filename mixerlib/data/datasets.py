@@ -1,7 +1,8 @@
 """The door to all data sets: `load_dataset` by their names.
 
-`in_memory.py` cuts batches from tensors, `image_files.py` reads files in workers, `photographs.py`
-finds them, and `download.py` checks and fetches.
+`in_memory.py` cuts batches from tensors. `image_files.py` has those that are read from files:
+`photographs.py` finds them, `pictures.py` opens one, `readers.py` are the processes that do it.
+`download.py` checks what is there, and `fetching.py` fetches it.
 """
 
 import os
@@ -50,7 +51,7 @@ def load_dataset(
         crop_pct: on the disk, the share of a resized test image's side that its centre crop keeps.
         normalization: "dataset" takes mean and deviation from the training images, for those on
             the disk ImageNet's constants; "half" takes 0.5, as MLP-Mixer's weights expect.
-        workers: processes that read files, by default one a core; tensors need none.
+        workers: processes that read files, by default one a core; 0: none but this one.
 
     Raises `ValueError` for an unknown name and for an argument out of its range or without effect,
     `DataNotFound` when files are missing or cannot be fetched, and `DataDamaged` when a file is not

@@ -409,7 +409,7 @@ def test_a_missing_file_of_weights_says_where_there_is_one(tmp_path):
     def refusal(name: str) -> str:
         recipe = load_recipe(name, {"weights": str(tmp_path / "none.safetensors")})
         with pytest.raises(FileNotFoundError) as error:
-            load_first_weights(nn.Linear(1, 1), recipe)
+            load_first_weights(create_model("convmixer", **TINY), recipe)
         assert error.value.filename == str(tmp_path / "none.safetensors")
         return str(error.value.strerror)
 
@@ -419,4 +419,4 @@ def test_a_missing_file_of_weights_says_where_there_is_one(tmp_path):
     assert "mixer_s16_224_finetune.yaml says which" in refusal("cifar10/mixer_s16_224_finetune")
     own = load_recipe("digits", {"weights": str(tmp_path / "none.safetensors")})
     with pytest.raises(FileNotFoundError, match="No such file"):
-        load_first_weights(nn.Linear(1, 1), own)
+        load_first_weights(create_model("convmixer", **TINY), own)
