@@ -192,7 +192,7 @@ def _reproduced(
     also = [n.convention for n in model.numbers if n.rounding and n is not best]
     if also:
         reason += f" {' and '.join(also)} would do as well."
-    return Verdict(REPRODUCED, reason, way, how, best.value)
+    return Verdict(REPRODUCED, reason, way, how, best.value, numbers=model.numbers)
 
 
 def _in_steps(entry: Entry, number: Alternative, published: Published) -> str:
