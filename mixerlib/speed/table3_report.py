@@ -96,7 +96,7 @@ def finer_is_faster(values: Sequence[float] | np.ndarray) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class RoofReading:
-    """How far printed speeds are from a data sheet's roof, in one reading of the roof. Chapter 18.
+    """How far printed speeds are from a data sheet's roof, in one reading of the roof.
 
     The arrays have the rows of `TABLE_3`, ConvMixer first.
 
