@@ -162,6 +162,14 @@ def test_no_number_picks_a_way_of_counting_for_itself(published, verdicts):
     assert len(ways) > 10 and {len(used) for used in ways.values()} == {1}
 
 
+def test_a_number_in_another_way_than_the_rest_of_its_source_is_not_reproduced(published):
+    names = [f"draft1-cifar10/{row}/flops" for row in ("convmixer", "i", "ii", "iii", "iv")]
+    kinds = checked(published, names, printed="148.1")  # the MACs of this model
+    assert kinds[names[0]].kind == audit.NOT_REPRODUCED
+    assert "as MACs, unlike the rest" in kinds[names[0]].reason
+    assert {kinds[name].kind for name in names[1:]} == {audit.REPRODUCED}
+
+
 def test_one_table_counts_in_two_ways(published, verdicts, others):
     tables = ("slides-comparison-cifar", "slides-comparison-large")
     flops = [e for e in published.entries.values() if e.table in tables and e.quantity == "flops"]
