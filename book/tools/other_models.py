@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixerlib._torchvision import import_torchvision
-from mixerlib.pages.audit import OtherCounts, OtherModel
+from mixerlib.data import import_torchvision
+from mixerlib.pages import audit
 from mixerlib.records import provenance, write_record
 
 WORDS = ("convmixer", "splitmixer")  # models that are said to be in timm
@@ -146,7 +146,7 @@ def registered() -> dict[str, int]:
     return {word: sum(word in name for name in timm.list_models()) for word in WORDS}
 
 
-def count(name: str) -> OtherModel:
+def count(name: str) -> audit.OtherModel:
     """One of `MODELS`, built and counted in every convention."""
     description, size, build = MODELS[name]
     model = build()
@@ -154,7 +154,7 @@ def count(name: str) -> OtherModel:
     image = torch.zeros(1, 3, size, size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(model).eval()(image)
-    return OtherModel(
+    return audit.OtherModel(
         name=name,
         title=description,
         image_size=size,
@@ -189,7 +189,7 @@ def main(path: Path = RECORD) -> None:
         models.append(count(name))
         print(models[-1])
     versions = {package: metadata.version(package) for package in PACKAGES}
-    write_record(OtherCounts(models, registered(), versions, provenance("cpu")), path)
+    write_record(audit.OtherCounts(models, registered(), versions, provenance("cpu")), path)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ from mixerlib.speed.rooflines import (
     read_roofline_race,
     role_of,
 )
-from mixerlib.speed.table3_report import Table3, finer_is_faster
+from mixerlib.speed.table3_report import RoofReading, Table3, finer_is_faster, roof_readings
 from mixerlib.speed.timing import Timing, coverage, race, ratios, stopwatch, synchronize, warm_up
 from mixerlib.speed.training_step import (
     fastest_form,
@@ -102,6 +102,7 @@ __all__ = [
     "Prepared",
     "Rates",
     "Result",
+    "RoofReading",
     "Roofline",
     "RooflineRace",
     "Table3",
@@ -146,6 +147,7 @@ __all__ = [
     "require_quiet",
     "role_of",
     "roles_of",
+    "roof_readings",
     "roofline",
     "roofline_race",
     "roofline_text",

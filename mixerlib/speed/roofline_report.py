@@ -11,6 +11,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,7 @@ def bills(
     """
     case = Case(model, dict(options or {}), image_size=image_size)
     assert case.image_size is not None  # as it takes the model's
-    blank = model_of(case, torch.device("meta"))  # shapes are enough to count
-    counted = costs.measure(blank, case.image_size, blank.in_channels)
+    counted = _counted(case.model, tuple(sorted(case.options.items())), case.image_size)
     if fused:
         macs, moved = counted.macs, _fused(case)
     else:
@@ -107,6 +107,13 @@ def bills(
         np.array([macs.get(part, 0) for part in moved], dtype=float),
         np.array([*moved.values()], dtype=float),
     )
+
+
+@cache  # pages ask for the same rows in several readings
+def _counted(model: str, options: tuple[tuple[str, Any], ...], image_size: int) -> costs.Measured:
+    case = Case(model, dict(options), image_size=image_size)
+    blank = model_of(case, torch.device("meta"))  # shapes are enough to count
+    return costs.measure(blank, image_size, blank.in_channels)
 
 
 def _fused(case: Case) -> dict[str, float]:

@@ -7,13 +7,17 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
-from mixerlib.speed.cases import Benchmark, Result
+from mixerlib.speed.bench import model_of
+from mixerlib.speed.cases import Benchmark, Case, Result
+from mixerlib.speed.machine import DataSheet
 from mixerlib.speed.published_table3 import TABLE_3
+from mixerlib.speed.roofline_report import Bills, bills, roles_of
 from mixerlib.speed.timing import Timing, ratios
 
 
@@ -88,3 +92,78 @@ def finer_is_faster(values: Sequence[float] | np.ndarray) -> tuple[int, int]:
     models = [model for model, _ in TABLE_3]
     pairs = [i for i in range(1, len(models)) if models[i] == models[i - 1]]
     return sum(bool(values[i] > values[i - 1]) for i in pairs), len(pairs)
+
+
+@dataclass(frozen=True)
+class RoofReading:
+    """How far printed speeds are from a data sheet's roof, in one reading of the roof.
+
+    The arrays have the rows of `TABLE_3`, ConvMixer first.
+
+    Args:
+        name: of the reading, such as "float32, operation by operation".
+        shares: of the speed at the roof that is printed.
+        at_roof: how many times as fast as ConvMixer each model would be, all at their roofs.
+
+    >>> import numpy as np
+    >>> from mixerlib.speed import RoofReading
+    >>> RoofReading("float32", np.array([0.2, 0.5, 0.6]), np.array([1.0, 0.9, 0.8])).behind
+    2.5
+    """
+
+    name: str
+    shares: np.ndarray
+    at_roof: np.ndarray
+
+    @property
+    def behind(self) -> float:
+        """How many times as near to its roof as ConvMixer the farthest SplitMixer is."""
+        return float(self.shares[1:].min() / self.shares[0])
+
+
+def roof_readings(
+    images_per_second: Sequence[float] | np.ndarray, sheet: DataSheet, image_size: int = 224
+) -> list[RoofReading]:
+    """Speeds of the rows of `TABLE_3` beside the roofs of a data sheet that has float16.
+
+    The first reading is that of the published script: float32, operation by operation, both bills
+    of a layer paid at once. The others bound it, one change in each: the norms in training mode,
+    which read their map once more; the two bills paid one after the other; each convolution ideally
+    fused with what follows; float16 on tensor cores. Chapter 18.
+
+    Args:
+        images_per_second: of the 18 rows, as printed or measured.
+        sheet: of the device.
+        image_size: pixels.
+
+    Raises `ValueError` for another number of rows.
+    """
+    speeds = np.asarray(images_per_second, dtype=float)
+    if speeds.shape != (len(TABLE_3),):
+        raise ValueError(f"`images_per_second` must have the {len(TABLE_3)} rows of the table")
+    eager = [bills(model, options, image_size) for model, options in TABLE_3]
+    fused = [bills(model, options, image_size, fused=True) for model, options in TABLE_3]
+    training = [
+        _norms_in_training(bill, model) for bill, (model, _) in zip(eager, TABLE_3, strict=True)
+    ]
+    single, half = sheet.rates("float32"), sheet.rates("float16")
+    times = {
+        "float32, operation by operation": [bill.seconds(single) for bill in eager],
+        "the same, norms in training mode": [bill.seconds(single) for bill in training],
+        "the same, bills one after the other": [bill.band(single)[1] for bill in eager],
+        "the same, ideally fused": [bill.seconds(single) for bill in fused],
+        "float16 on tensor cores, operation by operation": [
+            bill.seconds(half, 2) for bill in eager
+        ],
+    }
+    return [
+        RoofReading(name, speeds * np.array(least), least[0] / np.array(least))
+        for name, least in times.items()
+    ]
+
+
+def _norms_in_training(bill: Bills, model: str) -> Bills:
+    """The bills with every BatchNorm reading its map twice: once for the mean and the variance."""
+    roles = roles_of(model_of(Case(model), torch.device("meta")))
+    norms = [part == "stem.2" or roles.get(part) == "BatchNorm" for part in bill.parts]
+    return replace(bill, moved=np.where(norms, bill.moved * 3 / 2, bill.moved))

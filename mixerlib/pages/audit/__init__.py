@@ -80,9 +80,7 @@ from mixerlib.pages.audit.prints import (
     repeated_row,
     row_of,
 )
-from mixerlib.pages.audit.verdicts import (
-    check,
-)
+from mixerlib.pages.audit.verdicts import check
 
 __all__ = [
     "CANNOT_BE_CHECKED",

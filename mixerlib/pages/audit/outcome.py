@@ -24,6 +24,7 @@ class Verdict:
         exact: the recomputed number of the stated model, in ones.
         explained: what gives the printed number, where it is not reproduced, the best first.
         remarks: what else there is to say.
+        numbers: of a count that is reproduced, the model's number in each way of counting.
     """
 
     kind: str
@@ -33,3 +34,4 @@ class Verdict:
     exact: Fraction | None = None
     explained: tuple[Alternative, ...] = ()
     remarks: tuple[str, ...] = ()
+    numbers: tuple[Alternative, ...] = ()

@@ -192,7 +192,7 @@ def _reproduced(
     also = [n.convention for n in model.numbers if n.rounding and n is not best]
     if also:
         reason += f" {' and '.join(also)} would do as well."
-    return Verdict(REPRODUCED, reason, way, how, best.value)
+    return Verdict(REPRODUCED, reason, way, how, best.value, numbers=model.numbers)
 
 
 def _in_steps(entry: Entry, number: Alternative, published: Published) -> str:
@@ -217,10 +217,12 @@ def _not_reproduced(
     support = Counter(text for other in table for text in {a.text for a in failing[other][0]})
     fitting = sorted(fitting, key=lambda alternative: -support[alternative.text])
     numbers = [n for model in recounts for n in model.numbers]
-    values = "; ".join(f"{n.convention} {shown(n.value, entry)}" for n in numbers)
-    reason = f"The stated model: {values}."
+    values = "; ".join(shown(n.value, entry) for n in numbers if n.convention == way)
+    reason = f"The stated model, as {way}: {values}."
     if entry.unstated or entry.searched:
         reason = "No one model has all numbers of this row."
+    elif others := [n.convention for n in numbers if n.rounding]:
+        reason += f" It has these digits as {' and '.join(others)}, unlike the rest of its source."
     if not fitting:
         tries = f" Nor does any of {tried} alternatives." if tried else ""
         return Verdict(NOT_REPRODUCED, reason + tries)
