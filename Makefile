@@ -145,6 +145,12 @@ notebooks: $(READY)
 notebooks-timed: notebooks
 	$(BIN)/python -m book.tools.colab time _build/colab
 
+# By hand, on a quiet machine, about two hours on two cores: every speed of Part V anew, into
+# book/records/bench. It can be stopped and given once more; what has a record is left out.
+.PHONY: speeds
+speeds: $(READY)
+	$(BIN)/python -m book.tools.speeds
+
 lab: $(READY)
 	@JUPYTER_CONFIG_DIR=.venv/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown
 	$(BIN)/jupyter lab notebooks

@@ -11,7 +11,7 @@ True
 >>> speedup = ratios(timings["model"], timings["fast"]).median
 """
 
-from mixerlib.speed import roofline_text
+from mixerlib.speed import form_text, race_text, roofline_text
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
 from mixerlib.speed.environment import extra_memory, keeps_memory, settings_here
@@ -125,6 +125,7 @@ __all__ = [
     "fold",
     "folding",
     "form_of_settings",
+    "form_text",
     "has_measured",
     "in_form",
     "keeps_memory",
@@ -136,6 +137,7 @@ __all__ = [
     "peer_forms",
     "published_table",
     "race",
+    "race_text",
     "ratios",
     "read_benchmark",
     "read_by_device",

@@ -254,13 +254,13 @@ def sheets_table(models: Sequence[str], base: str, dtype: str = "float32") -> st
     """What each data sheet predicts in a dtype: the machine's balance, images a second of `base`,
     and how many times as fast the other models would be, each from least to most."""
     width = {"float32": 4, "tf32": 4}.get(dtype, 2)
-    first, rows = bills(base), []
+    first, others, rows = bills(base), [bills(name) for name in models], []
     for sheet in DATA_SHEETS.values():
         if dtype not in sheet.macs_per_second:
             continue
         rates = sheet.rates(dtype)
         slow, quick = sorted(1 / seconds for seconds in first.band(rates, width))
-        speeds = [speed_band(bills(name), first, rates, width) for name in models]
+        speeds = [speed_band(one, first, rates, width) for one in others]
         rows.append(
             [
                 sheet.name,

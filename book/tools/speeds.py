@@ -1,0 +1,93 @@
+"""Measure every speed of Part V anew, on a quiet machine: `make speeds`, or by hand
+
+    python -m book.tools.speeds [--records DIR] [--only STEP …] [--force]
+
+Each step is a `mixerlib bench` of its own, in a process of its own, for glibc reads what it is told
+when a program starts. The steps that a page needs most come first. A step that has a record is left
+out, so the command can be stopped and given once more; to measure anew, delete the record.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from mixerlib.records import provenance
+from mixerlib.speed import load_now, require_quiet
+
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+FAMILIES = ("convmixer", *(f"splitmixer_{one}" for one in ("i", "ii", "iii", "iv", "v", "3d")))
+RACES = {"plain": 3, "forms": 27, "training": 41}  # minutes on two cores, by the older records
+TABLE = ("--batch", "8", "--rounds", "15")  # of pictures of 224×224: what two cores can do
+
+
+def steps(folder: Path) -> dict[str, tuple[list[str], Path, int]]:
+    """Name → the command's arguments, its record, and the minutes that it takes on two cores.
+
+    A name that ends in -kept is of a process whose glibc keeps its memory.
+    """
+    models = [f"{family}_256_8" for family in FAMILIES]
+    found: dict[str, tuple[list[str], Path, int]] = {}
+    for end in ("", "-kept"):
+        for name, words, path in (
+            ("roofline", models, folder / "roofline" / f"all{end}.json"),
+            ("table3", list(TABLE), folder / f"table3{end}.json"),
+        ):
+            found[name + end] = ([name, *words, "--json", str(path)], path, 3)
+    for name, minutes in RACES.items():
+        for end in ("", "-kept"):  # the second time, the compiler remembers
+            path = folder / "races" / f"{name}{end}.json"
+            words = ["races", "--only", name, "--records", str(folder.parents[1])]
+            found[name + end] = (words, path, minutes if not end else minutes // 2 + 1)
+    order = ["plain", "plain-kept", "roofline", "roofline-kept", "table3", "table3-kept"]
+    order += ["forms", "forms-kept", "training", "training-kept"]
+    return {name: found[name] for name in order}
+
+
+def environment(name: str) -> dict[str, str]:
+    """That of a step: as it is here, but that glibc is told to keep its memory, or nothing."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    return others | (KEEP if name.endswith("-kept") else {})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m book.tools.speeds", description=__doc__)
+    parser.add_argument("--records", type=Path, default=Path("book/records"))
+    parser.add_argument("--only", nargs="+", metavar="STEP")
+    parser.add_argument("--force", action="store_true", help="on a busy machine, too")
+    options = parser.parse_args(arguments)
+    stamp = provenance("cpu")
+    slug = re.sub(r"[^a-z0-9]+", "-", stamp.device_name.lower()).strip("-")
+    every = steps(options.records / "bench" / slug)
+    unknown = set(options.only or ()) - set(every)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: no such step; there are {', '.join(every)}")
+    left = {
+        name: step
+        for name, step in every.items()
+        if name in (options.only or every) and not step[1].exists()
+    }
+    print(f"{len(left)} steps, about {sum(step[2] for step in left.values())} minutes on two cores")
+    if left and not options.force:
+        if stamp.commit is None or stamp.dirty:
+            parser.error("a record names its commit: commit what has changed in mixerlib first")
+        try:
+            require_quiet(load_now())
+        except ValueError as error:
+            parser.error(str(error))
+    failed = []
+    for name, (words, path, minutes) in left.items():
+        print(f"== {name}, about {minutes} minutes: {path}", flush=True)
+        command = [sys.executable, "-m", "mixerlib", "bench", *words, "--device", "cpu"]
+        command += ["--force"] * options.force
+        if subprocess.run(command, env=environment(name), check=False).returncode:
+            failed.append(name)
+    if failed:
+        print(f"no record of {', '.join(failed)}: give the command once more", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

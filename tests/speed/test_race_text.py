@@ -1,0 +1,205 @@
+"""What the pages say of races: no ratio of two races, and every ratio with its interval."""
+
+from dataclasses import replace
+
+import pytest
+
+from mixerlib.records import provenance
+from mixerlib.speed import race_text as module
+from mixerlib.speed.cases import Benchmark, Case, Result
+from mixerlib.speed.form import Form
+from mixerlib.speed.load import Load
+from mixerlib.speed.machine import Machine
+from mixerlib.speed.race_text import (
+    against_table,
+    both_allocators,
+    bounds_table,
+    conditions,
+    distinct,
+    forms_table,
+    in_order,
+    parts_of_gain,
+    peers_table,
+    rows_say,
+    targets_table,
+    targets_verdict,
+    times,
+    training_table,
+)
+from mixerlib.speed.roofline_report import bills
+from mixerlib.speed.timing import Timing
+
+CONV, SPLIT, SECOND = "convmixer_256_8", "splitmixer_i_256_8", "splitmixer_ii_256_8"
+LAST = Form(channels_last=True)
+STAMP = provenance("cpu")
+KEPT = {"MALLOC_TRIM_THRESHOLD_": "8589934592"}
+
+
+def result(model: str, seconds: float, rounds: int = 6, memory: int | None = None, **case):
+    """Runs of one length in rounds that are slower and slower, as on a machine that drifts."""
+    timing = Timing.of([seconds * (1 + r) for r in range(rounds)])
+    case = Case(model, batch=4, **case)
+    return Result(case, None, timing, 4 / timing.median, memory)
+
+
+def race(*results: Result, settings: dict | None = None, load: Load | None = None) -> Benchmark:
+    return Benchmark("made up", list(results), [], settings or {}, STAMP, load=load)
+
+
+def together(*results: Result, **details) -> dict[str, Benchmark]:
+    report = race(*results, **details)
+    return dict.fromkeys(report.models, report)
+
+
+def alone(*results: Result) -> dict[str, Benchmark]:
+    return {one.case.model: race(one) for one in results}
+
+
+def broken(text: str) -> str:
+    """With spaces and hyphens at which a line may break."""
+    return text.replace("\u00a0", " ").replace("\u2011", "-")
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    text = broken(text)
+    lines = [line.strip("| ").split("|") for line in text.split("\n\n")[0].splitlines()[2:]]
+    return {first.strip(): [cell.strip() for cell in rest] for first, *rest in lines}
+
+
+def test_models_are_compared_in_one_race_alone():
+    pair = result(CONV, 4.0), result(SPLIT, 5.0), result(SECOND, 2.0)
+    text = against_table(together(*pair), CONV)
+    assert rows(text)["SplitMixer-I"][:2] == ["2.27", "0.80 (0.80–0.80)"]
+    assert "In the plain form 2 of 2 models surely gain less than their MACs promise" in text
+    assert "and 1 are surely faster than ConvMixer" in text
+    assert against_table(alone(*pair), CONV) == "" == against_table({}, CONV)
+    mixed = together(*pair[:2]) | alone(pair[2])
+    assert list(rows(against_table(mixed, CONV))) == ["SplitMixer-I"]
+
+
+def test_what_rows_may_be_used_for():
+    pair = result(CONV, 4.0), result(SPLIT, 5.0)
+    assert rows_say(together(*pair)) == "All of them ran in one race, in turn."
+    assert "no two rows may be set against one another" in rows_say(alone(*pair))
+    assert len(distinct(together(*pair))) == 1 and len(distinct(alone(*pair))) == 2
+
+
+def test_where_and_how():
+    pair = result(CONV, 4.0, rounds=4), result(SPLIT, 5.0, rounds=4)
+    text = conditions(together(*pair, load=Load(0.2, 2, 0.03)))
+    assert "8 blocks, 4 rounds" in text and "hold no median with 95 per cent" in text
+    assert "Meanwhile other programs took 3% of the processors' time." in text
+    assert "Nothing was set for glibc" in text
+    mixed = together(result(CONV, 4.0)) | together(result("mixer_s16", 4.0, image_size=224))
+    assert "Batches" not in conditions(mixed) and "6 rounds" in conditions(mixed)
+    text = conditions(together(result(CONV, 1.0), settings=KEPT))
+    assert "glibc:" not in text and "Meanwhile" not in text and "hold no median" not in text
+
+
+def test_the_forms_of_each_model():
+    races = together(
+        result(CONV, 4.0), result(CONV, 2.0, form=LAST), result(SPLIT, 1.0, implementation="fast")
+    )
+    table = rows(forms_table(races))
+    assert table == {"ConvMixer": ["0.286", "0.571", "·"], "SplitMixer-I": ["·", "·", "1.14"]}
+    assert list(in_order({SPLIT: races[SPLIT], "mixer_s16": races[CONV], CONV: races[CONV]})) == [
+        CONV,
+        SPLIT,
+    ]
+
+
+def test_peers_are_told_with_the_intervals_of_the_extremes():
+    """The largest ratio of one page had an interval that held 1: so it says."""
+    noisy = Timing.of([0.8, 1.2, 1.14, 1.24, 1.0, 1.1])
+    other = replace(result(SPLIT, 1.0, implementation="listing"), seconds=noisy)
+    plain = replace(result(SPLIT, 1.0), seconds=Timing.of([1.0] * 6))
+    races = together(plain, other, result(CONV, 2.0), result(CONV, 1.9, implementation="listing"))
+    text = broken(peers_table(races))
+    assert "0.95 (0.95–0.95) (ConvMixer 256/8)" in text
+    assert "1.12 (0.80–1.24) (SplitMixer-I 256/8)" in text
+    assert "surely faster in 0 of 2 cases, surely slower in 1." in text
+    assert "timm" not in text
+
+
+def test_training_beside_inference_of_the_same_race():
+    step = {"task": "training"}
+    compiled = Form(compile=True)
+    results = (
+        result(CONV, 6.0, memory=2**21, **step),
+        result(CONV, 3.0, form=compiled, **step),
+        result(CONV, 2.0),
+    )
+    text = training_table(together(*results))
+    assert rows(text)["ConvMixer"] == ["0.190", "0.381", "3.00 (3.00–3.00)", "2"]
+    assert "the fastest of all forms, compiled ones too" in text and "takes 3.0 times" in text
+    text = training_table(alone(results[0]))
+    assert rows(text)["ConvMixer"] == ["0.190", "0.190", "2"]
+    assert "not compiled" in text and "times as long" not in text
+
+
+def test_allocator_compiler_and_algebra_each_of_one_race():
+    def forms(plain: float, best: float, fast: float) -> tuple[Result, ...]:
+        fast_form = result(CONV, fast, implementation="fast")
+        return result(CONV, plain), result(CONV, best, form=LAST), fast_form
+
+    given, kept = together(*forms(12.0, 4.0, 2.0)), together(*forms(6.0, 3.0, 2.0), settings=KEPT)
+    text = parts_of_gain(given, kept)
+    assert [cell[:4] for cell in rows(text)["ConvMixer"]] == ["6.00", "3.00", "2.00", "1.50"]
+    assert "is 6.0 times as fast as the plain one; where it keeps it, 3.0 times" in text
+    assert "factor of 2.0 without this book" in text and "factor of 1.5 beyond" in text
+    assert parts_of_gain(given, {}) == "" == parts_of_gain({}, kept)
+
+
+TARGETS = {("fast", "plain"): (2.0, "twice the plain form"), ("fast", "best"): (9.0, "no")}
+
+
+def test_targets_are_reached_surely_or_not_or_it_is_open():
+    plain = Timing.of([2.0] * 6)
+    fast = {CONV: [0.9] * 6, SPLIT: [1.1] * 6, SECOND: [0.9, 1.1, 0.9, 1.1, 0.9, 1.1]}
+    results = []
+    for name, runs in fast.items():
+        results.append(replace(result(name, 1.0), seconds=plain))
+        quick = result(name, 1.0, implementation="fast")
+        results.append(replace(quick, seconds=Timing.of(runs)))
+    races = together(*results)
+    marks = {name: cells[0][-1] for name, cells in rows(targets_table(races, TARGETS)).items()}
+    assert marks == {"ConvMixer": "✓", "I": "✗", "II": "?"}
+    verdict, other = broken(targets_verdict(races, TARGETS)).splitlines()
+    assert verdict.startswith("- twice the plain form: surely reached by 1 of 3 models")
+    assert "surely not by I (1.82" in verdict and "open for II (2." in verdict
+    assert other.startswith("- no: surely reached by 0 of 3 models; surely not by ConvMixer")
+    nothing = targets_verdict(together(result(CONV, 1.0)), TARGETS)
+    assert nothing.splitlines()[0] == "- twice the plain form: not measured."
+
+
+def test_what_a_copy_would_reach_is_of_the_same_race():
+    machine = Machine(1e11, 64, 1e10, 1000, 1e10)
+    results = (
+        result(CONV, 1.0),
+        replace(result(CONV, 1.0, implementation="fast"), seconds=Timing.of([0.2] * 6)),
+    )
+    races = together(*results)
+    assert bounds_table(races) == ""  # the machine was not measured in this race
+    report = replace(races[CONV], machine=machine)
+    seconds = 4 * bills(CONV, fused=True).seconds(machine.rates)
+    text = bounds_table({CONV: report})
+    cells = rows(text.partition("\n\n")[2])["ConvMixer"]
+    assert cells[1:4] == [f"{1e3 * seconds:.0f}", "200", f"{seconds / 0.2:.0%}"]
+    assert "would gain" in text and "no form will" not in text
+
+
+def test_which_of_two_records_to_believe():
+    assert both_allocators([{}, KEPT]).startswith("The records differ in what glibc was told.")
+    assert both_allocators([{}, {}]) == "" == both_allocators([KEPT])
+
+
+def test_a_ratio_that_is_not_there():
+    assert times(None) == module.NOTHING
+    assert times(Timing.of([2.0] * 6), interval=False) == "2.00"
+
+
+def test_a_training_step_is_not_divided_by_another_race():
+    step, asked = result(CONV, 6.0, task="training"), result(CONV, 2.0)
+    report = race(step)
+    with pytest.raises(ValueError, match="of another race"):
+        report.speedup(step, asked)
