@@ -67,7 +67,7 @@ def imported(source: str) -> set[str]:
 
 def ours() -> set[str]:
     """The names of the checkout's own modules."""
-    return {"mixerlib", "book"} | {
+    return {"mixerlib", "book", "tests"} | {
         path.stem for folder in ("book", "tests") for path in (ROOT / folder).rglob("*.py")
     }
 
