@@ -51,6 +51,14 @@ class Processes:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
+    def average(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Set floating-point tensors to their mean over all processes, in each of them."""
+        if self.count > 1:
+            for tensor in tensors:
+                if tensor.is_floating_point():
+                    dist.all_reduce(tensor)
+                    tensor /= self.count
+
 
 ALONE = Processes()  # a run in one process
 

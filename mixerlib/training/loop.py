@@ -71,7 +71,7 @@ def train(
         stop: asked between steps. When it returns a reason, a checkpoint is written and `Stopped`
             raised.
         processes: those that share the run, and every batch; their gradients are averaged.
-            BatchNorm sees a process's own share.
+            BatchNorm sees a process's own share; after an epoch its statistics are averaged.
 
     The recipe's seed is given to torch's global generator. On a CPU, the same recipe, data, number
     of threads and of processes give the same weights to the last bit, however often the run was
@@ -200,6 +200,8 @@ def training_steps(run: Run, dataset: ImageSource) -> Iterator[int]:
         images = images.contiguous(memory_format=run.form.memory_format)
         run.loss_and_correct[:, run.step] = train_step(run, images, labels, targets, len(batch))
         run.step += 1
+        if run.step == run.steps:  # each process has normalised by statistics of its own
+            processes.average(run.model.buffers())
         run.training_seconds += time.perf_counter() - start
         yield len(batch)
         start = time.perf_counter()  # what is done between two steps is not training
@@ -294,7 +296,7 @@ def validate(
     equally many batches, and all must stop at the same place.
     """
     processes, model = run.processes, run.evaluated_model
-    processes.broadcast(model.buffers())  # BatchNorm's statistics are each process's own
+    processes.broadcast(model.buffers())  # of a moving average they are each process's own
 
     def ask() -> None:
         if processes.count == 1 and (reason := stop()):

@@ -87,6 +87,15 @@ def main(out: Path) -> None:
         equal = [torch.full((2,), float(processes.rank)), torch.tensor(processes.rank)]
         processes.broadcast(equal)
         seen["equal"] = equal
+        before_the_mean: list[torch.Tensor] = []
+        average = Processes.average
+
+        def noted(processes: Processes, tensors: Any) -> None:
+            buffers = list(tensors)
+            before_the_mean[:] = [tensor.clone() for tensor in buffers]
+            average(processes, buffers)
+
+        Processes.average = noted  # type: ignore[method-assign]
         for name, recipe in RECIPES.items():
             folder = out / name
             folder.mkdir(exist_ok=True)
@@ -98,6 +107,7 @@ def main(out: Path) -> None:
                 "weights": weights_of(model),
                 "statistics": [b.clone() for b in model.buffers()],
                 "evaluated": evaluate_on(model, digits).loss,
+                "own statistics": list(before_the_mean),
             }
         mixerlib.training.loop.ASK_EVERY = 1
         for step in range(1, 10):  # the second process alone is told to stop
@@ -345,6 +355,17 @@ def test_shares_are_all_of_a_batch_and_nearly_equal(length, count):
         assert min(sizes) >= 1
 
 
+def test_after_an_epoch_the_statistics_are_the_mean_over_the_processes(two):
+    own = [results["norm"]["own statistics"] for results in two]
+    assert own[0] and not all(map(torch.equal, *own))
+    for results in two:
+        for *parts, mean in zip(*own, results["norm"]["statistics"], strict=True):
+            if mean.is_floating_point():
+                torch.testing.assert_close(mean, sum(parts) / 2, rtol=1e-6, atol=0)
+            else:
+                assert torch.equal(mean, parts[0])
+
+
 def test_a_process_alone_does_nothing_of_it(monkeypatch):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
@@ -354,6 +375,8 @@ def test_a_process_alone_does_nothing_of_it(monkeypatch):
     assert ALONE.sum(tensor) is tensor
     assert ALONE.shard(70) == slice(0, 70) and ALONE.is_first
     ALONE.broadcast([tensor])
+    ALONE.average([tensor])
+    assert torch.equal(tensor, torch.ones(3))
 
 
 @pytest.mark.parametrize(
