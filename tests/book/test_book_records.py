@@ -1,7 +1,7 @@
 """The records in the book are real, in their place, and of the recipes as they stand.
 
 A record is a run's word: no one types it, and the chapters believe it. So each one under
-book/records (but for bench/ and notebooks/, whose files have rules of their own) must
+book/records (but for bench/, counts/ and notebooks/, whose files have rules of their own) must
 
 - be a whole record of today's schema, and lie at RECIPE/seedN.json by its own recipe and seed;
 - say at which commit it was made, and when;
@@ -27,6 +27,7 @@ import torch
 import yaml
 from helpers import ROOT
 
+from mixerlib.pages import audit
 from mixerlib.records import Epoch, Record, provenance, read_record, write_record
 from mixerlib.records.record import SCHEMA
 from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
@@ -61,6 +62,11 @@ def faults(records: Path, sweeps: Path) -> list[str]:
                 continue
             if place.startswith("bench/"):
                 faults += [f"{place}: {fault}" for fault in bench_faults_of(path, place)]
+                continue
+            if place.startswith("counts/"):
+                stamp = audit.read_others(path).provenance
+                if stamp.commit is None or stamp.dirty is not False:
+                    faults.append(f"{place}: it does not say at which commit it was made")
                 continue
             record = read_record(path)
             faults += [f"{place}: {fault}" for fault in faults_of(record, place, sweeps)]
