@@ -104,7 +104,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         return
     if (rank := from_environment("RANK", 0)) >= (count := from_environment("WORLD_SIZE", 1)):
         raise ValueError(f"the environment variable RANK={rank} must be below WORLD_SIZE={count}")
-    from_environment("MASTER_PORT", 1)
+    from_environment("MASTER_PORT", 0)  # 0: any that is free
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
