@@ -41,9 +41,8 @@ LONGEST_MESSAGE = 1000  # characters
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a file that appears at `path` complete or not at all; what was there stays till then.
 
-    It grows under a name of its own, so that two processes may write the same file: the later one
-    stays. Raises `OSError` with the file's name and the reason, such as a full disk or a folder
-    that forbids it.
+    It grows under a name of its own: of two processes that write it, the later one's stays. Raises
+    `OSError` with the file's name and the reason, such as a full disk or a folder that forbids it.
     """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     with _name_the_file(path):
@@ -65,12 +64,16 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
 def clear_parts(path: Path, older_than: float = 0) -> None:
     """Remove what killed processes have left half-written of a file: all of it, or what has not
     been touched for so many seconds. Only where nobody else writes the file is all of it left over.
+
+    >>> from pathlib import Path
+    >>> from mixerlib.files import clear_parts
+    >>> clear_parts(Path("runs/one/checkpoint.pt"))
     """
-    name, now = glob.escape(path.name), time.time()
+    name, latest = glob.escape(path.name), time.time() - older_than
     for pattern in (f".{name}.part", f".{name}.{'[0-9a-f]' * 16}.part"):  # the first: of old
         for part in path.parent.glob(pattern):
             with suppress(OSError):
-                if now - part.lstat().st_mtime >= older_than:
+                if not older_than or part.lstat().st_mtime < latest:
                     part.unlink()
 
 
@@ -89,9 +92,7 @@ def _force_names(folder: Path) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add to the end of a file, of which a killed process may leave a part. Errors as in
-    `write_atomic`.
-    """
+    """Add to the end of a file; a killed process may leave a part. Errors as in `write_atomic`."""
     with _name_the_file(path), path.open("ab") as file:
         file.write(content)
 
