@@ -1,9 +1,14 @@
 """Weights in and out: the layouts of the public checkpoints are recognised and renamed into ours,
 or refused.
 
-A checkpoint is data, never code: safetensors, or a pickle of which only tensors and plain values
-are read. `layouts` says whose names are whose; `reading` opens a file; `loading` holds what is in
-it against a model; `saving` writes our own.
+A checkpoint is data, never code: safetensors, or a pickle whose opcodes are followed one by one, so
+that nothing it names is ever called. The layouts:
+
+- "locuslab": ConvMixer by its authors, an `nn.Sequential`;
+- "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
+- "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
+- "aliborji": SplitMixer by its authors, or as listed on their slides, or as their ConvMixer;
+- "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """
 
 from mixerlib.weights.loading import load_weights

@@ -11,7 +11,7 @@ import torch
 
 from mixerlib.weights.pickled import STORAGES, Forbidden, Machine, Name, Storage
 
-INFLATED = 16  # times the size of a zip: what its parts may come to. torch.save compresses nothing
+INFLATED = 8  # times the size of a zip: what its parts may come to. torch.save compresses nothing
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older container
 
 

@@ -1,11 +1,4 @@
-"""The layouts of the public checkpoints: how each of them names the same tensors.
-
-- "locuslab": ConvMixer by its authors, an `nn.Sequential`;
-- "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
-- "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
-- "aliborji": SplitMixer by its authors, or as listed on their slides, or as their ConvMixer;
-- "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
-"""
+"""The layouts of the public checkpoints: how each of them names the same tensors."""
 
 import re
 from collections.abc import Callable, Iterable

@@ -66,13 +66,7 @@ def load_weights(
     """
     path, model = Path(path), _fillable(model)
     tensors, stated, note = read(path, key, average)
-    layout = OURS if stated.get("layout") == OURS.name else recognize(tensors)
-    if layout is None:
-        raise ValueError(
-            f"`path`='{path}' has none of the layouts that mixerlib reads "
-            f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
-            f"its tensors are named {', '.join(list(tensors)[:3])} …"
-        )
+    layout = _layout(path, tensors, stated)
     given = _fitting(path, tensors, layout, model, head)
     if finite:
         check_finite(path, given, model)
@@ -81,6 +75,18 @@ def load_weights(
         warnings.warn(note, stacklevel=2)
     model.load_state_dict(given, strict=False)  # only OPTIONAL tensors can be absent here
     return layout.name
+
+
+def _layout(path: Path, tensors: Mapping[str, torch.Tensor], stated: Mapping[str, str]) -> Layout:
+    """The layout that a file states or its names show. `ValueError` for none."""
+    layout = OURS if stated.get("layout") == OURS.name else recognize(tensors)
+    if layout is None:
+        raise ValueError(
+            f"`path`='{path}' has none of the layouts that mixerlib reads "
+            f"({', '.join(sorted({known.name for known in LAYOUTS}))}); "
+            f"its tensors are named {', '.join(list(tensors)[:3])} …"
+        )
+    return layout
 
 
 def _fillable(model: nn.Module) -> nn.Module:

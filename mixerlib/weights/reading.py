@@ -85,8 +85,8 @@ def _content(path: Path, file: BinaryIO, is_safetensors: bool) -> tuple[Any, dic
     with _damage_told(path):
         if is_safetensors:
             whole = file.read()
-            tensors = safetensors.torch.load(whole)  # it checks the header, which is then read:
-            size = int.from_bytes(whole[:8], "little")
+            tensors = dict(sorted(safetensors.torch.load(whole).items()))  # else in any order
+            size = int.from_bytes(whole[:8], "little")  # of the header, which was checked above
             stated = json.loads(whole[8 : 8 + size]).get("__metadata__") or {}
             check_digest(tensors, stated)
             return tensors, stated

@@ -3,6 +3,7 @@
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import ENVIRONMENT, SMALL, refusal, run
+from safetensors.torch import load_file
 
 import mixerlib
 from mixerlib.cli import DATA_OPTIONS, MODEL_OPTIONS
@@ -129,6 +131,29 @@ def test_import_a_checkpoint(capsys, tmp_path, monkeypatch):
     assert "'theirs.safetensors' exists already" in refusal(capsys, *again, *size)
     assert "does not fit `model`" in refusal(capsys, *again, "--out", "other.safetensors")
     assert not Path("other.safetensors").exists()
+
+
+def test_import_of_one_of_several_state_dicts(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = create_model("convmixer", dim=8, depth=1, kernel_size=3, patch_size=2).state_dict()
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    torch.save({"model": state, "ema": zeros}, "both.CKPT")
+    command = ("import", "both.CKPT", "--model", "convmixer", *SMALL)
+    for flags, expected in (
+        (("--average",), zeros),
+        (("--no-average",), state),
+        (("--key", "ema"), zeros),
+        (("--key", "model"), state),
+    ):
+        status, _, err = run(capsys, *command, *flags, "--out", "w.safetensors")
+        assert (status, err) == (0, "")
+        actual = load_file("w.safetensors")
+        assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
+        Path("w.safetensors").unlink()
+    assert "`key`='net' must be that of a state dict" in refusal(capsys, *command, "--key", "net")
+    Path("both.CKPT").unlink()
+    os.mkfifo("both.CKPT")
+    assert "must be a file, not a device, a pipe" in refusal(capsys, *command)
 
 
 def test_import_passes_a_warning_on(capsys, tmp_path):

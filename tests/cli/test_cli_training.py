@@ -885,6 +885,34 @@ def test_evaluate_a_published_file_by_a_recipe(capsys, published):
     assert "in the layout tweet, does not fit `model`" in err
 
 
+def test_evaluate_a_copy_of_a_checkpoint_and_either_of_its_weights(capsys, trained, tmp_path):
+    _, cut = trained
+    copy = tmp_path / "epoch1.backup"
+    copy.write_bytes((cut / "checkpoint.pt").read_bytes())
+    averaged = report(capsys, cut)["loss"]
+    assert report(capsys, copy)["loss"] == report(capsys, copy, "--average")["loss"] == averaged
+    assert abs(report(capsys, copy, "--no-average")["loss"] - averaged) > 1e-3
+
+
+def test_evaluate_of_a_file_with_several_state_dicts(capsys, published):
+    file, by = published / "theirs.pth", ("--recipe", published / "own.yaml")
+    expected, state = report(capsys, file, *by)["loss"], torch.load(file, weights_only=True)
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    torch.save({"student": zeros, "teacher": state}, published / "both.ckpt")
+    err = refusal(capsys, "evaluate", published / "both.ckpt", *by)
+    assert "several state dicts; name one by `key`: `student`, `teacher`" in err
+    actual = report(capsys, published / "both.ckpt", *by, "--key", "teacher")
+    assert actual["loss"] == expected
+    torch.save({"state_dict": zeros, "state_dict_ema": state}, published / "ema.pth")
+    status, _, err = run(capsys, "evaluate", published / "ema.pth", *by)
+    assert status == 0 and err.startswith("mixerlib: warning: ") and err.count("\n") == 1
+    assert "`state_dict_ema` is taken, the average; `average=False` takes `state_dict`" in err
+    state["0.1.0.0.0.weight" if "0.1.0.0.0.weight" in state else "0.0.weight"][0] = torch.nan
+    torch.save(state, published / "nan.pth")
+    err = refusal(capsys, "evaluate", published / "nan.pth", *by, "--json")
+    assert "holds NaN or infinite numbers, as of a run that diverged" in err
+
+
 def test_evaluate_passes_a_warning_on(capsys, published):
     arguments = ("evaluate", published / "theirs.pth", "--recipe", published / "relu.yaml")
     status, out, err = run(capsys, *arguments)
