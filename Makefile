@@ -94,9 +94,14 @@ notebooks-tested: $(READY) $(LIKE_COLAB)
 	@$(MAKE) --no-print-directory -j2 --output-sync=target $(TESTED)
 	@echo "$(words $(NOTEBOOKS)) notebooks pass"
 
+# So that a part can be asked for by itself: make .tested/01-patches.passed
+.PRECIOUS: .tested/%.inputs
+.tested/%.inputs: | $(READY)
+	@$(BIN)/python tests/stamps.py $(if $(filter library,$*),library,notebooks)
+
 # A notebook is run as its readers run it: the Colab form, in a fresh environment like Colab's, into
 # which its first cell installs mixerlib. What it fetches is this working tree; nothing is downloaded.
-.tested/%.passed: .tested/%.inputs
+.tested/%.passed: .tested/%.inputs | $(LIKE_COLAB)
 	@rm -rf .tested/$* && mkdir -p .tested/$*
 	@$(BIN)/python -m book.tools.colab trial $* .tested/$*
 	@$(BIN)/python tests/like_colab.py .tested/$*/environment
@@ -123,7 +128,6 @@ place-tested: export ELSEWHERE := .tested/elsewhere/it's "my" Drive; (é)
 place-tested: $(READY) $(LIKE_COLAB)
 	@rm -rf .tested/elsewhere && mkdir -p "$$ELSEWHERE" && git clone --quiet . "$$ELSEWHERE"
 	@ln -s "$$PWD/.venv" "$$ELSEWHERE/.venv"
-	@cd "$$ELSEWHERE" && .venv/bin/python tests/stamps.py notebooks > /dev/null
 	@cd "$$ELSEWHERE" && $(MAKE) --no-print-directory -o $(READY) -o $(LIKE_COLAB) notebooks .tested/01-patches.passed
 	@rm -rf .tested/elsewhere
 

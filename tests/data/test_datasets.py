@@ -200,6 +200,21 @@ def test_a_missing_file_is_named(cifar_in_small):
         load_dataset("cifar10", cifar_in_small)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "link to nothing"])
+def test_what_is_no_file_is_named_and_not_waited_for(cifar_in_small, kind):
+    file = cifar_in_small / FOLDERS["cifar10"] / "test_batch"
+    file.unlink()
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("/dev/zero" if kind == "device" else "gone")
+    with pytest.raises(DataNotFound, match=r"incomplete: .*test_batch is (no file|missing); fetch"):
+        load_dataset("cifar10", cifar_in_small)
+
+
 @pytest.mark.parametrize("filename", ["data_batch_2", "test_batch", "batches.meta"])
 def test_a_damaged_file_is_named(cifar_in_small, filename):
     file = cifar_in_small / FOLDERS["cifar10"] / filename
