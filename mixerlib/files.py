@@ -322,7 +322,7 @@ def read_yaml(path: str | Path, key: str | None = None) -> Any:
 
     >>> from mixerlib.files import read_yaml
     >>> read_yaml("book/sweeps/cpu.yaml", "runs")[0]["seeds"]
-    [0]
+    [0, 1, 2]
     """
     text = read_text(path)
     try:

@@ -30,6 +30,7 @@ from mixerlib.training import (
 )
 from mixerlib.weights import load_weights, save_weights
 from tests.fuzz.attack import Attack, Fault, refusals
+from tests.fuzz.command_lines import command_lines
 from tests.fuzz.values import TEXTS, damaged, long, odd, plain, spoiled
 
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3}
@@ -185,6 +186,7 @@ ATTACKS: dict[str, Attack] = {
     "state_dicts": state_dicts,
     "checkpoints": checkpoints,
     "images": images,
+    "command_lines": command_lines,
 }
 
 

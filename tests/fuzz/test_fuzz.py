@@ -5,7 +5,13 @@ import pytest
 from tests.fuzz.attack import Fault, refusals, run
 from tests.fuzz.attacks import ATTACKS
 
-COUNTS = {"options": 150, "recipe_files": 60, "recipes": 25, "checkpoints": 40}  # else 80
+COUNTS = {
+    "options": 150,
+    "recipe_files": 60,
+    "recipes": 25,
+    "checkpoints": 40,
+    "command_lines": 40,
+}  # else 80
 
 
 @pytest.mark.parametrize("name", ATTACKS)
