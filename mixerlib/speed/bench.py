@@ -89,19 +89,8 @@ def benchmark(
     True
     """
     device, prepare = torch.device(device), prepare or prepare_case
-    ready: dict[int, Prepared] = {}
-    left_out: list[str] = []
     with _compiling(cases):
-        for number, case in enumerate(cases):
-            try:
-                with reasons(case):
-                    prepared = prepare(case, device)
-                    prepared.step()  # what cannot be run shows here
-                ready[number] = prepared
-            except ValueError as error:
-                if not leave_out:
-                    raise
-                left_out.append(f"{case.label} ({case.description}): {error}")
+        ready, left_out = _ready(cases, device, prepare, leave_out)
         steps: dict[Any, Callable[[], object]]
         steps = {number: prepared.step for number, prepared in ready.items()}
         gauging = _gauge_of(cases[0], device) if gauge and steps else None
@@ -119,6 +108,25 @@ def benchmark(
         machine=gauging.machine(timings) if gauging else None,
         load=load,
     )
+
+
+def _ready(
+    cases: Sequence[Case], device: torch.device, prepare: Preparing, leave_out: bool
+) -> tuple[dict[int, Prepared], list[str]]:
+    """Cases that can be run, by their number, and why others cannot; else what they raise."""
+    ready: dict[int, Prepared] = {}
+    left_out: list[str] = []
+    for number, case in enumerate(cases):
+        try:
+            with reasons(case):
+                prepared = prepare(case, device)
+                prepared.step()  # what cannot be run shows here
+            ready[number] = prepared
+        except ValueError as error:
+            if not leave_out:
+                raise
+            left_out.append(f"{case.label} ({case.description}): {error}")
+    return ready, left_out
 
 
 def _gauge_of(case: Case, device: torch.device) -> Gauge:

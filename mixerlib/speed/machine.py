@@ -22,7 +22,7 @@ LONG_PRODUCT = 0.02  # seconds: the first product that takes so long is large en
 
 @dataclass(frozen=True)
 class Rates:
-    """What a roof is made of. Chapter 18.
+    """What a roof is made of.
 
     Args:
         macs_per_second: at most.
@@ -40,7 +40,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class DataSheet:
-    """The rates that a maker prints for a device; a program reaches less. Chapter 18.
+    """The rates that a maker prints for a device; a program reaches less.
 
     Args:
         name: of the device.

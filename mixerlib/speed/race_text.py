@@ -65,11 +65,12 @@ def distinct(races: Races) -> list[Benchmark]:
 
 def rows_say(races: Races) -> str:
     """Whether rows of a table of these races may be set against one another."""
-    if len(distinct(races)) == 1:
+    count = len(distinct(races))
+    if count == 1:
         return "All of them ran in one race, in turn."
     return (
-        "Along a row all numbers come from one race, in turn. Down a column they do not: each "
-        "model had a race of its own, in another hour. That is mistake 5, so no two rows may be "
+        "Along a row all numbers come from one race, in turn. Down a column they do not: here are "
+        f"{count} races, each of another hour. That is mistake 5, so rows of two races may not be "
         "set against one another."
     )
 

@@ -80,7 +80,7 @@ def test_models_are_compared_in_one_race_alone():
 def test_what_rows_may_be_used_for():
     pair = result(CONV, 4.0), result(SPLIT, 5.0)
     assert rows_say(together(*pair)) == "All of them ran in one race, in turn."
-    assert "no two rows may be set against one another" in rows_say(alone(*pair))
+    assert "here are 2 races, each of another hour" in rows_say(alone(*pair))
     assert len(distinct(together(*pair))) == 1 and len(distinct(alone(*pair))) == 2
 
 
