@@ -160,7 +160,7 @@ def by_activation() -> tuple[str, ...]:
     return (relu[0].removeprefix("convmixer_").replace("_", "/"), len(IMAGENET) - len(relu))
 
 
-THREE = r"\*?\*?(II), (III) and (IV)\*?\*?"
+THREE = r"(\w+), (\w+) and (\w+)"
 CLAIMS = {
     "norms in a block": Claim(
         norms,
