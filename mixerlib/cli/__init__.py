@@ -85,6 +85,8 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
         if argument.startswith("--") and argument.endswith("=--"):  # Python 3.11 makes [] of it
             parser.error(f"`{argument}` has no value")
     options, unknown = parser.parse_known_args(arguments)
+    if not hasattr(options, "run"):  # what comes before the command has hidden it
+        parser.error(f"`{arguments[0]}` must come after the command")
     if unknown:
         options.parser.error(_unrecognized(options.parser, unknown[0]))
     return options

@@ -225,6 +225,11 @@ def test_two_dashes_are_no_value(capsys, name, flag):
     assert f"`{flag}` has no value" in refusal(capsys, name, flag)
 
 
+@pytest.mark.parametrize("word", ["--json", "--nonsense", "--dim=8"])
+def test_a_flag_before_the_command_is_one_line(capsys, word):
+    assert f"`{word}` must come after the command" in refusal(capsys, word, "list")
+
+
 def test_an_unknown_argument_is_one_line_of_a_bearable_length(capsys):
     assert "`--a b` is not an argument of `mixerlib list`" in refusal(capsys, "list", "--a\nb")
     for arguments in (
