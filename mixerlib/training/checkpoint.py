@@ -1,10 +1,14 @@
 """The state of an unfinished run, in a file that is whole or not there.
 
+>>> from contextlib import suppress
 >>> from pathlib import Path
->>> from mixerlib.training import checkpoint, load_recipe
->>> checkpoint.save(Path("checkpoint.pt"), load_recipe("digits"), {"epoch": 3})
->>> checkpoint.load(Path("checkpoint.pt"), load_recipe("digits"))  # refuses another run's file
-{'epoch': 3}
+>>> from mixerlib.training import Stopped, checkpoint, load_recipe, train
+>>> recipe = load_recipe("digits")
+>>> with suppress(Stopped):
+...     _ = train(recipe, progress=False, folder=Path(), stop=lambda: "after a step")
+>>> state = checkpoint.load(Path("checkpoint.pt"), recipe)  # refuses another run's file
+>>> state["epoch"], state["step"]
+(1, 1)
 
 A checkpoint is data, never code: tensors, numbers and text. Nothing that it names is called, and
 all of it is checked before torch sees it (`mixerlib.training.contents`).
@@ -20,6 +24,7 @@ from typing import Any
 
 import torch
 
+from mixerlib.checks import shown
 from mixerlib.files import write_atomic
 from mixerlib.records import Epoch, Part
 from mixerlib.speed.training_step import settings_of_form
@@ -57,7 +62,7 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
         differing = [name for name in names if saved.get(name) != expected.get(name)]
         if differing:
             differences = "; ".join(
-                f"`{name}`={expected.get(name)!r} here, {saved.get(name)!r} there"
+                f"`{name}`={shown(expected.get(name))} here, {shown(saved.get(name))} there"
                 for name in differing[:4]
             )
             raise ValueError(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from torch import nn
 
+from mixerlib.checks import shown
 from mixerlib.data import ImageSource
 from mixerlib.files import clear_parts
 from mixerlib.records import Record, read_record, write_record
@@ -181,7 +182,7 @@ def settings_differences(record: Record, recipe: Recipe) -> str:
         if name not in measured and expected.get(name) != recorded.get(name)
     ]
     return "; ".join(
-        f"`{name}`={expected.get(name)!r} here, {recorded.get(name)!r} there" for name in names
+        f"`{name}`={shown(expected.get(name))} here, {shown(recorded.get(name))} there" for name in names
     )
 
 

@@ -247,13 +247,12 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     """
     path, name = _find(name_or_path)
     settings: dict[str, Any] = {}
-    files: dict[str, Path] = {}  # a field or an option of the model → the last file to set it
-    for file, values in reversed(with_bases(path)):
+    chain = with_bases(path)
+    for file, values in reversed(chain):
         try:
             settings = _merge(settings, values)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
-        files |= dict.fromkeys([*values, *values.get("model_options", {})], file)
     overrides = overrides or {}
     settings = _merge(settings, overrides)
     for key in ("dataset", "model"):
@@ -264,7 +263,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     except ValueError as error:
         named = re.findall(r"`(\w+)`", str(error))
         changed = overrides.keys() | overrides.get("model_options", {}).keys()
-        file = files.get(named[0]) if named else path
+        setters = (f for f, v in chain if {*v, *v.get("model_options", {})} & {*named})
+        file = next(setters, None) if named else path  # the last to set one of the fields
         if file is None or not changed.isdisjoint(named):
             raise
         raise ValueError(f"{file}: {error}") from None

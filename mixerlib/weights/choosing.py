@@ -16,6 +16,7 @@ from mixerlib.weights.layouts import recognize
 from mixerlib.weights.pickled import Inert, Name, StoredTensor
 
 DEPTH, TABLES = 5, 50_000  # of tables in tables that are looked into, and how many
+LONGEST_NAME = 200  # characters of a tensor's name; those of deep networks have a third of it
 AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|averaged?|avg|shadow)(?:$|[._])", re.IGNORECASE)
 # What tools leave beside a model's tensors: thop, torch's AveragedModel, a module's extra state
 BESIDE = ("total_ops", "total_params", "n_averaged", "_extra_state")
@@ -94,6 +95,11 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, StoredTensor | torch.Tensor)
 
 
+def is_name(value: object) -> bool:
+    """Whether a value may be a tensor's name, which messages repeat."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME
+
+
 def kind_of(value: object) -> str:
     """What a value is that should be a tensor, for a message."""
     return value.name if isinstance(value, Inert | Name) else type(value).__name__
@@ -111,13 +117,13 @@ def _tables(content: Any) -> Iterator[tuple[str, Table]]:
             continue
         seen.add(id(value))
         entries = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
-        named = all(isinstance(name, str) for name, _ in entries)
+        named = all(is_name(name) for name, _ in entries)
         if isinstance(value, dict) and named and any(is_tensor(inner) for _, inner in entries):
             yield key, value
         waiting += [
             (_joined(key, name), inner, depth + 1)
             for name, inner in entries
-            if isinstance(name, str | int) and isinstance(inner, dict | list | tuple)
+            if (is_name(name) or isinstance(name, int)) and isinstance(inner, dict | list | tuple)
         ]
 
 

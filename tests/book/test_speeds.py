@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import jupytext
 import pytest
 from helpers import ROOT
 
@@ -107,6 +106,8 @@ def divided(source: str) -> list[str]:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.md")), ids=lambda path: path.stem)
 def test_no_page_divides_speeds_that_may_be_of_two_races(path: Path):
     """`Benchmark.speedup` compares results of one race, and refuses others."""
+    import jupytext  # here, as it takes a second
+
     cells = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
     assert [line for cell in cells for line in divided(cell.source)] == []
 

@@ -78,7 +78,7 @@ def test_the_help_of_train_has_every_setting_and_recipe(capsys):
     [
         ([], "required: COMMAND"),
         (["trian"], "invalid choice: 'trian'"),
-        (["train"], "required: RECIPE"),
+        (["train"], "RECIPE is missing; `mixerlib train --help` lists them"),
         (
             ["evaluate", "x", "--flip"],
             "`--flip` is not an argument of `mixerlib evaluate`; did you mean",

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 
-import jupytext
 import pytest
 from helpers import ROOT
 
@@ -16,6 +15,8 @@ RELATIVE = re.compile(r"""["'](?:\.\.(?:/|["'])|(?:book|notebooks|tests|mixerlib
 
 
 def code(text: str) -> str:
+    import jupytext  # here, as it takes a second
+
     cells = jupytext.reads(text, "md:myst").cells
     return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
 

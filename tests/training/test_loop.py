@@ -242,8 +242,8 @@ def test_mean_loss_counts_images_not_batches(digits):
 def test_the_average_is_what_is_judged_returned_and_recorded(digits, monkeypatch):
     runs = []
 
-    def begun(*arguments):
-        runs.append(begin(*arguments))
+    def begun(*arguments, **options):
+        runs.append(begin(*arguments, **options))
         return runs[0]
 
     monkeypatch.setattr(mixerlib.training.loop, "begin", begun)

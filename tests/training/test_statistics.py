@@ -27,7 +27,7 @@ def run(seed: int = 0, name: str = RECIPE.name, **changes: object) -> Record:
         parameters=1,
         train_images=1,
         test_images=1,
-        curve=[Epoch(1, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0)],
+        curve=[Epoch(n, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0) for n in range(1, settings["epochs"] + 1)],
         test_loss=1.0,
         test_accuracy=0.5,
         test_top5=1.0,
