@@ -182,7 +182,8 @@ def settings_differences(record: Record, recipe: Recipe) -> str:
         if name not in measured and expected.get(name) != recorded.get(name)
     ]
     return "; ".join(
-        f"`{name}`={shown(expected.get(name))} here, {shown(recorded.get(name))} there" for name in names
+        f"`{name}`={shown(expected.get(name))} here, {shown(recorded.get(name))} there"
+        for name in names
     )
 
 
