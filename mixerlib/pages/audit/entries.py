@@ -110,7 +110,7 @@ class Entry:
 
     @property
     def row(self) -> str:
-        """Its row in its table: entries of one row describe one model."""
+        """The row of its table that it stands in; entries of one row describe one model."""
         return self.id.rpartition("/")[0] or self.id
 
     @property
