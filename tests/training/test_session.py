@@ -16,6 +16,7 @@ from mixerlib.training import stop_on_signals
 def stuck(ready: Path) -> None:
     """A process deep in a call that no signal interrupts: it waits for a lock that it holds."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
     lock, library = ctypes.create_string_buffer(128), ctypes.CDLL(None)
     with stop_on_signals():
         library.pthread_mutex_lock(lock)
