@@ -46,6 +46,7 @@ functions of one count, and take formulas and measurements alike.
 """
 
 from mixerlib.costs.channel_reach import mixing_steps, reach
+from mixerlib.costs.channel_span import blocks_to_span, directions, measured_directions
 from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measurement import Measured, measure
@@ -98,10 +99,12 @@ __all__ = [
     "T",
     "W",
     "alpha",
+    "blocks_to_span",
     "by_scope",
     "c",
     "d",
     "definitions",
+    "directions",
     "e",
     "flops",
     "formulas",
@@ -114,6 +117,7 @@ __all__ = [
     "m",
     "macs",
     "measure",
+    "measured_directions",
     "mixing_steps",
     "n",
     "p",
