@@ -1,18 +1,16 @@
 """Queues of runs: what a file lists, in which order, and what the command makes of it."""
 
 import json
-import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from commands import Command, refusal, run
-from helpers import ROOT
+from helpers import ROOT, claimed_elsewhere
 from safetensors.torch import load_file
 
 import mixerlib.training.folders
@@ -379,19 +377,6 @@ def test_no_such_file(capsys, folder):
 # ---- two at once ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def elsewhere(place: Path) -> Iterator[None]:
-    """A run's folder as another process has claimed it."""
-    fcntl = pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
-    place.mkdir(parents=True, exist_ok=True)
-    number = os.open(place / ".lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(number)
-
-
 def test_two_sweeps_share_the_work(folder):
     Path("tiny.yaml").write_text(TINY.replace("epochs: 2", "epochs: 8"))
     pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
@@ -414,7 +399,7 @@ def test_two_sweeps_share_the_work(folder):
 
 def test_what_another_process_trains_is_left_to_it(capsys, folder):
     sweep("two.yaml", (["tiny.yaml", "other.yaml"], [0]))
-    with elsewhere(Path("runs/tiny/seed0")):
+    with claimed_elsewhere(Path("runs/tiny/seed0")):
         status, out, err = run(capsys, "sweep", "two.yaml")
     assert (status, err) == (0, "")
     first, second, last = out.splitlines()[-3:]
@@ -434,7 +419,7 @@ def test_what_another_process_gave_up_is_taken_up_in_the_end(capsys, folder, mon
 
     monkeypatch.setattr(mixerlib.training.loop, "train", noted)
     with claim:
-        claim.enter_context(elsewhere(Path("runs/tiny/seed0")))
+        claim.enter_context(claimed_elsewhere(Path("runs/tiny/seed0")))
         status, out, err = run(capsys, "sweep", "two.yaml")
     assert (status, err) == (0, "") and "2 of 2 runs have a record in records" in out
     assert out.index("other, seed 0: writing to") < out.index("tiny, seed 0: writing to")
