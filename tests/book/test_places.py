@@ -14,7 +14,7 @@ from helpers import ROOT
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 ODD = ["My Drive", 'it\'s a "quoted" $HOME `id`; & (é)']
 # Stands for every program: notes its name, its arguments and the variables that name a place
-PROGRAM = """#!{python}
+PROGRAM = """#!{python} -IS
 import json, os, sys
 with open({log!r}, "a") as log:
     places = {{k: v for k, v in os.environ.items() if k in ("JUPYTER_PATH", "MIXERBOOK_SOURCE")}}
@@ -86,6 +86,7 @@ def test_every_target_runs_in_a_folder_of_any_name(checkout):
     }
 
 
+@pytest.mark.parametrize("checkout", ODD[:1], indirect=True)
 def test_an_unquoted_path_is_found(checkout):
     makefile = checkout / "Makefile"
     makefile.write_text(
