@@ -76,11 +76,10 @@ def device() -> str:
     """The processor that the notebooks run on here; with a GPU, that."""
     import torch
 
+    from mixerlib.pages import device_label
     from mixerlib.records import provenance
 
-    stamp = provenance("cuda" if torch.cuda.is_available() else "cpu")
-    threads = f", {stamp.threads} threads" if stamp.device == "cpu" else ""
-    return f"{stamp.device_name}{threads}"
+    return device_label(provenance("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def facts(source: str, ran: dict[str, Any] | None, records: Path = RECORDS) -> dict[str, str]:

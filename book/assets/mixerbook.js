@@ -53,16 +53,16 @@
   tip.addEventListener("pointerleave", () => later(hide, 300));
   document.addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
 
-  // What is wider than its column scrolls, and can be reached with the Tab key. The theme sees to code, this to tables
-  // and to formulas within a line.
+  // What is wider than its column scrolls, and can be reached with the Tab key. The theme sees to code, this to tables,
+  // to drawings and to formulas within a line.
   const reach = () => {
     for (const formula of document.querySelectorAll("article p mjx-container:not([display])")) {
       formula.classList.remove("long");
       formula.classList.toggle("long", formula.getBoundingClientRect().width > formula.closest("p").clientWidth);
     }
-    for (const table of document.querySelectorAll("article table"))
-      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
-      else table.removeAttribute("tabindex");
+    for (const box of document.querySelectorAll("article table, article .mixer-figure"))
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
   };
   addEventListener("resize", reach);
   addEventListener("load", () => (window.MathJax?.startup?.promise || Promise.resolve()).then(reach));

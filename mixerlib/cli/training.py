@@ -44,6 +44,7 @@ from mixerlib.training import (
     stop_on_signals,
     weights_in,
 )
+from mixerlib.training.evaluation import BATCH_SIZE
 from mixerlib.training.recipe import CHOICES, SETTINGS, parse_setting
 
 if TYPE_CHECKING:
@@ -229,6 +230,13 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     add_choice_of_weights(parser)
     add_places(parser)
     parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=int,
+        default=BATCH_SIZE,
+        help=f"images that go through the model together (default: {BATCH_SIZE})",
+    )
+    parser.add_argument(
         "--flip-average",
         action="store_true",
         help="also validate the mean of each image's logits and its mirror image's",
@@ -239,14 +247,19 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
+    if options.batch_size < 1:
+        raise ValueError(f"`batch_size`={options.batch_size} must be at least 1")
     device = choose_device(options.device)
     file = weights_in(options.checkpoint)
     recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
-    dataset = dataset_for(recipe, options.data, options.download, options.workers).to(device)
+    places = (options.data, options.download, options.workers)
+    dataset = dataset_for(recipe, *places, test_only=True).to(device)
     with warnings_as_lines():
         model = load_trained(file, recipe, dataset, key=options.key, average=options.average)
-    plain = evaluate_on(model.to(device), dataset)
-    averaged = evaluate_on(model, dataset, flip_average=True) if options.flip_average else None
+    model, size = model.to(device), options.batch_size
+    plain, averaged = evaluate_on(model, dataset, batch_size=size), None
+    if options.flip_average:
+        averaged = evaluate_on(model, dataset, batch_size=size, flip_average=True)
     if options.json:
         report: dict[str, Any] = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
         report |= {"dataset": dataset.name, "images": len(plain.predictions)}

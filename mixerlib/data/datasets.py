@@ -33,6 +33,7 @@ def load_dataset(
     crop_pct: float | None = None,
     normalization: str = "dataset",
     workers: int | None = None,
+    test_only: bool = False,
 ) -> Dataset | ImageFiles:
     """A data set by its name, on the CPU: a `Dataset` in memory, or `ImageFiles` on the disk.
 
@@ -52,20 +53,18 @@ def load_dataset(
         normalization: "dataset" takes mean and deviation from the training images, for those on
             the disk ImageNet's constants; "half" takes 0.5, as MLP-Mixer's weights expect.
         workers: processes that read files, by default one a core; 0: none but this one.
+        test_only: whether imagenet may lack its training images; then there are none.
 
     Raises `ValueError` for an unknown name and for an argument out of its range or without effect,
     `DataNotFound` when files are missing or cannot be fetched, and `DataDamaged` when a file is not
     what its checksum promises.
 
-    >>> import torch
     >>> from mixerlib.data import load_dataset
     >>> dataset = load_dataset("digits")
-    >>> order = torch.randperm(len(dataset.train_labels))
-    >>> images, labels = next(dataset.training_batches(order.split(64), seed=0, epoch=1))
+    >>> images, labels = next(dataset.test_batches(64))
     >>> images.dtype, dataset.normalize(images).shape
     (torch.uint8, torch.Size([64, 1, 8, 8]))
     """
-    _check_name(name)
     _check_arguments(name, image_size, interpolation, normalization, workers)
     _check_shares(name, crop_area=crop_area, crop_pct=crop_pct)
     folder = Path(root or os.environ.get("MIXERLIB_DATA") or "data").expanduser().resolve()
@@ -76,7 +75,7 @@ def load_dataset(
         dataset = replace(dataset, resized_to=image_size, interpolation=mode)
     else:
         assert image_size is not None  # as the arguments have been checked
-        reading = (image_size, mode, crop_area, crop_pct, workers)
+        reading = (image_size, mode, crop_area, crop_pct, workers, test_only)
         dataset = load_image_files(name, folder, download, *reading)
     if normalization == "half":
         half = torch.full((dataset.in_channels,), 0.5)
@@ -98,6 +97,7 @@ def _check_arguments(
     normalization: str,
     workers: int | None,
 ) -> None:
+    _check_name(name)
     if image_size is None and name in FILE_DATASETS:
         raise ValueError(f"`image_size`=None must be set for {name}: its images have many sizes")
     if image_size is None and interpolation is not None:

@@ -46,16 +46,20 @@ def load_image_files(
     crop_area: float | None,
     crop_pct: float | None,
     workers: int | None,
+    test_only: bool,
 ) -> ImageFiles:
     """What `load_dataset` returns for the names in `FILE_DATASETS`; it has checked the values."""
-    train, test = _imagenet(root) if name == "imagenet" else _from_publisher(name, root, download)
+    if name == "imagenet":
+        train, test = _imagenet(root, test_only)
+    else:
+        train, test = _from_publisher(name, root, download)
     return ImageFiles(
         name=name,
         classes=tuple(train.classes),
-        train_files=np.array([os.fsencode(file) for file in train.files]),
-        test_files=np.array([os.fsencode(file) for file in test.files]),
-        train_labels=torch.tensor(train.labels),
-        test_labels=torch.tensor(test.labels),
+        train_files=np.array([os.fsencode(file) for file in train.files], dtype=np.bytes_),
+        test_files=np.array([os.fsencode(file) for file in test.files], dtype=np.bytes_),
+        train_labels=torch.tensor(train.labels, dtype=torch.int64),
+        test_labels=torch.tensor(test.labels, dtype=torch.int64),
         mean=torch.tensor(IMAGENET_MEAN),
         std=torch.tensor(IMAGENET_STD),
         image_size=(image_size, image_size),
@@ -110,8 +114,11 @@ def _listed(part: Any) -> _Part:
     return _Part(part.classes, list(map(os.fspath, files)), list(labels))
 
 
-def _imagenet(root: Path) -> tuple[_Part, _Part]:
-    """The folders train and val of `root`/imagenet."""
+def _imagenet(root: Path, test_only: bool) -> tuple[_Part, _Part]:
+    """The folders train and val of `root`/imagenet; with `test_only` val alone will do."""
+    if test_only and not (root / "imagenet" / "train").exists():
+        val = _class_folders(root / "imagenet" / "val")
+        return _Part(val.classes, [], []), val
     train, val = (_class_folders(root / "imagenet" / part) for part in ("train", "val"))
     if odd := sorted(set(train.classes) ^ set(val.classes)):
         without = "val" if odd[0] in train.classes else "train"

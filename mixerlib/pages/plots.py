@@ -61,6 +61,7 @@ STYLE: dict[Any, Any] = {  # matplotlib lists the keys in its types
     "image.interpolation": "none",
 }
 PAGE_WIDTH = 7.6  # inches: the width of the text column at matplotlib's 72 points an inch
+SMALLEST = 480  # pixels of that width on a phone, where a drawing scrolls: letters stay readable
 
 
 def style() -> AbstractContextManager[None]:
@@ -133,7 +134,8 @@ def svg(figure: Figure, alt: str) -> str:
     share = min(1.0, figure.get_figwidth() / PAGE_WIDTH)
     head = (
         f'role="img" aria-label="{html.escape(alt, quote=True)}" '
-        f'style="width: {share:.0%}; max-width: {760 * share:.0f}px; height: auto"'
+        f'style="width: {share:.0%}; min-width: max(min(100%, 420px), {SMALLEST * share:.0f}px); '
+        f'max-width: {760 * share:.0f}px; height: auto"'
     )
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: head, text, count=1)
 

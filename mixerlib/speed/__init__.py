@@ -58,6 +58,7 @@ from mixerlib.speed.roofline_report import (
     speed_band,
 )
 from mixerlib.speed.roofline_runs import roofline, roofline_race
+from mixerlib.speed.roofline_text import label_of, the_layers
 from mixerlib.speed.rooflines import (
     ROLES,
     Layer,
@@ -129,6 +130,7 @@ __all__ = [
     "has_measured",
     "in_form",
     "keeps_memory",
+    "label_of",
     "listing_form",
     "load_now",
     "measure_machine",
@@ -159,6 +161,7 @@ __all__ = [
     "speedups_over",
     "stopwatch",
     "synchronize",
+    "the_layers",
     "timm_form",
     "timm_is_installed",
     "warm_up",

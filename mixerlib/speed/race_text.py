@@ -70,8 +70,8 @@ def rows_say(races: Races) -> str:
         return "All of them ran in one race, in turn."
     return (
         "Along a row all numbers come from one race, in turn. Down a column they do not: here are "
-        f"{count} races, each of another hour. That is mistake 5, so rows of two races may not be "
-        "set against one another."
+        f"{count} races, each of another hour. That is mistake 5 of chapter 17, so rows of two "
+        "races may not be set against one another."
     )
 
 

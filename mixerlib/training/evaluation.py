@@ -9,6 +9,8 @@ from torch import nn
 
 from mixerlib.data import ImageSource
 
+BATCH_SIZE = 500  # images that go through a model together, where nothing else is said
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -40,7 +42,7 @@ def evaluate(
     labels: torch.Tensor,
     *,
     normalize: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    batch_size: int = 500,
+    batch_size: int = BATCH_SIZE,
     flip_average: bool = False,
 ) -> Evaluation:
     """The model's result on images (N, C, H, W) and labels (N,), in evaluation mode, in batches.
@@ -85,7 +87,7 @@ def evaluate_on(
     dataset: ImageSource,
     *,
     part: tuple[int, int] = (0, 1),
-    batch_size: int = 500,
+    batch_size: int = BATCH_SIZE,
     flip_average: bool = False,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation:

@@ -23,7 +23,7 @@ from mixerlib.speed.training_step import form_of_settings
 from mixerlib.training import checkpoint
 from mixerlib.training.claims import check_claim, claimed
 from mixerlib.training.distributed import ALONE, Processes, choose_device
-from mixerlib.training.evaluation import evaluate_on
+from mixerlib.training.evaluation import BATCH_SIZE, evaluate_on
 from mixerlib.training.metrics import MetricsLog
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.result import record_of
@@ -303,8 +303,10 @@ def validate(
             done = f"after step {run.steps_done} of {run.all_steps}"
             raise Stopped(f"{reason} {done}, during the test set")
 
-    part = (processes.rank, processes.count)
-    result = evaluate_on(model, dataset, part=part, between=ask)
+    part, most = (processes.rank, processes.count), BATCH_SIZE
+    if dataset.crops_itself:  # photographs: as many as a step holds, which needs more memory
+        most = min(most, max(1, run.recipe.batch_size // run.recipe.accumulate // processes.count))
+    result = evaluate_on(model, dataset, part=part, batch_size=most, between=ask)
     if processes.count == 1:
         return result.loss, result.top1, result.top5
     means = torch.tensor((result.loss, result.top1, result.top5), dtype=torch.float64)

@@ -27,11 +27,7 @@ from mixerlib.data import FILE_DATASETS, Augmentation, ImageSource, load_dataset
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Epoch, Part, provenance
 from mixerlib.speed.form import Form
-from mixerlib.speed.training_step import (
-    fastest_form,
-    form_of_settings,
-    in_form,
-)
+from mixerlib.speed.training_step import fastest_form, form_of_settings, in_form
 from mixerlib.training import schedule
 from mixerlib.training.distributed import Processes
 from mixerlib.training.first_weights import load_first_weights
@@ -148,15 +144,7 @@ def begin(
 
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
-    if dataset.name != recipe.dataset:
-        raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
-    images = len(dataset.train_labels)
-    smallest = images % recipe.batch_size or recipe.batch_size
-    if smallest < processes.count:
-        raise ValueError(
-            f"`batch_size`={recipe.batch_size} leaves a last batch of {smallest} of {images} "
-            f"images, too few for {processes.count} processes"
-        )
+    images = _images_of(recipe, dataset, processes)
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, dataset)
     if not goes_on:
@@ -192,15 +180,36 @@ def part_here(device: torch.device, processes: Processes) -> Part:
     return Part(1, processes.count, here.threads, here.torch, here.device, here.device_name)
 
 
+def _images_of(recipe: Recipe, dataset: ImageSource, processes: Processes) -> int:
+    """The number of training images, which must do for the recipe's batches and processes."""
+    if dataset.name != recipe.dataset:
+        raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
+    images = len(dataset.train_labels)
+    if not images:
+        raise ValueError(f"`dataset`={dataset.name!r} has no training images")
+    smallest = images % recipe.batch_size or recipe.batch_size
+    if smallest < processes.count:
+        last = f"{smallest} of {images} images, too few for {processes.count} processes"
+        raise ValueError(f"`batch_size`={recipe.batch_size} leaves a last batch of {last}")
+    return images
+
+
 def dataset_for(
     recipe: Recipe,
     root: str | Path | None = None,
     download: bool = False,
     workers: int | None = None,
+    *,
+    test_only: bool = False,
 ) -> ImageSource:
     """The recipe's data set, with its images in the form that the recipe asks for.
 
-    `root`, `download` and `workers` are those of `load_dataset`; they change no image.
+    Args:
+        recipe: whose data set.
+        root: the folder of data sets, as `load_dataset` takes it, and so the next ones.
+        download: whether what is missing is fetched.
+        workers: processes that read files; they change no image.
+        test_only: whether imagenet may lack its training images.
     """
     reads_files = recipe.dataset in FILE_DATASETS  # these are cropped while they are read
     return load_dataset(
@@ -213,6 +222,7 @@ def dataset_for(
         normalization=recipe.normalization,
         crop_area=recipe.crop_area if reads_files else None,
         workers=workers,
+        test_only=test_only,
     )
 
 

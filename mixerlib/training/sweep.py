@@ -24,6 +24,8 @@ runs:
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,9 +164,11 @@ class Sweep:
     def _try(self, recipe: Recipe, place: Path, stop: StopRequest) -> bool:
         """Train a run, and note how it ended; whether it was this process's to train."""
         try:
-            record = self._train(recipe, stop)
-            clear_parts(place)
-            write_record(record, place)
+            with self._claim(recipe) as ours:
+                record = self._done(recipe) or self._train(recipe, stop)
+                if ours:  # so nobody else is writing it
+                    clear_parts(place)
+                write_record(record, place)
             print(result_line(recipe, record), flush=True)
             self.endings.pop(place, None)
         except FolderInUse:
@@ -178,31 +182,42 @@ class Sweep:
             self.endings[place] = reason
         return True
 
-    def _train(self, recipe: Recipe, stop: StopRequest) -> Record:
-        """The record of a run: trained now, or read from its folder, when it was done there before,
-        and cut off between its two records or started by `mixerlib train`.
+    @contextmanager
+    def _claim(self, recipe: Recipe) -> Iterator[bool]:
+        """Claim a run's folder, and with it the place of its record; whether that was done.
+
+        A finished run needs no claim where none can be had, on a disk for reading only.
         """
+        finished, ours = self._done(recipe), True
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(run_folder(recipe, self.folder(recipe), resume=True))
+            except OSError:
+                if not finished:
+                    raise
+                ours = False
+            yield ours
+
+    def _train(self, recipe: Recipe, stop: StopRequest) -> Record:
+        """The record of a run that is trained now, in its folder, which is claimed."""
         folder = self.folder(recipe)
-        if record := self._done(recipe, folder):
-            return record
-        with run_folder(recipe, folder, resume=True):
-            if record := self._done(recipe, folder):  # by another process, a moment ago
-                return record
-            dataset = dataset_for(recipe, self.data, self.download, self.workers)
-            print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
-            device = str(choose_device(self.device))
-            with errors_explained(recipe):
-                model, record = loop.train(
-                    recipe, dataset, device, folder=folder, resume=True, stop=stop
-                )
-            save_results(model, record, folder)
+        dataset = dataset_for(recipe, self.data, self.download, self.workers)
+        print(f"{recipe.name}, seed {recipe.seed}: writing to {folder}", flush=True)
+        device = str(choose_device(self.device))
+        with errors_explained(recipe):
+            model, record = loop.train(
+                recipe, dataset, device, folder=folder, resume=True, stop=stop
+            )
+        save_results(model, record, folder)
         return record
 
-    def _done(self, recipe: Recipe, folder: Path) -> Record | None:
-        """The record in a run's folder, if there is one; `ValueError` if it is of other settings.
+    def _done(self, recipe: Recipe) -> Record | None:
+        """The record in a run's folder, if there is one: of a run that was done there before, and
+        cut off between its two records or started by `mixerlib train`.
 
-        Looked at before the folder is claimed too, which cannot be done on a disk for reading only.
+        Raises `ValueError` if it is of other settings.
         """
+        folder = self.folder(recipe)
         if not (folder / RECORD).exists():
             return None
         record = read_record(folder / RECORD)

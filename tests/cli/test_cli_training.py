@@ -19,6 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from commands import ENVIRONMENT, SMALL, Command, is_one_line, refusal, run
+from PIL import Image
 from safetensors.torch import load_file
 
 import mixerlib.files
@@ -27,6 +28,7 @@ import mixerlib.training.loop
 from mixerlib.cli import main
 from mixerlib.data import DATASETS, load_dataset
 from mixerlib.models import create_model
+from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.tweet import ConvMixer as tweet
 from mixerlib.records import Record, read_record, write_record
 from mixerlib.training import checkpoint
@@ -36,7 +38,7 @@ from mixerlib.training.folders import save_results, train_in_folder
 from mixerlib.training.metrics import read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.session import stop_on_signals
-from mixerlib.weights import load_weights
+from mixerlib.weights import load_weights, save_weights
 
 STEPS = math.ceil(1437 / 64)  # in an epoch of the digits, with the recipe's batch of 64
 LEFT = ["metrics.jsonl", "model.safetensors", "record.json"]  # by a finished run
@@ -996,3 +998,25 @@ def test_the_number_of_readers_reaches_the_data(capsys, monkeypatch, tmp_path, t
     what = {"train": "digits", "evaluate": trained[0], "sweep": "runs.yaml"}[command]
     assert main([command, str(what), "--workers", "3"]) in (1, 2)
     assert "enough" in capsys.readouterr().err
+
+
+def test_evaluate_needs_no_training_images_and_takes_a_batch_size(capsys, monkeypatch, tmp_path):
+    for number, name in enumerate(("a/1.png", "a/2.png", "b/3.png")):
+        path = tmp_path / "imagenet" / "val" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (80 * number, 0, 0)).save(path)
+    options = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 4}
+    settings = f"model_options: {json.dumps(options)}\nimage_size: 16\ninterpolation: bilinear\n"
+    (tmp_path / "r.yaml").write_text(f"dataset: imagenet\nmodel: convmixer\n{settings}")
+    save_weights(create_model("convmixer", **options, num_classes=2), tmp_path / "w.safetensors")
+    sizes = []
+    forward = ConvMixer.forward
+    monkeypatch.setattr(
+        ConvMixer, "forward", lambda self, x: sizes.append(len(x)) or forward(self, x)
+    )
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", "w.safetensors", "--recipe", "r.yaml", "--data", ".", "--workers", "0"]
+    assert main([*command, "--batch-size", "2", "--json", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3 and sizes == [2, 1]
+    assert main([*command, "--batch-size", "0"]) == 2
+    assert "`batch_size`=0 must be at least 1" in capsys.readouterr().err

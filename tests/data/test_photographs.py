@@ -21,6 +21,7 @@ from PIL import Image
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data import DataDamaged, DataNotFound, ImageFiles, load_dataset
 from mixerlib.data.photographs import FILE_DATASETS
+from mixerlib.training import ALONE, Recipe, begin
 
 FLOWERS = {"train": [3, 5], "val": [1], "test": [2, 4, 6]}  # numbers of images
 FLOWER_LABELS = [7, 102, 1, 1, 7, 50]  # from 1
@@ -137,6 +138,21 @@ def test_imagenet_is_a_folder_of_classes(imagenet):
     assert dataset.classes == ("n1", "n2")
     assert dataset.train_labels.tolist() == [0, 0, 1] and dataset.test_labels.tolist() == [0, 1]
     assert shades(dataset) == ([0, 50, 100], [0, 50])
+
+
+def test_for_an_evaluation_imagenet_may_lack_its_training_images(imagenet):
+    whole = open_it("imagenet", imagenet, test_only=True)
+    assert shades(whole) == ([0, 50, 100], [0, 50])  # what is there is read
+    shutil.rmtree(imagenet / "imagenet/train")
+    with pytest.raises(DataNotFound, match="there is no imagenet/train"):
+        open_it("imagenet", imagenet)
+    dataset = open_it("imagenet", imagenet, test_only=True)
+    assert dataset.classes == ("n1", "n2") and len(dataset.train_labels) == 0
+    images, labels = next(dataset.test_batches())
+    assert labels.tolist() == [0, 1] and images.shape == (2, 3, 8, 8)
+    recipe = Recipe("imagenet", "convmixer", image_size=8, interpolation="bilinear")
+    with pytest.raises(ValueError, match="`dataset`='imagenet' has no training images"):
+        begin(recipe, dataset, torch.device("cpu"), ALONE)
 
 
 def test_hidden_folders_and_files_are_no_images(imagenet):

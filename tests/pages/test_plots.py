@@ -84,8 +84,11 @@ def test_weights_have_zero_in_the_middle_of_the_scale():
 
 def test_a_narrow_figure_takes_its_share_of_the_page():
     half, wide = (plots.canvas(width=share * plots.PAGE_WIDTH)[0] for share in (0.5, 2))
-    assert 'style="width: 50%; max-width: 380px' in plots.svg(half, "half a page")
-    assert 'style="width: 100%; max-width: 760px' in plots.svg(wide, "two pages")
+    at_least = "min-width: max(min(100%, 420px), {}px)"  # on a phone
+    expected = f'style="width: 50%; {at_least.format(240)}; max-width: 380px'
+    assert expected in plots.svg(half, "half a page")
+    expected = f'style="width: 100%; {at_least.format(480)}; max-width: 760px'
+    assert expected in plots.svg(wide, "two pages")
 
 
 def test_confusion_prints_every_count_and_shades_mistakes_only():

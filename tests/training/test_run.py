@@ -128,6 +128,7 @@ def test_photographs_are_cropped_while_they_are_read(monkeypatch, name, crop_are
         "normalization": "dataset",
         "crop_area": crop_area,
         "workers": None,
+        "test_only": False,
     }
 
 

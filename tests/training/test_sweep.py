@@ -1,6 +1,8 @@
 """Queues of runs: what a file lists, in which order, and what the command makes of it."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -395,6 +397,36 @@ def test_two_sweeps_share_the_work(folder):
         assert (record.continued, len(record.curve)) == (0, 8)
     left = {Path(name).name for name in files()}
     assert left == {"record.json", "metrics.jsonl", "model.safetensors", "seed0.json", "seed1.json"}
+
+
+def test_nobody_writes_a_record_that_another_process_is_writing(capsys, folder):
+    """It holds the run's folder until it has done so; what it has half-written stays."""
+    sweep("one.yaml", (["tiny.yaml"], [0]))
+    assert run(capsys, "sweep", "one.yaml")[0] == 0
+    place = Path("records/tiny/seed0.json")
+    half = place.rename(place.with_name(f".{place.name}.0123456789abcdef.part"))
+    with claimed_elsewhere(Path("runs/tiny/seed0")):
+        status, out, _ = run(capsys, "sweep", "one.yaml")
+        assert status == 0 and "in training by another process" in out
+        assert half.exists() and not place.exists()
+    assert run(capsys, "sweep", "one.yaml")[0] == 0 and place.exists() and not half.exists()
+
+
+def test_a_finished_run_needs_no_claim(capsys, folder, monkeypatch):
+    """Where none can be had: on a disk for reading only."""
+    sweep("one.yaml", (["tiny.yaml"], [0]))
+    assert run(capsys, "sweep", "one.yaml")[0] == 0
+    shutil.rmtree("records")
+
+    def refuse(folder):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+
+    monkeypatch.setattr(mixerlib.training.folders, "claimed", refuse)
+    assert run(capsys, "sweep", "one.yaml")[0] == 0 and Path("records/tiny/seed0.json").exists()
+    shutil.rmtree("runs")
+    Path("records/tiny/seed0.json").unlink()
+    status, _, err = run(capsys, "sweep", "one.yaml")
+    assert status == 2 and "Read-only file system" in err
 
 
 def test_what_another_process_trains_is_left_to_it(capsys, folder):

@@ -93,8 +93,9 @@ def _registered(entry: Entry, others: OtherCounts | None) -> Verdict:
     if others is None or entry.registered not in others.registered:
         return Verdict(CANNOT_BE_CHECKED, "It has not been looked up among the names of timm.")
     names, version = others.registered[entry.registered], others.versions["timm"]
-    found = f"{names} of its names" if names else "none of its names"
-    reason = f'Of timm {version} {found} hold "{entry.registered}".'
+    count = {0: "No name", 1: "One name"}.get(names, f"{names} names")
+    hold = "hold" if names > 1 else "holds"
+    reason = f'{count} in the list of timm {version} {hold} "{entry.registered}".'
     if names:
         return Verdict(REPRODUCED, reason, "registered in timm")
     return Verdict(NOT_REPRODUCED, reason)
