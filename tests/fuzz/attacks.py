@@ -81,10 +81,19 @@ def recipe_files(random: random.Random, folder: Path) -> None:
 
 
 def records(random: random.Random, folder: Path) -> None:
-    """A record with a wrong value, or with flipped bits."""
+    """A record with a wrong value, or with flipped bits; one with a digest, with any damage."""
     path = random.choice(_records())
     content = path.read_bytes()
+    file = folder / "hostile.json"
     chance = random.random()
+    if chance < 0.2:
+        whole = read_record(path)
+        write_record(whole, file)
+        file.write_bytes(damaged(random, file.read_bytes()))
+        with refusals("hostile.json"):
+            if read_record(file) != whole:
+                raise Fault("another record than the one that was written")
+        return
     if chance < 0.5:
         content = damaged(random, content)
     elif chance < 0.55:
@@ -92,7 +101,6 @@ def records(random: random.Random, folder: Path) -> None:
     else:
         tree = spoiled(random, json.loads(content))
         content = _as_json(tree)
-    file = folder / "hostile.json"
     file.write_bytes(content)
     with refusals("hostile.json"):
         record = read_record(file)
