@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,13 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+def values_to_change(path: Path) -> dict[str, Any]:
+    """What a record's file holds, without its digest: so it may be written again, changed."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values.pop("record_sha256", None)
+    return values
 
 
 class Later:

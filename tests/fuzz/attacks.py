@@ -84,9 +84,17 @@ def _hostile(random: random.Random, content: bytes, parse: Callable[[bytes], Any
 
 
 def records(random: random.Random, folder: Path) -> None:
-    """A record with a wrong value, or with flipped bits."""
-    content, file = random.choice(_records()).read_bytes(), folder / "hostile.json"
-    file.write_bytes(_hostile(random, content, json.loads))
+    """A record with a wrong value, or with flipped bits; one with a digest, with any damage."""
+    path, file = random.choice(_records()), folder / "hostile.json"
+    if random.random() < 0.2:
+        whole = read_record(path)
+        write_record(whole, file)
+        file.write_bytes(damaged(random, file.read_bytes()))
+        with refusals("hostile.json"):
+            if read_record(file) != whole:
+                raise Fault("another record than the one that was written")
+        return
+    file.write_bytes(_hostile(random, path.read_bytes(), json.loads))
     with refusals("hostile.json"):
         record = read_record(file)
         write_record(record, folder / "again.json")
