@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import mixerlib.training.loop
-from mixerlib.data import Dataset
 from mixerlib.records import Part, Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
@@ -124,8 +123,7 @@ def test_stopped_during_the_test_set(digits, tmp_path, monkeypatch, asked, step)
     """In each epoch it is asked after each of three steps, and between three batches of tests."""
     (tmp_path / "whole").mkdir()
     expected = results(*train(recipe(), digits, folder=tmp_path / "whole"), tmp_path / "whole")
-    whole = Dataset.test_batches
-    monkeypatch.setattr(Dataset, "test_batches", lambda self, size, part: whole(self, 10, part))
+    monkeypatch.setattr("mixerlib.training.loop.BATCH_SIZE", 10)
     with pytest.raises(Stopped, match=f"by the test after step {step} of 6, during the test set"):
         train(recipe(), digits, folder=tmp_path, stop=after(asked))
     monkeypatch.undo()
