@@ -1,6 +1,7 @@
 """Runs that survive: stopped after any step and continued, they end as if nothing had happened."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -433,6 +434,13 @@ def test_a_state_comes_back_as_it_was(state, whole, tmp_path):
     assert equal(checkpoint.load(path), state)
     actual, again = checkpoint.read(path)
     assert Recipe.from_settings(actual) == recipe() and equal(again, state)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_checkpoint_in_any_protocol_is_read_without_a_warning(state, whole, tmp_path, protocol):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(torch.load(io.BytesIO(whole)), path, pickle_protocol=protocol)
+    assert equal(checkpoint.load(path, recipe()), state)
 
 
 def test_a_checkpoint_of_an_older_version_is_gone_on_with(state, whole, tmp_path):
