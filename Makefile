@@ -115,11 +115,15 @@ $(LIKE_COLAB): tests/like_colab.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(@D) -r $<
 	@touch $@
 
-# Random attacks for as long as one likes, beyond the few in every `make test`.
+# Hostile inputs, and runs killed at random moments, for as long as one likes: beyond the few of each
+# in every `make test`.
 MINUTES ?= 10
-.PHONY: fuzz
+.PHONY: fuzz kills
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+kills: $(READY)
+	$(BIN)/python -m tests.kills --minutes $(MINUTES)
 
 # The last commit, in a folder whose name has what shells and programs stumble over: the notebooks for
 # Colab are made there, and one of them is run.

@@ -172,15 +172,15 @@ def read_text(path: str | Path, most: int = LARGEST_YAML) -> str:
 # JSON
 
 
-def read_json(path: str | Path, most: int = LARGEST_JSON) -> Any:
-    """What a JSON file holds. Errors as in `read_text`; `ValueError` also for what is not JSON, for
-    a key twice in a table, and for NaN and infinity.
+def read_json(path: str | Path, text: str | None = None) -> Any:
+    """What a JSON file holds, or its `text`, where that has been read. Errors as in `read_text`;
+    `ValueError` also for what is not JSON, for a key twice in a table, and for NaN and infinity.
 
     >>> from mixerlib.files import read_json
     >>> read_json("book/records/cpu/convmixer_64_4/seed0.json")["seed"]
     0
     """
-    text = read_text(path, most)
+    text = read_text(path, LARGEST_JSON) if text is None else text
     try:
         return json.loads(
             text, object_pairs_hook=_table, parse_constant=_no_number, parse_float=_finite

@@ -1,19 +1,25 @@
-"""What several test modules share: where things lie, small data, a model after some training."""
+"""What several test modules share: where things lie, small data, models and records made up."""
 
 import importlib
 import importlib.util
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data import Dataset, load_dataset
+from mixerlib.records import Record, provenance
 
 ROOT = Path(__file__).parents[1]  # the checkout
 SHARED = ROOT.parent / "shared"  # data and fixtures that do not travel with the book
@@ -56,6 +62,13 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
+def values_to_change(path: Path) -> dict[str, Any]:
+    """What a record's file holds, without its digest: so it may be written again, changed."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values.pop("record_sha256", None)
+    return values
+
+
 class Later:
     """A module that takes a second to import, and so is imported when a test first uses it."""
 
@@ -77,3 +90,26 @@ def git(folder: Path, *words: str) -> str:
         ["git", *somebody, *words], cwd=folder, check=True, capture_output=True, text=True
     )
     return done.stdout.strip()
+
+
+def made_record(**values: Any) -> Record:
+    """A record that no run has written: of a model of one parameter, right in half of all cases."""
+    usual = dict.fromkeys(("parameters", "train_images", "test_images", "processes"), 1)
+    usual |= dict.fromkeys(("training_seconds", "total_seconds", "images_per_second"), 1.0)
+    usual |= {"recipe": "made/up", "settings": {}, "seed": 0, "curve": [], "continued": 0}
+    usual |= {"test_loss": 1.0, "test_accuracy": 0.5, "test_top5": 1.0, "peak_memory_bytes": None}
+    return Record(**{**usual, "provenance": provenance("cpu"), **values})
+
+
+@contextmanager
+def claimed_elsewhere(folder: Path) -> Iterator[None]:
+    """The folder of a run as another process has claimed it: the locks of two open files exclude
+    each other. Skips the test where there are none."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
+    folder.mkdir(parents=True, exist_ok=True)
+    number = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(number)

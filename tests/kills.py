@@ -1,7 +1,7 @@
 """Runs killed at random moments: one alone, two in one folder, two sweeps at once. They must end
 as if nothing had happened: same bits, no row twice, nothing left over.
 
-    python -m tests.kills --minutes 10             from the checkout, for as long as that
+    make kills MINUTES=60                          from the checkout, for as long as that
     python -m tests.kills --minutes 10 --seed 7    another sequence of moments
 
 `tests/training/test_kills.py` does each of the attacks once.
@@ -140,10 +140,11 @@ def main() -> None:
     while time.monotonic() < until:
         attack, seed = ATTACKS[round_ % len(ATTACKS)], options.seed * 1_000_000 + round_
         round_ += 1
+        print(f"{attack.__name__}, moments {seed}: ", end="", flush=True)
         with tempfile.TemporaryDirectory() as name:
             prepare(Path(name))
             interrupted = attack(Path(name), Random(seed))
-        print(f"{attack.__name__}, moments {seed}: right after {interrupted} tries", flush=True)
+        print(f"right after {interrupted} tries", flush=True)
     print(f"{round_} attacks, all right")
 
 

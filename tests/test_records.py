@@ -1,7 +1,9 @@
 """Records: what is written is read back, and nothing else is."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import git
+from helpers import ROOT, git, values_to_change
 
+from mixerlib.pages.audit import read_others
 from mixerlib.records import (
     Epoch,
     Part,
@@ -24,6 +27,7 @@ from mixerlib.records import (
     read_records,
     write_record,
 )
+from mixerlib.speed import read_benchmark, read_roofline_race
 
 
 @pytest.fixture
@@ -61,10 +65,92 @@ def test_round_trip(record, tmp_path):
 def test_a_record_of_an_older_version_has_no_parts(record, tmp_path):
     path = tmp_path / "record.json"
     write_record(replace(record, parts=[Part(1, 2, 4, "2.11.0", "cpu", "a CPU")]), path)
-    values = json.loads(path.read_text())
+    values = values_to_change(path)
     assert read_record(path).parts[0].threads == 4
     del values["parts"]
     path.write_text(json.dumps(values))
+    assert read_record(path) == record
+
+
+@pytest.mark.parametrize("read", [read_record, lambda path: read_records(path.parent)])
+def test_no_bit_changes_unseen(record, tmp_path, read):
+    """A bit of every byte. That of the key of the digest makes it a key that no record has."""
+    path = tmp_path / "record.json"
+    write_record(replace(record, test_top5=1e-05), path)
+    whole = path.read_bytes()
+    assert len(whole) < 2000
+    for place in range(len(whole)):
+        changed = whole[place] ^ 1 << place * 5 % 8
+        path.write_bytes(whole[:place] + bytes([changed]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"record\.json"):
+            read(path)
+    path.write_bytes(whole)
+    read(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"seed": 3', '"seed": 4'),
+        lambda text: text.replace("1e-05", "1E-05"),  # the same number
+        lambda text: text.replace('"schema": "mixerlib training 2"', '"schema": "mixerlib 2"'),
+        lambda text: re.sub('"[0-9a-f]{64}"', "null", text),
+        lambda text: json.dumps(json.loads(text)),
+    ],
+)
+def test_a_change_is_refused(record, tmp_path, change):
+    path = tmp_path / "record.json"
+    write_record(replace(record, test_top5=1e-05), path)
+    text = path.read_text()
+    assert change(text) != text
+    path.write_text(change(text))
+    message = r"record\.json was changed after it was written: `record_sha256`="
+    for read in (read_record, lambda path: read_records(path.parent)):
+        with pytest.raises(ValueError, match=message):
+            read(path)
+
+
+def test_the_digest_is_that_of_the_text_without_it(record, tmp_path):
+    path = tmp_path / "record.json"
+    write_record(record, path)
+    *lines, last, brace = path.read_text().splitlines()
+    (digest,) = json.loads(f"{{{last}}}").values()
+    text = "\n".join(lines).removesuffix(",") + "\n" + brace
+    assert digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_record_of_before_the_digest_is_read(record, tmp_path):
+    path = tmp_path / "record.json"
+    write_record(record, path)
+    path.write_text(json.dumps(values_to_change(path)))
+    assert "sha256" not in path.read_text().replace("weights_sha256", "")
+    assert read_record(path) == record and read_records(tmp_path) == [record]
+
+
+@pytest.mark.parametrize(
+    ("read", "place"),
+    [
+        (read_record, "cpu/convmixer_64_4/seed0.json"),
+        (read_benchmark, "bench/amd-epyc/table3.json"),
+        (read_roofline_race, "bench/amd-epyc/roofline/*.json"),
+        (read_others, "counts/others.json"),
+    ],
+)
+def test_a_record_of_any_kind_has_one(tmp_path, read, place):
+    committed = next((ROOT / "book" / "records").glob(place))
+    path = tmp_path / "record.json"
+    write_record(read(committed), path)
+    whole = path.read_text(encoding="utf-8")
+    assert '"record_sha256": "' in whole and read(path) == read(committed)
+    path.write_text(whole.replace('"date": "20', '"date": "21'), encoding="utf-8")
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        read(path)
+
+
+def test_line_ends_of_windows_change_nothing(record, tmp_path):
+    path = tmp_path / "record.json"
+    write_record(record, path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_record(path) == record
 
 
@@ -155,7 +241,7 @@ def change(values: dict, key: str, value: object) -> None:
 def test_schema(record, tmp_path, key, value, message):
     path = tmp_path / "record.json"
     write_record(record, path)
-    values = json.loads(path.read_text())
+    values = values_to_change(path)
     change(values, key, value)
     path.write_text(json.dumps(values))
     for read in (read_record, lambda path: read_records(path.parent)):

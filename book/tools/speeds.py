@@ -9,7 +9,6 @@ out, so the command can be stopped and given once more; to measure anew, delete 
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="on a busy machine, too")
     options = parser.parse_args(arguments)
     stamp = provenance("cpu")
-    slug = re.sub(r"[^a-z0-9]+", "-", stamp.device_name.lower()).strip("-")
-    every = steps(options.records / "bench" / slug)
+    every = steps(options.records / "bench" / stamp.device_folder)
     unknown = set(options.only or ()) - set(every)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: no such step; there are {', '.join(every)}")

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mixerlib.files import one_line
@@ -120,6 +121,30 @@ def warnings_at_once(kind: type[Warning]) -> Iterator[None]:
 
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def folder_name(text: str) -> Path:
+    """A folder's name from the command line, which must not be empty: that would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' must name a folder")
+    return Path(text)
+
+
+def add_records(parser: argparse.ArgumentParser, places: str) -> None:
+    """The flag for where records are kept; `places` says in which folders or files of it."""
+    parser.add_argument(
+        "--records",
+        metavar="DIR",
+        type=folder_name,
+        default=Path("records"),
+        help=f"where the records are kept, {places} (default: records)",
+    )
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raises `ValueError` for a time that is given and not above 0."""
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"`minutes`={minutes:g} must be above 0")
 
 
 def add_choice_of_weights(parser: argparse.ArgumentParser) -> None:

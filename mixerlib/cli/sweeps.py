@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from mixerlib.cli.errors import MISTAKE
-from mixerlib.cli.options import warnings_at_once
-from mixerlib.cli.training import add_places, folder_name
+from mixerlib.cli.options import add_records, check_minutes, folder_name, warnings_at_once
+from mixerlib.cli.training import add_places
 from mixerlib.training import RunWarning, Sweep, read_sweep, stop_on_signals
 from mixerlib.training.distributed import from_environment
 
@@ -27,13 +27,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
         type=float,
         help="stop cleanly, with a checkpoint, after this time",
     )
-    parser.add_argument(
-        "--records",
-        metavar="DIR",
-        type=folder_name,
-        default=Path("records"),
-        help="where records are kept, as RECIPE/seedN.json (default: records)",
-    )
+    add_records(parser, "as RECIPE/seedN.json")
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -49,8 +43,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
 
 
 def run_sweep(options: argparse.Namespace) -> int:
-    if options.minutes is not None and not options.minutes > 0:
-        raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
+    check_minutes(options.minutes)
     if from_environment("WORLD_SIZE", 1) > 1:
         raise ValueError("a sweep runs in one process: call it without torchrun")
     sweep = Sweep(

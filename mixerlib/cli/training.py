@@ -13,6 +13,7 @@ from mixerlib.cli.options import (
     add_choice_of_weights,
     add_model_options,
     flag,
+    folder_name,
     model_options_given,
     print_json,
     warnings_as_lines,
@@ -176,13 +177,6 @@ def _train(
                 save_results(model, record, out)
                 print(_closing_lines(recipe, record, out))
     return 0
-
-
-def folder_name(text: str) -> Path:
-    """A folder's name from the command line, which must not be empty: that would be this folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("'' must name a folder")
-    return Path(text)
 
 
 def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) -> "ImageSource":

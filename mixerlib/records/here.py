@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ class Provenance:
     mixerlib: str | None
     commit: str | None
     dirty: bool | None
+
+    @property
+    def device_folder(self) -> str:
+        """The device's name as that of a folder, in which records of its speed lie: "amd-epyc"."""
+        return re.sub(r"[^a-z0-9]+", "-", self.device_name.lower()).strip("-")
 
 
 def provenance(device: torch.device | str) -> Provenance:

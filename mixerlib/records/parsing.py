@@ -1,5 +1,9 @@
-"""Records of any kind: dataclasses, written as JSON and read back, and held against their rules."""
+"""Records of any kind: dataclasses, written as JSON and read back, and held against their rules.
 
+The last line of a file holds a digest of its text without that line, so that no damage goes unseen.
+"""
+
+import hashlib
 import json
 import math
 import re
@@ -11,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from mixerlib.checks import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Rule, follows, shown
-from mixerlib.files import read_json, write_atomic
+from mixerlib.files import LARGEST_JSON, read_json, read_text, write_atomic
 
 
 class HasSchema(Protocol):
@@ -22,6 +26,8 @@ class HasSchema(Protocol):
 
 
 Kind = TypeVar("Kind", bound=HasSchema)  # of record
+
+DIGEST = "record_sha256"  # the key of a file's digest
 
 NOT_EMPTY = Rule(lambda value: len(value) > 0, "more than nothing")
 A_DATE = Rule(lambda value: bool(datetime.fromisoformat(value)), "a date and a time in ISO 8601")
@@ -55,7 +61,9 @@ RULES: dict[str, Rule] = {
 
 
 def write_record(record: Any, path: str | Path) -> None:
-    """Write a record as JSON. The file appears complete or not at all; missing folders are made.
+    """Write a record as JSON, with a digest of the text, by which damage is seen when it is read.
+
+    The file appears complete or not at all; missing folders are made.
 
     `record` is a `Record`, or another dataclass whose field `schema` has a default. Raises
     `OSError` for a file that cannot be written.
@@ -63,7 +71,34 @@ def write_record(record: Any, path: str | Path) -> None:
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, f"{text}\n".encode())
+    write_atomic(path, _with_digest(text).encode())
+
+
+def _with_digest(text: str) -> str:
+    """The whole file of a record: its JSON text, and the SHA-256 of that as the last key.
+
+    Of the text, not of its values: 1e-05 and 1E-05 are one number, and yet a bit has changed.
+    """
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text.removesuffix("\n}") + f',\n "{DIGEST}": "{digest}"\n}}\n'
+
+
+def read_values(path: str | Path) -> Any:
+    """What a record's file holds, without its digest. Older files have none.
+
+    Raises `ValueError` also for a file that says something else than when it was written.
+    """
+    text = read_text(path, LARGEST_JSON)
+    values = read_json(path, text)
+    if isinstance(values, dict) and DIGEST in values:
+        text = text.replace("\r\n", "\n")  # as git may have it on Windows
+        digest = values.pop(DIGEST)
+        if text != _with_digest(text.partition(f',\n "{DIGEST}"')[0] + "\n}"):
+            raise ValueError(
+                f"{path} was changed after it was written: `{DIGEST}`={shown(digest)} must be that "
+                "of the rest"
+            )
+    return values
 
 
 def parse_record(
@@ -76,7 +111,7 @@ def parse_record(
 
     `older` gives for each earlier schema a function from its values to those of today's.
     """
-    return parse_values(path, read_json(path), kind, older)
+    return parse_values(path, read_values(path), kind, older)
 
 
 def parse_values(
@@ -85,7 +120,7 @@ def parse_values(
     kind: type[Kind],
     older: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
 ) -> Kind:
-    """The record in what `read_json` has read. Arguments and errors as in `parse_record`."""
+    """The record in what `read_values` has read. Arguments and errors as in `parse_record`."""
     schema = values.get("schema") if isinstance(values, dict) else None
     if older and isinstance(schema, str) and schema in older:
         try:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mixerlib.checks import shown
-from mixerlib.files import read_json
 from mixerlib.records.here import Provenance
-from mixerlib.records.parsing import parse_record, parse_values
+from mixerlib.records.parsing import parse_record, parse_values, read_values
 
 SCHEMA = "mixerlib training 2"  # a record of another shape has another name here
 
@@ -110,7 +109,8 @@ class Record:
 
 
 def read_record(path: str | Path) -> Record:
-    """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key.
+    """Read a record. Raises `ValueError` naming the file and the missing, unknown or wrong key, or
+    for a file that was changed after it was written.
 
     >>> from mixerlib.records import read_record
     >>> record = read_record("book/records/cpu/convmixer_64_4/seed0.json")
@@ -128,7 +128,7 @@ def read_records(folder: str | Path) -> list[Record]:
     >>> [(record.seed, record.parameters) for record in records]
     [(0, 15746), (1, 15746), (2, 15746)]
     """
-    contents = ((path, read_json(path)) for path in sorted(Path(folder).rglob("*.json")))
+    contents = ((path, read_values(path)) for path in sorted(Path(folder).rglob("*.json")))
     return [
         _whole(path, parse_values(path, content, Record))
         for path, content in contents

@@ -88,7 +88,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise _damaged(path) from None
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
-            raise ValueError(f"{path}: `schema`={contents.shown(schema)} must be {SCHEMA!r}")
+            raise ValueError(f"{path}: `schema`={contents.in_words(schema)} must be {SCHEMA!r}")
         with contents.in_file(path):
             contents.same_keys("", content, ("schema", "settings", "state"))
             settings = contents.settings_of(content)

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 import torch
 
+from mixerlib.checks import shown
 from mixerlib.records import Epoch, Part
 from mixerlib.training.recipe import FORMER_NAMES, SETTINGS, current_settings
 from mixerlib.training.run import Run
@@ -27,31 +28,30 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 NEWER = "it is of a newer mixerlib, or of none"
 
 
-def shown(value: object) -> str:
-    """A value in a message: short, and of a table, which may be endless, its type alone."""
-    if not isinstance(value, str | int | float | bool | bytes | type(None)):
-        return f"a {type(value).__name__}"
-    text = "a number too long" if type(value) is int and abs(value) > 10**40 else repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def in_words(value: object) -> str:
+    """A value in a message, as `checks.shown` has it; of a table, which may be endless, its type
+    alone."""
+    plain = isinstance(value, str | int | float | bool | bytes | type(None))
+    return shown(value) if plain else f"a {type(value).__name__}"
 
 
 def demand(condition: bool, key: str, value: object, rule: str) -> None:
     """Raises `ValueError` with the key, its value and the rule, unless the rule is kept."""
     if not condition:
-        raise ValueError(f"`{key}`={shown(value)} must be {rule}")
+        raise ValueError(f"`{key}`={in_words(value)} must be {rule}")
 
 
 def same_keys(key: str, actual: object, needed: Any, optional: Any = ()) -> dict[Any, Any]:
     """`actual`, if it is a table with the needed keys, perhaps the optional ones, and no other."""
     if not isinstance(actual, dict):
-        raise ValueError(f"`{key}`={shown(actual)} must be a table")
+        raise ValueError(f"`{key}`={in_words(actual)} must be a table")
     dotted = f"{key}." if key else ""
     for name in needed:
         if name not in actual:
             raise ValueError(f"`{dotted}{name}` is missing")
     for name in actual:
         if name not in needed and name not in optional:
-            name = name if isinstance(name, str | int) else shown(name)
+            name = name if isinstance(name, str | int) else in_words(name)
             raise ValueError(f"`{dotted}{name}` is not a key of a checkpoint: {NEWER}")
     return actual
 
@@ -111,7 +111,7 @@ def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("`settings` must be a recipe as JSON")
     for name in settings:
         if name not in (*SETTINGS, "name", *FORMER_NAMES):
-            raise ValueError(f"`settings.{shown(name)[1:-1]}` is no field of a recipe: {NEWER}")
+            raise ValueError(f"`settings.{in_words(name)[1:-1]}` is no field of a recipe: {NEWER}")
     for name in SETTINGS:
         if name not in current_settings(settings):
             raise ValueError(f"`settings.{name}` is missing")
@@ -130,7 +130,7 @@ def checked_state(state: object) -> dict[str, Any]:
     moments = optimizer["state"]
     demand(isinstance(moments, dict), "state.optimizer.state", moments, "a table")
     for index, values in moments.items():
-        key = f"state.optimizer.state.{shown(index)}"
+        key = f"state.optimizer.state.{in_words(index)}"
         demand(is_count(index), key, index, "of a parameter's number")
         for name, value in same_keys(key, values, ("step", *MOMENTS)).items():
             demand(isinstance(value, StoredTensor), f"{key}.{name}", value, "a dense tensor")
@@ -236,7 +236,7 @@ def check_fits(run: Run, state: Mapping[str, Any]) -> None:
     scaler = run.scaler.state_dict()
     for name, value in same_keys("state.scaler", state["scaler"], scaler).items():
         key = f"state.scaler.{name}"
-        demand(type(value) is type(scaler[name]), key, value, f"like {shown(scaler[name])}")
+        demand(type(value) is type(scaler[name]), key, value, f"like {in_words(scaler[name])}")
         if name == "scale":
             demand(is_number(value) and value > 0, key, value, "a number above 0")
         elif name == "_growth_tracker":
@@ -281,7 +281,7 @@ def optimizer_state(run: Run, saved: Mapping[str, Any]) -> dict[str, Any]:
                 name in theirs and theirs[name] == ours[name],
                 key,
                 theirs.get(name),
-                f"the run's own, {shown(ours[name])}",
+                f"the run's own, {in_words(ours[name])}",
             )
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     moments = saved["state"]

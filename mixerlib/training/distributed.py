@@ -7,6 +7,7 @@ is one process, and everything here does nothing.
 """
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from mixerlib.checks import shown
+from mixerlib.files import one_line
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,21 @@ def from_environment(name: str, least: int) -> int:
     return int(text)
 
 
+def check_address() -> None:
+    """Raises `ValueError` for a MASTER_ADDR that leads nowhere: torch would look for it for as long
+    as it waits for other processes.
+    """
+    if (address := os.environ.get("MASTER_ADDR")) is None:  # torch says so at once
+        return
+    try:
+        socket.getaddrinfo(address, None)
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            f"the environment variable MASTER_ADDR={shown(address)} must be the name or the "
+            f"address of a machine: {one_line(error)}"
+        ) from None
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started, through NCCL on GPUs and gloo otherwise."""
@@ -105,6 +122,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if (rank := from_environment("RANK", 0)) >= (count := from_environment("WORLD_SIZE", 1)):
         raise ValueError(f"the environment variable RANK={rank} must be below WORLD_SIZE={count}")
     from_environment("MASTER_PORT", 0)  # 0: any that is free
+    check_address()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -292,20 +292,22 @@ def validate(
 ) -> tuple[float, float, float]:
     """Loss, top-1 and top-5 on the test set, in float32; every process looks at its part of it.
 
-    `stop` is asked between batches. Several processes do not ask it here: their parts have not
-    equally many batches, and all must stop at the same place.
+    `stop` is asked between batches, in several processes as often as all of them have batches: the
+    parts are not equally large.
     """
     processes, model = run.processes, run.evaluated_model
     processes.broadcast(model.buffers())  # of a moving average they are each process's own
-
-    def ask() -> None:
-        if processes.count == 1 and (reason := stop()):
-            done = f"after step {run.steps_done} of {run.all_steps}"
-            raise Stopped(f"{reason} {done}, during the test set")
-
     part, most = (processes.rank, processes.count), BATCH_SIZE
     if dataset.crops_itself:  # photographs: as many as a step holds, which needs more memory
         most = min(most, max(1, run.recipe.batch_size // run.recipe.accumulate // processes.count))
+    batches = math.ceil(len(dataset.test_labels) // processes.count / most)  # of the smallest part
+    moments = iter(range(1, batches))
+
+    def ask() -> None:
+        if next(moments, None) and (reason := reason_of_any(stop, run)):
+            done = f"after step {run.steps_done} of {run.all_steps}"
+            raise Stopped(f"{reason} {done}, during the test set")
+
     result = evaluate_on(model, dataset, part=part, batch_size=most, between=ask)
     if processes.count == 1:
         return result.loss, result.top1, result.top5
@@ -335,10 +337,14 @@ def agreed(stop: Callable[[], str | None], run: Run) -> str | None:
     Several processes compare their answers every `ASK_EVERY` steps and at the end of an epoch, so
     that all of them stop after the same step.
     """
-    if run.processes.count == 1:
-        return stop()
-    if run.step % ASK_EVERY and run.step < run.steps:
-        return None
+    alone, last = run.processes.count == 1, run.step == run.steps
+    return reason_of_any(stop, run) if alone or last or run.step % ASK_EVERY == 0 else None
+
+
+def reason_of_any(stop: Callable[[], str | None], run: Run) -> str | None:
+    """The reason to stop now, if any process has one. All of them must ask this together."""
     reason = stop()
+    if run.processes.count == 1:
+        return reason
     reasons = torch.tensor(float(reason is not None), device=run.loss_and_correct.device)
     return (reason or "stopped by another process") if run.processes.sum(reasons) else None

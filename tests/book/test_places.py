@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from helpers import ROOT
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 ODD = ["My Drive", 'it\'s a "quoted" $HOME `id`; & (é)']
 # Stands for every program: notes its name, its arguments and the variables that name a place
-PROGRAM = """#!{python}
+PROGRAM = """#!{python} -IS
 import json, os, sys
 with open({log!r}, "a") as log:
     places = {{k: v for k, v in os.environ.items() if k in ("JUPYTER_PATH", "MIXERBOOK_SOURCE")}}
@@ -50,14 +51,14 @@ def checkout(request, tmp_path) -> Path:
     return folder
 
 
-def made(checkout: Path, target: str) -> list[list]:
-    """What the target started: program, arguments, folder, variables."""
+def made(checkout: Path, *words: str) -> list[list]:
+    """What make started: program, arguments, folder, variables."""
     programs = checkout.parents[1] / "programs"
     variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
     environment = os.environ | dict.fromkeys(variables, "x")
     environment |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["make", "--no-print-directory", target],
+        ["make", "--no-print-directory", *words],
         cwd=checkout,
         env={k: v for k, v in environment.items() if not k.startswith("MAKE")},
         capture_output=True,
@@ -86,6 +87,16 @@ def test_every_target_runs_in_a_folder_of_any_name(checkout):
     }
 
 
+@pytest.mark.parametrize("checkout", ODD[:1], indirect=True)
+@pytest.mark.parametrize(("target", "module"), [("fuzz", "tests.fuzz"), ("kills", "tests.kills")])
+def test_random_attacks_last_as_long_as_one_likes(checkout, target, module):
+    assert find_spec(module)
+    for words, minutes in (([target], "10"), ([target, "MINUTES=60"], "60")):
+        program, arguments, *_ = made(checkout, *words)[-1]
+        assert program == "python" and arguments == ["-m", module, "--minutes", minutes]
+
+
+@pytest.mark.parametrize("checkout", ODD[:1], indirect=True)
 def test_an_unquoted_path_is_found(checkout):
     makefile = checkout / "Makefile"
     makefile.write_text(

@@ -3,7 +3,9 @@
 import datetime
 import io
 import re
+import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -161,6 +163,28 @@ def test_the_package_holds_every_module_and_every_file_that_modules_read():
         if path.is_file()
     }
     assert data <= packed
+
+
+def test_a_package_holds_the_library_and_nothing_that_only_the_project_needs(tmp_path):
+    """Not hashes.txt, constraints.txt, the book or the workflows, of which the checkout is full."""
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != ".git":
+            shutil.copy(path, tmp_path)
+    shutil.copytree(ROOT / "mixerlib", tmp_path / "mixerlib")
+    for name in ("book", "notebooks", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.md").touch()
+    assert (tmp_path / "hashes.txt").exists()
+    code = "from setuptools.build_meta import *; build_sdist('dist'), build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    [sdist, wheel] = sorted((tmp_path / "dist").iterdir(), key=lambda path: path.suffix)
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2].partition("/")[0] for name in archive.getnames()}
+    written = {"PKG-INFO", "setup.cfg", "mixerlib.egg-info"}
+    assert names - {""} - written == {"mixerlib", "pyproject.toml", "README.md", "LICENSE"}
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+    assert tops == {"mixerlib", f"mixerlib-{mixerlib.__version__}.dist-info"}
 
 
 def test_checksums_are_those_that_coreutils_checks(tmp_path):

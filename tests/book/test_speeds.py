@@ -1,8 +1,8 @@
 """`make speeds`: what is measured, in which order, into which records; and ratios on the pages."""
 
 import ast
-import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,8 +26,7 @@ def ran(monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
 
     monkeypatch.setattr(speeds, "subprocess", SimpleNamespace(run=run))
     monkeypatch.setattr(speeds, "load_now", lambda: Load(0.0, 2, 0.0))
-    stamp = provenance("cpu")
-    clean = type("Stamp", (), {"device_name": stamp.device_name, "commit": "a", "dirty": False})
+    clean = replace(provenance("cpu"), commit="a", dirty=False)
     monkeypatch.setattr(speeds, "provenance", lambda device: clean)
     return commands
 
@@ -51,8 +50,7 @@ def test_every_race_runs_with_memory_given_back_and_kept(ran, tmp_path, monkeypa
 def test_a_step_with_a_record_is_left_out(ran, tmp_path, capsys):
     every = speeds.steps(tmp_path / "bench" / "device")
     assert len({step[1] for step in every.values()}) == len(every) == 10
-    slug = re.sub(r"[^a-z0-9]+", "-", provenance("cpu").device_name.lower()).strip("-")
-    path = speeds.steps(tmp_path / "bench" / slug)["plain"][1]
+    path = speeds.steps(tmp_path / "bench" / provenance("cpu").device_folder)["plain"][1]
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     assert speeds.main(["--records", str(tmp_path), "--only", "plain", "roofline"]) == 0
@@ -67,7 +65,8 @@ def test_not_on_a_busy_machine_or_a_changed_library(ran, tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         speeds.main(arguments)
     assert "other programs took 50%" in capsys.readouterr().err and not ran
-    speeds.provenance("cpu").dirty = True
+    changed = replace(provenance("cpu"), commit="a", dirty=True)
+    monkeypatch.setattr(speeds, "provenance", lambda device: changed)
     with pytest.raises(SystemExit):
         speeds.main(arguments)
     assert "commit what has changed" in capsys.readouterr().err and not ran

@@ -9,7 +9,7 @@ import yaml
 from commands import refusal, run
 from helpers import ROOT
 
-from mixerlib.speed import bench, peers, published_table3
+from mixerlib.speed import bench, peers, published_table3, roofline_runs
 from mixerlib.speed import load as load_module
 from mixerlib.speed import machine as machine_module
 from mixerlib.speed.bench import Prepared
@@ -323,7 +323,7 @@ def test_a_busy_machine_writes_no_record(capsys, tmp_path, monkeypatch, raced):
     listed.write_text(yaml.safe_dump({"races": [RACE | {"name": name} for name in ("a", "b")]}))
     monkeypatch.setattr(bench, "_gauge_of", lambda case, device: None)
     status, out, err = run(capsys, "bench", "races", listed, "--records", tmp_path)
-    assert status == 1 and "0 of 2 races have a record" in out
+    assert status == 2 and "0 of 2 races have a record" in out
     assert err.count("is not recorded: this machine is busy") == 2
     assert list(tmp_path.rglob("*.json")) == [file]
 
@@ -386,12 +386,35 @@ def test_refusals(capsys, arguments, words):
     assert words in refusal(capsys, "bench", *arguments)
 
 
-def test_a_record_that_cannot_be_written(capsys, raced, tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("race", "convmixer", "--json", "{}/race.json"),
+        ("roofline", "convmixer", "--json", "{}/roofline.json"),
+        ("table3", "--json", "{}/table3.json"),
+        ("matrix", ROOT / "book" / "sweeps" / "bench_matrix.yaml", "--records", "{}"),
+        ("races", ROOT / "book" / "sweeps" / "bench_races.yaml", "--records", "{}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_record_that_cannot_be_written_is_refused_before_the_race(
+    capsys, tmp_path, monkeypatch, words
+):
+    def race(*arguments, **options):
+        raise AssertionError("it is measured all the same")
+
+    for module, name in ((bench, "benchmark"), (roofline_runs, "_run")):
+        monkeypatch.setattr(module, name, race)
+    monkeypatch.setattr(published_table3, "_in_a_row", race)
     (tmp_path / "file").write_text("")
-    status, _, err = run(
-        capsys, "bench", "race", "convmixer", *QUICK, "--json", tmp_path / "file" / "race.json"
-    )
-    assert status == 2 and err.startswith("mixerlib: ") and err.count("\n") == 1
+    words = [str(word).replace("{}", str(tmp_path / "file")) for word in words]
+    message = refusal(capsys, "bench", *words, "--rounds", 1, "--force")
+    assert "file" in message
+
+
+def test_a_folder_of_records_has_a_name(capsys):
+    for name in ("matrix", "races"):
+        assert "'' must name a folder" in refusal(capsys, "bench", name, "--records", "")
 
 
 def test_the_record_is_plain_json(capsys, raced, tmp_path):

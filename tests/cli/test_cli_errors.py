@@ -165,6 +165,11 @@ def test_ctrl_c(capsys, monkeypatch):
         ({"RANK": "-1"}, "RANK='-1' must be a whole number of at least 0"),
         ({"RANK": "2"}, "RANK=2 must be below WORLD_SIZE=2"),
         ({"MASTER_PORT": "http"}, "MASTER_PORT='http' must be a whole number of at least 0"),
+        ({"MASTER_ADDR": "nowhere.invalid"}, "MASTER_ADDR='nowhere.invalid' must be the name or"),
+        ({"MASTER_ADDR": ""}, "MASTER_ADDR='' must be the name or the address of a machine"),
+        ({"MASTER_ADDR": "a" * 5000}, "MASTER_ADDR='aaa"),
+        ({"MASTER_ADDR": "a..b"}, "MASTER_ADDR='a..b' must be the name or the address"),
+        ({"MASTER_ADDR": "\udcff"}, "MASTER_ADDR='\\udcff' must be the name or the address"),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value)[:30],
 )

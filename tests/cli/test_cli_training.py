@@ -19,6 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from commands import ENVIRONMENT, SMALL, Command, is_one_line, refusal, run
+from helpers import values_to_change
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -931,7 +932,7 @@ def test_evaluate_says_what_is_wrong(capsys, tmp_path, monkeypatch, trained):
     Path("old").mkdir()
     for name in LEFT:
         Path("old", name).write_bytes((done / name).read_bytes())
-    values = json.loads(Path("old/record.json").read_text())
+    values = values_to_change(Path("old/record.json"))
     Path("old/record.json").write_text(json.dumps(values | {"schema": "mixerlib training 1"}))
     for arguments, message in (
         (["nowhere"], "there is no file nowhere"),

@@ -186,22 +186,52 @@ def test_too_few_file_handles_are_a_line(monkeypatch):
         read(readers, steps(9))
 
 
+def test_spawned_ones_live_on_too(monkeypatch):
+    """Where each has to import torch anew, which takes seconds."""
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda: spawn)
+    readers, wanted = Readers(1), steps(5, 9)
+    assert read(readers, wanted) == numbers(wanted)
+    first = workers_of(readers)
+    assert read(readers, wanted) == numbers(wanted) and workers_of(readers) == first
+
+
 # In a process of its own, as a run is
 
-PROGRAM = """
-import os, sys, time, torch
-from mixerlib.data import load_dataset
-if __name__ == "__main__":
-    torch.multiprocessing.set_start_method(sys.argv[2])
-    dataset = load_dataset("imagenet", sys.argv[1], image_size=8, workers=2)
-    for epoch in (1, 2, 3):
-        start = time.process_time(), time.monotonic()
-        steps = list(dataset.training_batches(torch.arange(20).split(10), seed=0, epoch=epoch))
-        print(sum(len(labels) for _, labels in steps), time.monotonic() - start[1], flush=True)
-    print(*(worker.process.pid for worker in dataset._readers._workers), flush=True)
-    if len(sys.argv) > 3:
+KEPT = []  # what lives as long as its process
+
+
+def read_and(connection, wait: bool) -> None:
+    KEPT.append(Readers(2))
+    read(KEPT[0], steps(20))
+    connection.send(workers_of(KEPT[0]))
+    if wait:
         time.sleep(60)
-"""
+
+
+def all_gone(pids: list[int]) -> bool:
+    """Whether the processes end within seconds."""
+    for _ in range(100):
+        alive = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        if not alive:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who lives")
+@pytest.mark.parametrize("way", ["exit", "kill", "terminate"])
+def test_they_leave_no_orphans(way):
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=read_and, args=(theirs, way != "exit"))
+    process.start()
+    workers = ours.recv()
+    if way != "exit":
+        getattr(process, way)()
+    process.join(30)
+    assert process.exitcode == {"exit": 0, "kill": -9, "terminate": -15}[way]
+    assert len(workers) == 2 and all_gone(workers)
 
 
 @pytest.fixture(scope="module")
@@ -215,48 +245,6 @@ def images(tmp_path_factory) -> Path:
             for i in range(count):
                 Image.new("RGB", (9, 9), (25 * i, 0, 0)).save(folder / f"{i}.png")
     return root
-
-
-def started(images: Path, *words: str) -> tuple[subprocess.Popen, list[float], list[int]]:
-    """A run of PROGRAM, the seconds of its passes, and the numbers of its workers."""
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, images, *words]
-    if words[0] == "spawn":  # there the program must be a file
-        file = images / "program.py"
-        file.write_text(PROGRAM)
-        command[3:5] = [file]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    passes = [process.stdout.readline().split() for _ in range(3)]
-    assert [count for count, _ in passes] == ["20"] * 3
-    return process, [float(s) for _, s in passes], [*map(int, process.stdout.readline().split())]
-
-
-def all_gone(pids: list[int]) -> bool:
-    """Whether the processes end within seconds."""
-    for _ in range(100):
-        alive = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-        if not alive:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def test_spawned_ones_start_once(images):
-    process, seconds, workers = started(images, "spawn")
-    with process:
-        assert process.wait(30) == 0
-    assert len(workers) == 2 and seconds[0] > 10 * max(seconds[1:])
-    assert all_gone(workers)
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who lives")
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
-def test_they_leave_no_orphans(images, way):
-    process, _, workers = started(images, "fork", "wait")
-    with process:
-        process.send_signal(way)
-        process.wait(30)
-    assert len(workers) == 2 and all_gone(workers)
 
 
 @pytest.mark.skipif(

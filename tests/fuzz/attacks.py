@@ -7,6 +7,7 @@ import io
 import json
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,34 +67,34 @@ def recipe_files(random: random.Random, folder: Path) -> None:
         name = random.choice(list_recipes())
         path = ROOT / "mixerlib" / "training" / "recipes" / f"{name}.yaml"
         content, read = path.read_bytes(), load_recipe
-    chance = random.random()
-    if chance < 0.5:
-        content = damaged(random, content)
-    elif chance < 0.55:
-        content = long(random, content)
-    else:
-        tree = spoiled(random, yaml.safe_load(content))
-        content = _as_json(tree)
     file = folder / "hostile.yaml"
-    file.write_bytes(content)
+    file.write_bytes(_hostile(random, content, yaml.safe_load))
     with refusals("hostile.yaml"):
         read(file)
 
 
-def records(random: random.Random, folder: Path) -> None:
-    """A record with a wrong value, or with flipped bits."""
-    path = random.choice(_records())
-    content = path.read_bytes()
+def _hostile(random: random.Random, content: bytes, parse: Callable[[bytes], Any]) -> bytes:
+    """A file's content with flipped bits, much too long, or with a wrong value in what it holds."""
     chance = random.random()
     if chance < 0.5:
-        content = damaged(random, content)
-    elif chance < 0.55:
-        content = long(random, content)
-    else:
-        tree = spoiled(random, json.loads(content))
-        content = _as_json(tree)
-    file = folder / "hostile.json"
-    file.write_bytes(content)
+        return damaged(random, content)
+    if chance < 0.55:
+        return long(random, content)
+    return _as_json(spoiled(random, parse(content)))
+
+
+def records(random: random.Random, folder: Path) -> None:
+    """A record with a wrong value, or with flipped bits; one with a digest, with any damage."""
+    path, file = random.choice(_records()), folder / "hostile.json"
+    if random.random() < 0.2:
+        whole = read_record(path)
+        write_record(whole, file)
+        file.write_bytes(damaged(random, file.read_bytes()))
+        with refusals("hostile.json"):
+            if read_record(file) != whole:
+                raise Fault("another record than the one that was written")
+        return
+    file.write_bytes(_hostile(random, path.read_bytes(), json.loads))
     with refusals("hostile.json"):
         record = read_record(file)
         write_record(record, folder / "again.json")

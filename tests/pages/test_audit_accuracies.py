@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, made_record
 
 from mixerlib import records
 from mixerlib.pages import audit
@@ -27,24 +27,12 @@ def entry(published) -> audit.Entry:
 def run(entry: audit.Entry, accuracy: float, seed: int = 0, **changes) -> records.Record:
     """A made-up record of the run that an entry describes; `changes` are to its settings."""
     train_images, test_images = audit.IMAGES[entry.training["dataset"]]
-    return records.Record(
-        recipe="made/up",
+    return made_record(
         settings={"model": entry.model, "model_options": {}} | dict(entry.training) | changes,
         seed=seed,
-        parameters=1,
         train_images=train_images,
         test_images=test_images,
-        curve=[],
-        test_loss=0.0,
         test_accuracy=accuracy,
-        test_top5=1.0,
-        training_seconds=1.0,
-        total_seconds=1.0,
-        images_per_second=1.0,
-        peak_memory_bytes=None,
-        processes=1,
-        continued=0,
-        provenance=records.provenance("cpu"),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, values_to_change
 
 from mixerlib import records
 from mixerlib.speed import cases as module
@@ -127,7 +127,7 @@ def test_a_record_is_read_back(report, tmp_path):
 def spoilt(report: Benchmark, path, keys: list, value) -> None:
     """Write the record with another value in one place."""
     records.write_record(report, path)
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = values_to_change(path)
     place = content
     for key in keys[:-1]:
         place = place[key]

@@ -9,6 +9,7 @@ import math
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -547,6 +548,32 @@ def test_a_choice_is_remembered_and_checked_again(monkeypatch, tmp_path):
         file.write_text(damaged)
         optimize_for_inference(model, images, compile=False)
         assert races and remembered.recall(remembered.question(model, images, torch.float32, False))
+
+
+def test_a_choice_is_that_of_the_code_that_made_it(monkeypatch, tmp_path):
+    """Two checkouts that share a folder of choices, and one before and after a change."""
+    model, images = trained(), torch.randn(4, 3, 8, 8)
+
+    def asked() -> str:
+        remembered.code_digest.cache_clear()
+        return remembered.question(model, images, torch.float32, None)
+
+    original, package = asked(), Path(mixerlib.__file__).parent
+    checkout = tmp_path / "mixerlib"
+    for room in ("models", "speed"):
+        shutil.copytree(package / room, checkout / room, ignore=lambda *_: ["__pycache__"])
+    (checkout / "notes.txt").touch()
+    monkeypatch.setattr(mixerlib, "__file__", str(checkout / "__init__.py"))
+    assert asked() == original
+    for file in ("models/mixings.py", "speed/inference/folding.py"):
+        before = asked()
+        with (checkout / file).open("a") as source:
+            source.write("# changed\n")
+        assert asked() != before
+    before = asked()
+    monkeypatch.setattr(mixerlib, "__version__", "0.0.1")
+    assert asked() != before
+    remembered.code_digest.cache_clear()
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Runs that survive: stopped after any step and continued, they end as if nothing had happened."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -19,7 +20,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import mixerlib.training.loop
-from mixerlib.data import Dataset
 from mixerlib.records import Part, Record, read_record, write_record
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
@@ -124,8 +124,7 @@ def test_stopped_during_the_test_set(digits, tmp_path, monkeypatch, asked, step)
     """In each epoch it is asked after each of three steps, and between three batches of tests."""
     (tmp_path / "whole").mkdir()
     expected = results(*train(recipe(), digits, folder=tmp_path / "whole"), tmp_path / "whole")
-    whole = Dataset.test_batches
-    monkeypatch.setattr(Dataset, "test_batches", lambda self, size, part: whole(self, 10, part))
+    monkeypatch.setattr("mixerlib.training.loop.BATCH_SIZE", 10)
     with pytest.raises(Stopped, match=f"by the test after step {step} of 6, during the test set"):
         train(recipe(), digits, folder=tmp_path, stop=after(asked))
     monkeypatch.undo()
@@ -435,6 +434,13 @@ def test_a_state_comes_back_as_it_was(state, whole, tmp_path):
     assert equal(checkpoint.load(path), state)
     actual, again = checkpoint.read(path)
     assert Recipe.from_settings(actual) == recipe() and equal(again, state)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_checkpoint_in_any_protocol_is_read_without_a_warning(state, whole, tmp_path, protocol):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(torch.load(io.BytesIO(whole)), path, pickle_protocol=protocol)
+    assert equal(checkpoint.load(path, recipe()), state)
 
 
 def test_a_checkpoint_of_an_older_version_is_gone_on_with(state, whole, tmp_path):

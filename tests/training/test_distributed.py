@@ -114,6 +114,11 @@ def main(out: Path) -> None:
             folder = out / f"stopped after {step}"
             folder.mkdir(exist_ok=True)
             seen[folder.name] = stopped_and_continued(folder, digits, processes, step)
+        mixerlib.training.loop.BATCH_SIZE = 5  # 3 and 4 batches: the last one has no partner
+        for asked in range(3, 10):  # in each epoch after 3 steps, and twice in the test set
+            folder = out / f"asked {asked} times"
+            folder.mkdir(exist_ok=True)
+            seen[folder.name] = stopped_and_continued(folder, digits, processes, asked)
         seen["errors"] = [
             error_of(ValueError, lambda: train(mixer(batch_size=69), digits, processes=processes)),
             error_of(Diverged, lambda: train(ruined(processes), digits, processes=processes)),
@@ -277,6 +282,19 @@ def test_stopped_in_one_process_all_stop_and_go_on(two, step):
     first, second = (seen[f"stopped after {step}"] for seen in two)
     assert first["reason"] == f"stopped by another process after step {step} of 9"
     assert second["reason"] == f"told to stop after step {step} of 9"
+    for seen in (first, second):
+        assert torch.equal(seen["weights"], undisturbed["weights"])
+        assert all(map(torch.equal, seen["statistics"], undisturbed["statistics"]))
+
+
+@pytest.mark.parametrize("asked", range(3, 10))
+def test_stopped_in_one_process_all_leave_the_test_set(two, asked):
+    undisturbed, epochs = two[0]["norm, average, parts"], (asked - 1) // 5
+    step = 3 * epochs + min(3, asked - 5 * epochs)
+    end = f"after step {step} of 9" + ", during the test set" * (asked - 5 * epochs > 3)
+    first, second = (seen[f"asked {asked} times"] for seen in two)
+    assert first["reason"] == f"stopped by another process {end}"
+    assert second["reason"] == f"told to stop {end}"
     for seen in (first, second):
         assert torch.equal(seen["weights"], undisturbed["weights"])
         assert all(map(torch.equal, seen["statistics"], undisturbed["statistics"]))

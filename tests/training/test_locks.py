@@ -6,13 +6,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from commands import SMALL, Command, is_one_line, refusal
-from helpers import few_digits
+from helpers import claimed_elsewhere, few_digits
 
 import mixerlib.training.claims
 from mixerlib.training import FolderInUse, Recipe, claimed, load_recipe, train, train_in_folder
@@ -28,17 +26,6 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@contextmanager
-def elsewhere(folder: Path) -> Iterator[None]:
-    """The folder as another process has claimed it: locks by two open files exclude each other."""
-    number = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(number)
-
-
 def is_locked(folder: Path) -> bool:
     with (folder / ".lock").open("rb") as file:
         try:
@@ -49,7 +36,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def test_a_claimed_folder_is_refused(tmp_path):
-    with elsewhere(tmp_path):
+    with claimed_elsewhere(tmp_path):
         for _ in range(2):
             with pytest.raises(FolderInUse, match=f"another process is training in {tmp_path}"):
                 train_in_folder(RECIPE, tmp_path)

@@ -5,10 +5,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import scipy
+from helpers import made_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixerlib.records import Epoch, Record, provenance, read_record, write_record
+from mixerlib.records import Epoch, Record, read_record, write_record
 from mixerlib.training import statistics as results
 from mixerlib.training.recipe import load_recipe
 
@@ -20,25 +21,8 @@ VALUES = st.lists(st.integers(0, 10_000), min_size=2, max_size=6).filter(lambda 
 def run(seed: int = 0, name: str = RECIPE.name, **changes: object) -> Record:
     settings = asdict(RECIPE) | {"seed": seed} | changes
     del settings["name"]
-    return Record(
-        recipe=name,
-        settings=settings,
-        seed=seed,
-        parameters=1,
-        train_images=1,
-        test_images=1,
-        curve=[Epoch(n, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0) for n in range(1, settings["epochs"] + 1)],
-        test_loss=1.0,
-        test_accuracy=0.5,
-        test_top5=1.0,
-        training_seconds=1.0,
-        total_seconds=1.0,
-        images_per_second=1.0,
-        peak_memory_bytes=None,
-        processes=1,
-        continued=0,
-        provenance=provenance("cpu"),
-    )
+    curve = [Epoch(n, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0) for n in range(1, settings["epochs"] + 1)]
+    return made_record(recipe=name, settings=settings, seed=seed, curve=curve)
 
 
 # --- the runs of a recipe -------------------------------------------------------------------------

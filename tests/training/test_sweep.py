@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from commands import Command, refusal, run
-from helpers import ROOT
+from helpers import ROOT, claimed_elsewhere
 from safetensors.torch import load_file
 
 import mixerlib.training.folders
@@ -380,19 +379,6 @@ def test_no_such_file(capsys, folder):
 # ---- two at once ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def elsewhere(place: Path) -> Iterator[None]:
-    """A run's folder as another process has claimed it."""
-    fcntl = pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
-    place.mkdir(parents=True, exist_ok=True)
-    number = os.open(place / ".lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(number)
-
-
 def test_two_sweeps_share_the_work(folder):
     Path("tiny.yaml").write_text(TINY.replace("epochs: 2", "epochs: 8"))
     pytest.importorskip("fcntl", reason="Windows has no locks of this kind")
@@ -419,7 +405,7 @@ def test_nobody_writes_a_record_that_another_process_is_writing(capsys, folder):
     assert run(capsys, "sweep", "one.yaml")[0] == 0
     place = Path("records/tiny/seed0.json")
     half = place.rename(place.with_name(f".{place.name}.0123456789abcdef.part"))
-    with elsewhere(Path("runs/tiny/seed0")):
+    with claimed_elsewhere(Path("runs/tiny/seed0")):
         status, out, _ = run(capsys, "sweep", "one.yaml")
         assert status == 0 and "in training by another process" in out
         assert half.exists() and not place.exists()
@@ -445,7 +431,7 @@ def test_a_finished_run_needs_no_claim(capsys, folder, monkeypatch):
 
 def test_what_another_process_trains_is_left_to_it(capsys, folder):
     sweep("two.yaml", (["tiny.yaml", "other.yaml"], [0]))
-    with elsewhere(Path("runs/tiny/seed0")):
+    with claimed_elsewhere(Path("runs/tiny/seed0")):
         status, out, err = run(capsys, "sweep", "two.yaml")
     assert (status, err) == (0, "")
     first, second, last = out.splitlines()[-3:]
@@ -465,7 +451,7 @@ def test_what_another_process_gave_up_is_taken_up_in_the_end(capsys, folder, mon
 
     monkeypatch.setattr(mixerlib.training.loop, "train", noted)
     with claim:
-        claim.enter_context(elsewhere(Path("runs/tiny/seed0")))
+        claim.enter_context(claimed_elsewhere(Path("runs/tiny/seed0")))
         status, out, err = run(capsys, "sweep", "two.yaml")
     assert (status, err) == (0, "") and "2 of 2 runs have a record in records" in out
     assert out.index("other, seed 0: writing to") < out.index("tiny, seed 0: writing to")

@@ -1,6 +1,7 @@
 """The flags that the measurements share, and their values."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,18 @@ from mixerlib.cli.options import (
     DATA_OPTIONS,
     MODEL_OPTIONS,
     add_model_options,
+    add_records,
+    check_minutes,
     model_options_given,
 )
 from mixerlib.files import check_writable
 
 if TYPE_CHECKING:
     import torch
+
+    from mixerlib.speed import Case
+
+    Races = dict[str, list[Case]]
 
 WORDS = {  # flag → its type, what stands for its value in the help, and what the help says
     "batch": (int, "N", "images in a step (default: 64)"),
@@ -36,6 +43,14 @@ def add_flags(parser: argparse.ArgumentParser, *names: str, **words: str) -> Non
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
 
 
+def add_list(parser: argparse.ArgumentParser, usual: Path, places: str) -> None:
+    """Which file lists the races, `usual` without a word, and where in which folder records go."""
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, nargs="?", default=usual, help=f"(default: {usual})"
+    )
+    add_records(parser, places)
+
+
 def check_flags(options: argparse.Namespace) -> None:
     """Raises `ValueError` for a number that makes no sense, and `OSError` where no record could be
     written: better now than after the race.
@@ -47,9 +62,7 @@ def check_flags(options: argparse.Namespace) -> None:
             positive_int(name, follows(name, value, COUNT))
     if (file := getattr(options, "json", None)) is not None:
         check_writable(file)
-    minutes = getattr(options, "minutes", None)
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"`minutes`={minutes:g} must be above 0")
+    check_minutes(getattr(options, "minutes", None))
 
 
 def device_of(options: argparse.Namespace) -> "torch.device":
@@ -67,6 +80,30 @@ def model_options_of(options: argparse.Namespace) -> tuple[dict[str, Any], int |
     """The model's options that are given, and the size of the images, or None."""
     given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     return given, given.pop("image_size", None)
+
+
+def in_place_of_theirs(races: "Races", options: argparse.Namespace) -> "Races":
+    """The races of a file, with what the command line says of models and images in its place."""
+    given, size = model_options_of(options)
+
+    def changed(case: "Case") -> "Case":
+        return replace(
+            case,
+            options=case.options | given,
+            batch=options.batch or case.batch,
+            image_size=size or case.image_size,
+        )
+
+    return {name: list(map(changed, cases)) for name, cases in races.items()}
+
+
+def folder_of_records(options: argparse.Namespace, device: "torch.device", *below: str) -> Path:
+    """Where the records of a device lie. Raises `OSError` where they cannot be written."""
+    from mixerlib.records import provenance
+
+    folder = Path(options.records, "bench", provenance(device).device_folder, *below)
+    check_writable(folder / "a record.json")
+    return folder
 
 
 def check_quiet(options: argparse.Namespace) -> None:

@@ -1,12 +1,20 @@
 """`mixerlib bench races`: the races of all models that a file lists."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
-from mixerlib.cli.bench.flags import add_flags, check_flags, device_of, model_options_of, seconds_of
+from mixerlib.cli.bench.flags import (
+    add_flags,
+    add_list,
+    check_flags,
+    device_of,
+    folder_of_records,
+    in_place_of_theirs,
+    seconds_of,
+)
 from mixerlib.cli.bench.tables import race_table
+from mixerlib.cli.errors import DONE, MISTAKE
 
 RACES = Path("book/sweeps/bench_races.yaml")
 
@@ -22,16 +30,7 @@ def add_races(measurements: argparse._SubParsersAction) -> None:
             "Where MALLOC_… variables tell glibc to keep its memory, the records end in -kept."
         ),
     )
-    parser.add_argument(
-        "file", metavar="FILE", type=Path, nargs="?", default=RACES, help=f"(default: {RACES})"
-    )
-    parser.add_argument(
-        "--records",
-        metavar="DIR",
-        type=Path,
-        default=Path("records"),
-        help="where the records are kept, in bench/DEVICE/races (default: records)",
-    )
+    add_list(parser, RACES, "in bench/DEVICE/races")
     parser.add_argument("--only", metavar="NAME", help="the race of this name alone")
     batch = "images in a step (default: the file's)"
     minutes = "no round of a race begins after this time of it"
@@ -40,19 +39,21 @@ def add_races(measurements: argparse._SubParsersAction) -> None:
 
 
 def run_races(options: argparse.Namespace) -> int:
-    from mixerlib.records import provenance, write_record
+    from mixerlib import checks
+    from mixerlib.records import write_record
     from mixerlib.speed import bench, cases
     from mixerlib.speed.environment import keeps_memory, settings_here
     from mixerlib.speed.load import load_now, recordable, require_quiet
-    from mixerlib.speed.races import NAME_OF_KEPT
+    from mixerlib.speed.races import NAME_OF_KEPT, read_races
     from mixerlib.speed.timing import ROUNDS
 
     check_flags(options)
     device = device_of(options)
-    slug = re.sub(r"[^a-z0-9]+", "-", provenance(device).device_name.lower()).strip("-")
-    folder = options.records / "bench" / slug / "races"
+    races, refused = in_place_of_theirs(read_races(options.file), options), 0
+    if options.only is not None:
+        races = {options.only: races[checks.one_of("only", options.only, tuple(races))]}
+    folder = folder_of_records(options, device, "races")
     kept = keeps_memory(settings_here(device))
-    races, refused = _races(options), 0
     for name, chosen in races.items():
         file = folder / f"{name}{NAME_OF_KEPT * kept}.json"
         if cases.has_measured(file, chosen, device):
@@ -76,29 +77,4 @@ def run_races(options: argparse.Namespace) -> int:
             print(f"mixerlib: {file.stem} is not recorded: {error}", file=sys.stderr)
             refused += 1
     print(f"{len(races) - refused} of {len(races)} races have a record in {folder}")
-    return 1 if refused else 0
-
-
-def _races(options: argparse.Namespace) -> dict:
-    """The file's races, with the options of the command line instead of theirs."""
-    from dataclasses import replace
-
-    from mixerlib import checks
-    from mixerlib.speed.races import read_races
-
-    given, size = model_options_of(options)
-    races = {
-        name: [
-            replace(
-                case,
-                options=case.options | given,
-                batch=options.batch or case.batch,
-                image_size=size or case.image_size,
-            )
-            for case in cases
-        ]
-        for name, cases in read_races(options.file).items()
-    }
-    if options.only is not None:
-        races = {options.only: races[checks.one_of("only", options.only, tuple(races))]}
-    return races
+    return MISTAKE if refused else DONE

@@ -17,13 +17,12 @@ from torch import nn
 from tqdm import tqdm
 
 from mixerlib.models.convmixer import ConvMixer
-from mixerlib.models.wrappers import check_has_numbers, made_permanent, unwrapped
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import remembered
 from mixerlib.speed.inference.fast_model import (
     TOLERANCE,
     FastModel,
-    check_example,
+    plain_form,
     relative_difference,
 )
 from mixerlib.speed.inference.folding import MIXINGS, Folded, fold, passes_channels
@@ -302,10 +301,7 @@ def optimize_for_inference(
     >>> fast(images).shape, check(model, fast, images) < 1e-4
     (torch.Size([4, 10]), True)
     """
-    model = unwrapped(model)
-    check_has_numbers(model)
-    model = made_permanent(model)
-    check_example(model, example)
+    model = plain_form(model, example)
     computed_in = next(model.parameters()).dtype
     example = example.detach().to(computed_in)  # in a coarser dtype all forms would differ
     dtype = computed_in if dtype is None else dtype

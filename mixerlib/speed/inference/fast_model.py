@@ -105,20 +105,28 @@ def check(model: nn.Module, fast: nn.Module, images: torch.Tensor) -> float:
     return relative_difference(made_permanent(unwrapped(model))(images), fast(images))
 
 
-def check_example(model: nn.Module, example: torch.Tensor) -> None:
-    """Raises `ValueError` unless a model, out of its wrappers, can compute these images.
+def plain_form(model: nn.Module, example: torch.Tensor) -> nn.Module:
+    """A copy of a model in evaluation mode, out of its wrappers, with no weight computed from
+    others. Raises `ValueError` unless it can compute the example.
 
     Asked before any form is tried: of a form that fails, a search says only that it failed.
     """
+    model = unwrapped(model)
     check_has_numbers(model)
     if isinstance(model, FastModel):
         raise ValueError("`model` is in a fast form already: give the one that it was made from")
-    weight = next(model.parameters(), None)
-    if weight is None:
+    model = made_permanent(model)
+    if next(model.parameters(), None) is None:
         raise ValueError(f"`model`, a {type(model).__name__}, must have parameters")
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"`model` must have finite weights, and `{name}` has others")
+    _check_example(model, example)
+    return model
+
+
+def _check_example(model: nn.Module, example: torch.Tensor) -> None:
+    weight = next(model.parameters())
     if not isinstance(example, torch.Tensor) or example.layout != torch.strided:
         raise ValueError(f"`example` must be a dense tensor, not a {type(example).__name__}")
     if example.ndim != 4 or example.numel() == 0 or not example.is_floating_point():

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from mixerlib.files import write_atomic
-from mixerlib.models.wrappers import check_has_numbers, made_permanent, unwrapped
-from mixerlib.speed.inference.fast_model import TOLERANCE, check_example, relative_difference
+from mixerlib.speed.inference.fast_model import TOLERANCE, plain_form, relative_difference
 from mixerlib.speed.inference.folding import fold
 
 
@@ -32,10 +31,7 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> fl
         import onnxruntime
     except ImportError as error:
         raise ImportError(f"{error}; export_onnx needs: pip install 'mixerlib[onnx]'") from error
-    path, model = Path(path), unwrapped(model)
-    check_has_numbers(model)
-    plain = made_permanent(model)
-    check_example(plain, example)
+    path, plain = Path(path), plain_form(model, example)
     if not path.parent.is_dir():  # said now, not after the export
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     images, plain = example.detach().float().cpu(), plain.float().cpu()

@@ -10,11 +10,13 @@ import os
 import platform
 import warnings
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
+import mixerlib
 from mixerlib.files import read_json, write_atomic
 from mixerlib.speed.form import Form
 
@@ -29,7 +31,8 @@ def cache_folder() -> Path:
 def question(
     model: nn.Module, example: torch.Tensor, dtype: torch.dtype, compile: bool | None
 ) -> str:
-    """All that a choice depends on, as one line: the architecture, the images, and the machine.
+    """All that a choice depends on, as one line: the architecture, the images, the machine, and the
+    code.
 
     The values of the weights are no part of it, only their shapes.
     """
@@ -39,7 +42,20 @@ def question(
     architecture = hashlib.sha256(f"{model} {weights}".encode()).hexdigest()
     images = [list(example.shape), str(dtype), compile]
     machine = [device.type, name, platform.node(), os.cpu_count(), torch.get_num_threads()]
-    return json.dumps([architecture, images, machine, torch.__version__])
+    code = [torch.__version__, mixerlib.__version__, code_digest(Path(mixerlib.__file__).parent)]
+    return json.dumps([architecture, images, machine, *code])
+
+
+@cache
+def code_digest(package: Path) -> str:
+    """A digest of the code that makes models and their forms: two checkouts side by side, or one
+    before and after a change, share no choices.
+    """
+    digest = hashlib.sha256()
+    for room in ("models", "speed"):
+        for file in sorted((package / room).rglob("*.py")):
+            digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _file(asked: str) -> Path:
