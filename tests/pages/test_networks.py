@@ -283,6 +283,7 @@ def test_nothing_overlaps_and_nothing_leaves_the_picture(name):
 def test_letters_are_nine_pixels_high_on_a_phone(draw):
     figure = getattr(networks, draw)(small("splitmixer_v"), 32)
     text = plots.svg(figure, "a network and its block")
-    at_least = max(map(float, re.findall(r"(\d+)px\)", text[: text.index(">")])))
+    (rule,) = re.findall(r"min-width: ([^;]+)", text[: text.index(">")])
+    at_least = max(float(pixels) for pixels in re.findall(r"([\d.]+)px", rule.replace("420px", "")))
     points = min(float(t.get_fontsize()) for t in figure.axes[0].texts)
     assert points * at_least / (72 * figure.get_figwidth()) >= 9
