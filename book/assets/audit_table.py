@@ -9,7 +9,7 @@ from html import escape
 
 from mixerlib.pages import VERDICTS, Entry, Published, Verdict
 
-COLORS = dict(zip(VERDICTS, ("#009E73", "#D55E00", "#56B4E9", "#A6CEE3", "#808489"), strict=True))
+COLORS = dict(zip(VERDICTS, ("#5E7D2E", "#A3324E", "#7B68C8", "#B9AEE6", "#A9ADB3"), strict=True))
 
 STYLE = """
 .audit form { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: end; margin: 0; }

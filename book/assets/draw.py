@@ -1,17 +1,28 @@
-"""Draws the book's logo, favicon, cover figure and card here: `python book/assets/draw.py`.
+"""Draws the book's logo, favicon, cover figure and card here, and writes the findings into the
+README: `python book/assets/draw.py`.
 
 The mark is SplitMixer-I seen from the side: each block mixes two thirds of the channels, the first
 and the last ones in turn.
 """
 
 import io
-from pathlib import Path
+import re
+import sys
+from pathlib import Path as File
+
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+
+sys.path.append(str(File(__file__).parents[1]))  # so that this runs from any folder
+
+from assets.front import all_heard, news, readme
 
 from mixerlib import create_model
 from mixerlib.costs import mixing_steps
 from mixerlib.pages import SHORT_LABELS, plots
 
-HERE = Path(__file__).parent
+HERE = File(__file__).parent
+README = HERE.parents[1] / "README.md"
 ORANGE, BLUE = plots.COLORS["splitmixer_i"], plots.COLORS["splitmixer_3d"]
 # A picture file cannot see the page's theme, only the reader's own setting.
 INK_STYLE = (
@@ -41,22 +52,44 @@ def mark(size: int, rows: int) -> str:
     )
 
 
-def cover() -> plots.Figure:
-    """Every model's channel mixing, with the parameters of its 256/8 version for CIFAR-10."""
-    drawings = {}
-    for name, title in SHORT_LABELS.items():
+def cover(blocks: int = 8) -> plots.Figure:
+    """Every model as strips of channels, and how far news of one channel has come in each block."""
+    figure, axes = plots.canvas(1, len(SHORT_LABELS), height=2.75)
+    for place, (name, title) in zip(axes.flat, SHORT_LABELS.items(), strict=True):
         model = create_model(name)
+        width, mixed = model.num_features, [segments for segments, _ in mixing_steps(model)]
+        for block, heard in enumerate(news(name, blocks)):
+            for start, wide in mixed[block]:
+                tint = {"facecolor": plots.COLORS[name], "alpha": 0.16, "linewidth": 0}
+                place.add_patch(Rectangle((start, block), wide, 0.74, **tint))
+            place.add_patch(PathPatch(_runs(heard, block), facecolor=plots.COLORS[name], lw=0))
+            frame = {"fill": False, "edgecolor": plots.FAINT, "linewidth": 0.9}
+            place.add_patch(Rectangle((0, block), width, 0.74, **frame))
+        plots.bare(place).set(xlim=(-3, width + 3), ylim=(blocks - 0.2, -0.1))
+        place.set_title(title, loc="center", fontsize=11, fontweight="bold")
         parameters = sum(p.numel() for p in model.parameters())
-        mixed = [segments for segments, _ in mixing_steps(model)[:4]]
-        strips = plots.block_strips(name, model.head.in_features, mixed)
-        drawings[name] = (title, strips, f"{parameters / 1000:.0f} k")
-    return plots.strategies(256, drawings)
+        after = all_heard(name)
+        words = "never" if after is None else f"{after} block{'s' if after > 1 else ''}"
+        place.set_xlabel(f"{words}\n{parameters / 1000:.0f} k", fontsize=10.5)
+    return figure
+
+
+def _runs(heard: list[bool], top: float) -> Path:
+    """One outline round each run of channels that have heard."""
+    corners, codes = [], []
+    closed = [False, *heard, False]
+    edges = [c for c in range(len(heard) + 1) if closed[c] != closed[c + 1]]
+    for left, right in zip(edges[::2], edges[1::2], strict=True):
+        corners += [(left, top), (right, top), (right, top + 0.74), (left, top + 0.74), (left, top)]
+        codes += [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY]
+    return Path(corners, codes)
 
 
 COVER_CAPTION = (
-    "Four blocks of each model as strips of channels. ConvMixer mixes all channels in every block. "
-    "The six SplitMixer strategies, I to V and 3-D, mix segments of them; outlined channels pass "
-    "through. Below: trainable parameters at width 256 and 8 blocks, counted by this book's code."
+    "Tell one channel something, the last, and follow the news down the blocks. Each strip is a "
+    "block and holds its channels; in full colour are those that have heard, in a pale tone what "
+    "the block mixes. Below: after how many blocks all channels have heard of all others, and the "
+    "trainable parameters at 256 channels and 8 blocks, for CIFAR-10."
 )
 
 
@@ -66,7 +99,12 @@ def card() -> bytes:
     figure.set_size_inches(7.6, 7.6 * 630 / 1200)
     figure.get_layout_engine().set(rect=(0.04, 0.07, 0.92, 0.52))
     figure.text(0.046, 0.81, "The Mixer Book", fontsize=27, fontweight="bold")
-    figure.text(0.046, 0.71, "Derived line by line, counted exactly, and trained", fontsize=13.5)
+    figure.text(
+        0.046,
+        0.71,
+        "Derived line by line, counted exactly, trained at a small scale",
+        fontsize=13.5,
+    )
     faint = tuple(int(plots.FAINT[i : i + 2], 16) / 255 for i in (1, 3, 5))
     for part in figure.findobj(lambda part: hasattr(part, "get_edgecolor")):
         if tuple(part.get_edgecolor())[:3] == faint:  # a page would make this tone of its own ink
@@ -85,7 +123,16 @@ def files() -> dict[str, str]:
     return {"logo.svg": mark(128, rows=4), "favicon.svg": mark(32, rows=3), "cover.svg": picture}
 
 
+def readme_text() -> str:
+    """The README with the findings as they are now between its two marks."""
+    text = f"<!-- findings -->\n{readme()}\n<!-- /findings -->"
+    old = README.read_text(encoding="utf-8")
+    return re.sub(r"<!-- findings -->.*<!-- /findings -->", lambda _: text, old, flags=re.S)
+
+
 if __name__ == "__main__":
+    README.write_text(readme_text(), encoding="utf-8")
+    print("wrote the findings into", README)
     for name, text in files().items():
         (HERE / name).write_text(text)
         print("wrote", HERE / name)

@@ -1,4 +1,5 @@
-"""What the book's pages show: figures, the explorer, the audit of the published numbers."""
+"""What the book's pages show: figures, pictures of networks, the explorer, the audit of the
+published numbers."""
 
 import importlib
 from types import ModuleType
@@ -25,9 +26,10 @@ from mixerlib.pages.tables import (
     table,
     unbroken,
 )
+from mixerlib.pages.walk import Step, steps
 
 if TYPE_CHECKING:
-    from mixerlib.pages import plots
+    from mixerlib.pages import networks, plots
 
 __all__ = [
     "IN_PAPER",
@@ -38,6 +40,7 @@ __all__ = [
     "Entry",
     "Explorer",
     "Published",
+    "Step",
     "Verdict",
     "audit",
     "book_folder",
@@ -46,12 +49,14 @@ __all__ = [
     "duration",
     "listed",
     "machine",
+    "networks",
     "percent",
     "plots",
     "preset_label",
     "prints_and_counts",
     "signed",
     "span",
+    "steps",
     "table",
     "tables",
     "unbroken",
@@ -59,7 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`plots`, when it is first used: the rest of this room does without matplotlib, an extra."""
-    if name != "plots":
+    """`plots` and `networks`, when they are first used: the rest of this room does without
+    matplotlib, an extra."""
+    if name not in ("networks", "plots"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module("mixerlib.pages.plots")
+    return importlib.import_module(f"mixerlib.pages.{name}")

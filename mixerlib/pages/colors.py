@@ -15,6 +15,6 @@ COLORS = {
     "splitmixer_v": "#CC79A7",
     "splitmixer_3d": "#3B82D0",
 }
-# Symbols that keep their colour from equation to figure: width h, segments s, ratio α.
-ACCENT = "#3B82D0"
-WARM = "#D55E00"
+# For everything else a figure tells apart: a violet and a brown that no strategy has.
+ACCENT = "#7B68C8"
+WARM = "#A5613F"

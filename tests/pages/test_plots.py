@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from helpers import Later
+from helpers import ROOT, Later
 
 plots = Later("mixerlib.pages.plots")
 colors = Later("matplotlib.colors")
@@ -65,6 +65,37 @@ def test_a_terminal_shows_the_caption_without_its_markup():
 def test_every_family_has_one_colour_of_its_own():
     assert len(set(plots.COLORS.values())) == len(plots.COLORS)
     assert all(re.fullmatch(r"#[0-9A-Fa-f]{6}", color) for color in plots.COLORS.values())
+
+
+def lab(color: str) -> np.ndarray:
+    """A colour's place in CIELAB (white D65), where distances are about those that the eye sees."""
+    channels = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    shares = to_xyz @ linear / to_xyz.sum(axis=1)
+    x, y, z = np.where(shares > (6 / 29) ** 3, np.cbrt(shares), shares * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_colours_lie_where_cielab_has_them():
+    assert lab("#FFFFFF") == pytest.approx([100, 0, 0], abs=0.1)
+    assert lab("#FF0000") == pytest.approx([53.2, 80.1, 67.2], abs=0.2)
+
+
+def test_the_accents_are_no_strategys_colour_and_are_told_apart_from_all():
+    accents = {"ACCENT": plots.ACCENT, "WARM": plots.WARM}
+    for name, accent in accents.items():
+        others = plots.COLORS | {other: c for other, c in accents.items() if other != name}
+        near = {other for other, c in others.items() if np.linalg.norm(lab(accent) - lab(c)) < 25}
+        assert near == set(), f"{name} looks like {near}"
+
+
+def test_the_pages_own_boxes_have_no_strategys_colour():
+    assets = ROOT / "book" / "assets"
+    text = "".join((assets / name).read_text() for name in ("mixerbook.css", "audit_table.py"))
+    assert [color for color in plots.COLORS.values() if color.upper() in text.upper()] == []
 
 
 def test_pictures_fill_rows_and_leave_the_rest_empty():

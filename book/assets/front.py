@@ -1,0 +1,153 @@
+"""What the landing page and the README's head say of the book, computed: three findings, and what
+has been trained.
+
+>>> from assets import front
+>>> front.separate().headline
+'Three of the six strategies are separate networks'
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from mixerlib import costs, speed
+from mixerlib.models import create_model, model_entry
+from mixerlib.pages import IN_PAPER, LABELS, SHORT_LABELS, audit, device_label, listed, span
+from mixerlib.records import Record, read_records
+from mixerlib.training import Scale, load_recipe
+
+BOOK = Path(__file__).parents[1]
+WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+SPLITS = tuple(LABELS)[1:]  # the strategies of SplitMixer
+FAR = 64  # blocks after which nobody new is met; all that ever meet have met by then
+PAPER, SMALL = "cifar10/{}_256_8", "cpu/{}_64_4"  # the scales of the papers and of our runs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A headline, a sentence that says what it rests on, and the page that shows it."""
+
+    headline: str
+    sentence: str
+    page: str
+
+
+def news(family: str, blocks: int) -> list[list[bool]]:
+    """Who has heard of the last channel after 1, 2, … blocks: a list of channels for each."""
+    model = create_model(family, depth=blocks)
+    steps = costs.mixing_steps(model)
+    last = model.num_features - 1
+    heard = [costs.reach(last + 1, steps[: block + 1])[:, last] for block in range(blocks)]
+    return [row.tolist() for row in heard]
+
+
+def all_heard(family: str) -> int | None:
+    """The blocks after which every channel can hear every other; None: never."""
+    steps = costs.mixing_steps(create_model(family, depth=FAR))
+    width = create_model(family, depth=1).num_features
+    if not costs.reach(width, steps).all():
+        return None
+    return next(b for b in range(1, FAR) if costs.reach(width, steps[:b]).all())
+
+
+def separate() -> Finding:
+    """Strategies of which some channels never hear some others."""
+    never = [SHORT_LABELS[f] for f in SPLITS if all_heard(f) is None]
+    those, of_all = WORDS[len(never)].capitalize(), WORDS[len(SPLITS)]
+    return Finding(
+        f"{those} of the {of_all} strategies are separate networks",
+        f"In {listed(never)} the segments of the channels never meet, however many blocks follow. "
+        "Only the last layer brings them together.",
+        "notebooks/11-design-space",
+    )
+
+
+def not_reproduced(records: Sequence[Record]) -> Finding:
+    """The audit's tally."""
+    published = audit.load(BOOK / "published.yaml")
+    others = audit.read_others(BOOK / "records" / "counts" / "others.json")
+    kinds = [verdict.kind for verdict in audit.check(published, records, others).values()]
+    wrong, right = kinds.count(audit.NOT_REPRODUCED), kinds.count(audit.REPRODUCED)
+    return Finding(
+        f"{wrong} of {len(kinds)} published numbers do not come out",
+        f"Code recomputed every number that it could: {right} come out as printed. The other "
+        f"{len(kinds) - wrong - right} need training or evaluation, or cannot be checked.",
+        "book/audit",
+    )
+
+
+def fewer_but_not_faster() -> Finding:
+    """SplitMixer-I against ConvMixer: work, and time side by side in every race of both."""
+    pair = ("splitmixer_i_256_8_224", "convmixer_256_8_224")
+    measured = [costs.measure(create_model(name), 224) for name in pair]
+    work, moved = (
+        split / whole
+        for split, whole in (
+            [costs.macs(one) for one in measured],
+            [one.total("moved") for one in measured],
+        )
+    )
+    races = [speed.read_benchmark(p) for p in sorted(BOOK.glob("records/bench/*/table3*.json"))]
+    times, devices = [], {}
+    for race in races:
+        runs = {
+            r.case.model: r.seconds
+            for r in reversed(race.results)  # the first ratio of a model, 2/3, is kept
+            if r.case.task == "inference" and r.case.model in pair
+        }
+        times.append(speed.ratios(runs[pair[0]], runs[pair[1]]).median)
+        devices[device_label(race.provenance)] = None
+    return Finding(
+        f"{work:.0%} of the multiplications, {span(times, '{:.0%}')} of the time",
+        f"SplitMixer-I against ConvMixer on 224×224 images, side by side on {listed(devices)}. "
+        f"Operation by operation it moves {moved:.1f} times as many numbers through memory.",
+        "notebooks/18-roofline",
+    )
+
+
+def findings() -> list[Finding]:
+    """The three, in the order of the page."""
+    return [separate(), not_reproduced(read_records(BOOK / "records")), fewer_but_not_faster()]
+
+
+def _size(template: str, families: Sequence[str]) -> str:
+    """Width, depth and epochs of a scale, in words."""
+    recipe = load_recipe(template.format(families[0]))
+    options = dict(model_entry(recipe.model).defaults) | recipe.model_options
+    return f"{options['dim']} channels, {options['depth']} blocks, {recipe.epochs} epochs"
+
+
+def trained() -> str:
+    """What has been trained, at which scale, and what has not; as plain text."""
+    records = read_records(BOOK / "records")
+    small, paper = Scale(SMALL, records).runs(), Scale(PAPER, records).runs(IN_PAPER)
+    devices = {"CPU" if record.provenance.device == "cpu" else "GPU" for record in records}
+    done = (
+        f"{len(records)} runs stand behind the results: ConvMixer, every strategy and the "
+        f"ablations, on CIFAR-10, on {listed(f'{d}s' for d in sorted(devices))}. Most are small, "
+        f"{_size(SMALL, list(small))}."
+    )
+    size = _size(PAPER, IN_PAPER)
+    missing = [LABELS[family] for family in IN_PAPER if family not in paper]
+    if len(missing) == len(IN_PAPER):
+        return f"{done} At the papers' own size ({size}), and on ImageNet, nothing is trained yet."
+    if missing:
+        return f"{done} At the papers' own size ({size}), {listed(missing)} are not trained yet."
+    return f"{done} ConvMixer and strategies I to IV are trained at the papers' size too ({size})."
+
+
+def html() -> str:
+    """The findings as links for the landing page, which lies in the folder `book`."""
+    links = (
+        f'<a class="finding" href="../{one.page}.html"><strong>{escape(one.headline)}</strong>'
+        f"<span>{escape(one.sentence)}</span></a>"
+        for one in findings()
+    )
+    return f'<div class="findings">{"".join(links)}</div>'
+
+
+def readme() -> str:
+    """The same as Markdown, for the README."""
+    lines = [f"- **[{one.headline}]({one.page}.md).** {one.sentence}" for one in findings()]
+    return "\n".join([*lines, "", trained()])
