@@ -230,7 +230,7 @@ def components(config: Config) -> list[str]:
     """The files of MathJax that pages load: those that the settings name, and what these load."""
     named = config.mathjax3_config["loader"]["load"] if config.mathjax3_config else []
     files = [name.replace("[tex]/", "input/tex/extensions/") for name in named]
-    return ["startup", "loader", *files, "output/chtml/fonts/tex"]
+    return ["startup", *files, "output/chtml/fonts/tex"]
 
 
 def lighten(app: Sphinx, problem: Exception | None) -> None:
