@@ -28,7 +28,7 @@ UNUSED = (
     r'<link rel="preload" as="script"[^>]*>',
     r'<meta name="docsearch:[^>]*>',
 )
-MATHJAX = r"<script[^>]*(?:>window\.MathJax = [^<]*|/mathjax/[^>]*>)</script>"
+MATHJAX = r"<script[^>]*/mathjax/[^>]*></script>"  # its settings stay: mixerbook.js may need it
 FORMULA = re.compile(r'class="math|class="[^"]*mathjax_process')
 SCRIPT = re.compile(r"<script(?![^>]*data-cfasync)[^>]*>.*?</script>\s*", re.S)
 ICON = re.compile(r'<(i|span) class="([^"]*\bfa-[^"]*)"([^>]*)></\1>')

@@ -6,9 +6,6 @@ colour of their own take the page's text colour, so a figure is right on a light
 and its letters are the page's letters. Nothing here computes: functions draw what they are given.
 """
 
-import html
-import io
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,44 +21,12 @@ from matplotlib.patches import Rectangle
 
 from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
 from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
+from mixerlib.pages.shown import PAGE_WIDTH, STYLE
+from mixerlib.pages.shown import Shown as Shown
+from mixerlib.pages.shown import svg as svg
 
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
-
-STYLE: dict[Any, Any] = {  # matplotlib lists the keys in its types
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.grid": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10.5,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.fontsize": 10,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    "font.size": 10.5,
-    "font.family": ["DejaVu Sans"],
-    "svg.fonttype": "none",  # letters stay letters: searchable, and in the page's own typeface
-    "svg.hashsalt": "mixerlib",
-    "figure.constrained_layout.use": True,
-    "image.interpolation": "none",
-}
-PAGE_WIDTH = 7.6  # inches: the width of the text column at matplotlib's 72 points an inch
-SMALLEST = 480  # pixels of that width on a phone, where a drawing scrolls: letters stay readable
 
 
 def style() -> AbstractContextManager[None]:
@@ -86,58 +51,16 @@ def canvas(
     return figure, axes
 
 
-class Shown:
-    """A figure with its caption, as the page shows it. Notebooks call `_repr_mimebundle_`."""
-
-    def __init__(self, figure: Figure, caption: str, alt: str | None):
-        self.figure, self.caption, self.alt = figure, caption, alt
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        described = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
-        return {
-            "text/html": (
-                f'<figure class="mixer-figure">{svg(self.figure, described)}'
-                f"<figcaption>{self.caption}</figcaption></figure>"
-            ),
-            "text/plain": f"[Figure: {described}]",
-        }
-
-
 def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
     """The figure with a caption that states its conclusion, as the last value of a cell.
 
-    `caption` may hold inline HTML such as <em>; it is also what a screen reader is told, unless
-    `alt` says it otherwise. Raises `ValueError` for an empty caption.
+    `caption` may hold inline HTML such as <em>. A screen reader says it, and before it `alt`: what
+    the drawing looks like, by its titles and labels unless it is given. Raises `ValueError` for an
+    empty caption.
     """
     if not caption.strip():
         raise ValueError(f"`caption`={caption!r} must say what the figure shows")
     return Shown(figure, caption, alt)
-
-
-_drawn = 0  # figures drawn so far, so that the ids inside two drawings on one page differ
-
-
-def svg(figure: Figure, alt: str) -> str:
-    """The figure as an `<svg>` element that scales with the page and takes its colours from it."""
-    global _drawn
-    _drawn += 1
-    buffer = io.StringIO()
-    with style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
-    text = text.replace(INK, "currentColor")
-    text = re.sub(rf"(stroke|fill): {FAINT}", r"\1: currentColor; \1-opacity: 0.35", text)
-    text = re.sub(r"font-family: [^;\"]*;?", "", text)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="f{_drawn}-\1"', text)
-    text = re.sub(r'(href="|url\()#', rf"\1#f{_drawn}-", text)
-    share = min(1.0, figure.get_figwidth() / PAGE_WIDTH)
-    head = (
-        f'role="img" aria-label="{html.escape(alt, quote=True)}" '
-        f'style="width: {share:.0%}; min-width: max(min(100%, 420px), {SMALLEST * share:.0f}px); '
-        f'max-width: {760 * share:.0f}px; height: auto"'
-    )
-    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: head, text, count=1)
 
 
 def bare(axes: Axes) -> Axes:
