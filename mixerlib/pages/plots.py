@@ -6,6 +6,9 @@ colour of their own take the page's text colour, so a figure is right on a light
 and its letters are the page's letters. Nothing here computes: functions draw what they are given.
 """
 
+import html
+import io
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,12 +24,11 @@ from matplotlib.patches import Rectangle
 
 from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
 from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
-from mixerlib.pages.shown import PAGE_WIDTH, STYLE
-from mixerlib.pages.shown import Shown as Shown
-from mixerlib.pages.shown import svg as svg
+from mixerlib.pages.looks import PAGE_WIDTH, STYLE, described
 
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
+READABLE = 9.2  # pixels: no letter is smaller; on a phone a drawing rather scrolls
 
 
 def style() -> AbstractContextManager[None]:
@@ -51,6 +53,24 @@ def canvas(
     return figure, axes
 
 
+class Shown:
+    """A figure with its caption, as the page shows it. Notebooks call `_repr_mimebundle_`."""
+
+    def __init__(self, figure: Figure, caption: str, alt: str | None):
+        self.figure, self.caption, self.alt = figure, caption, alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        drawing = svg(self.figure, self.alt or described(self.figure))
+        words = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
+        return {
+            "text/html": (
+                f'<figure class="mixer-figure">{drawing}'
+                f"<figcaption>{self.caption}</figcaption></figure>"
+            ),
+            "text/plain": f"[Figure: {words}]",
+        }
+
+
 def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
     """The figure with a caption that states its conclusion, as the last value of a cell.
 
@@ -61,6 +81,37 @@ def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
     if not caption.strip():
         raise ValueError(f"`caption`={caption!r} must say what the figure shows")
     return Shown(figure, caption, alt)
+
+
+_drawn = 0  # figures drawn so far, so that the ids inside two drawings on one page differ
+
+
+def svg(figure: Figure, alt: str) -> str:
+    """The figure as an `<svg>` element that takes its colours from the page and scales with it, as
+    far as its smallest letters stay readable.
+    """
+    global _drawn
+    _drawn += 1
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    text = text.replace(INK, "currentColor")
+    text = re.sub(rf"(stroke|fill): {FAINT}", r"\1: currentColor; \1-opacity: 0.35", text)
+    text = re.sub(r"font-family: [^;\"]*;?", "", text)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="f{_drawn}-\1"', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#f{_drawn}-", text)
+    width = figure.get_figwidth()
+    share = min(1.0, width / PAGE_WIDTH)
+    letters = [float(size) for size in re.findall(r'<text style="[^"]*?([\d.]+)px', text)]
+    least = READABLE / min(letters) * 72 * width if letters else 0.0
+    head = (
+        f'role="img" aria-label="{html.escape(alt, quote=True)}" '
+        f'style="width: {share:.0%}; min-width: {least:.0f}px; '
+        f'max-width: {max(760 * share, least):.0f}px; height: auto"'
+    )
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: head, text, count=1)
 
 
 def bare(axes: Axes) -> Axes:
