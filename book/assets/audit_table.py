@@ -38,6 +38,17 @@ STYLE = """
 .audit col:nth-child(3) { width: 27%; }
 .audit .dot { display: inline-block; width: 0.65em; height: 0.65em; margin-right: 0.4em; }
 .audit .remark { display: block; color: var(--pst-color-text-muted); }
+@media (max-width: 600px) { /* a card for each number, and the page scrolls, not a box */
+  .audit-box { max-height: none; border: 0; }
+  .bd-article .audit table, .audit :is(tbody, caption) { display: block; min-width: 0; }
+  .audit :is(thead, colgroup) { display: none; }
+  .audit tr:not([hidden]) { display: grid; grid-template-columns: auto 1fr; margin: 0 0 0.8rem;
+    border: 1px solid var(--pst-color-border); border-radius: 0.3rem; }
+  .bd-article .audit td { border: 0; padding: 0.3rem 0.6rem; position: static; max-width: none; }
+  .audit td:nth-child(-n + 2) { font-weight: 600; }
+  .audit td:nth-child(2) { text-align: right !important; }
+  .audit td:nth-child(n + 3) { grid-column: 1 / -1; }
+}
 @media print { .audit-box { max-height: none; } .audit form { display: none; } }
 """
 

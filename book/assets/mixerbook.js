@@ -19,6 +19,15 @@
   document.body.append(tip);
   let shown = null, timer = 0;
 
+  // A page without a formula comes without MathJax; a meaning that has one brings it.
+  const mathematics = () => new Promise(done => {
+    if (window.MathJax?.typesetPromise) return done();
+    const script = document.createElement("script");
+    script.src = `${document.documentElement.dataset.content_root}_static/mathjax/startup.js`;
+    script.onload = () => MathJax.startup.promise.then(done);
+    document.head.append(script);
+  });
+
   const place = link => {
     const box = link.getBoundingClientRect(), gap = 6, page = document.documentElement;
     const left = Math.max(8, Math.min(box.left, page.clientWidth - tip.offsetWidth - 8));
@@ -39,8 +48,8 @@
     link.setAttribute("aria-describedby", tip.id);
     shown = link;
     place(link);
-    if (tip.querySelector(".math") && window.MathJax && MathJax.typesetPromise)
-      MathJax.typesetPromise([tip]).then(() => { if (shown === link) place(link); });
+    if (tip.querySelector(".math"))
+      mathematics().then(() => MathJax.typesetPromise([tip])).then(() => { if (shown === link) place(link); });
   };
   const later = (action, wait) => { clearTimeout(timer); timer = setTimeout(action, wait); };
   for (const link of texts.keys()) {
@@ -53,17 +62,31 @@
   tip.addEventListener("pointerleave", () => later(hide, 300));
   document.addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
 
-  // What is wider than its column scrolls, and can be reached with the Tab key. The theme sees to code, this to tables,
-  // to drawings and to formulas within a line.
+  // What is wider than its column scrolls, can be reached with the Tab key, and fades on the side where it goes on.
+  // The theme makes code a Tab stop, this the rest.
+  const CODE = "article div.highlight pre, article .cell_output pre";
+  const BOXES = "article table, article .pst-scrollable-table-container, article .mixer-figure, article .audit-box, " +
+    "article mjx-container[display], article mjx-container.long, " + CODE;
+  const fade = box => {
+    const rest = box.scrollWidth - box.clientWidth;
+    const scrolls = rest > 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+    box.classList.toggle("goes-on", scrolls && box.scrollLeft < rest - 1);
+    box.classList.toggle("goes-back", scrolls && box.scrollLeft > 1);
+    return scrolls;
+  };
   const reach = () => {
     for (const formula of document.querySelectorAll("article p mjx-container:not([display])")) {
       formula.classList.remove("long");
       formula.classList.toggle("long", formula.getBoundingClientRect().width > formula.closest("p").clientWidth);
     }
-    for (const box of document.querySelectorAll("article table, article .mixer-figure"))
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    for (const box of document.querySelectorAll(BOXES)) {
+      const scrolls = fade(box);
+      if (box.matches(CODE) || box.matches(".audit-box")) continue;
+      if (scrolls) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
+    }
   };
+  document.addEventListener("scroll", event => { if (event.target.matches?.(BOXES)) fade(event.target); }, true);
   addEventListener("resize", reach);
   addEventListener("load", () => (window.MathJax?.startup?.promise || Promise.resolve()).then(reach));
 
@@ -76,7 +99,7 @@
   let closed = [], theme = "";
   addEventListener("beforeprint", () => {
     hide();
-    closed = [...document.querySelectorAll("details:not([open])")];
+    closed = [...document.querySelectorAll("details:not([open], .above-input)")]; // but for code that draws
     closed.forEach(fold => { fold.open = true; });
     theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";

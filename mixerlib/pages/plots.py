@@ -24,44 +24,11 @@ from matplotlib.patches import Rectangle
 
 from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
 from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
+from mixerlib.pages.looks import PAGE_WIDTH, STYLE, described
 
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
-
-STYLE: dict[Any, Any] = {  # matplotlib lists the keys in its types
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.grid": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10.5,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.fontsize": 10,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    "font.size": 10.5,
-    "font.family": ["DejaVu Sans"],
-    "svg.fonttype": "none",  # letters stay letters: searchable, and in the page's own typeface
-    "svg.hashsalt": "mixerlib",
-    "figure.constrained_layout.use": True,
-    "image.interpolation": "none",
-}
-PAGE_WIDTH = 7.6  # inches: the width of the text column at matplotlib's 72 points an inch
-SMALLEST = 480  # pixels of that width on a phone, where a drawing scrolls: letters stay readable
+READABLE = 9.2  # pixels: no letter is smaller; on a phone a drawing rather scrolls
 
 
 def style() -> AbstractContextManager[None]:
@@ -93,21 +60,23 @@ class Shown:
         self.figure, self.caption, self.alt = figure, caption, alt
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        described = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
+        drawing = svg(self.figure, self.alt or described(self.figure))
+        words = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
         return {
             "text/html": (
-                f'<figure class="mixer-figure">{svg(self.figure, described)}'
+                f'<figure class="mixer-figure">{drawing}'
                 f"<figcaption>{self.caption}</figcaption></figure>"
             ),
-            "text/plain": f"[Figure: {described}]",
+            "text/plain": f"[Figure: {words}]",
         }
 
 
 def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
     """The figure with a caption that states its conclusion, as the last value of a cell.
 
-    `caption` may hold inline HTML such as <em>; it is also what a screen reader is told, unless
-    `alt` says it otherwise. Raises `ValueError` for an empty caption.
+    `caption` may hold inline HTML such as <em>. A screen reader says it, and before it `alt`: what
+    the drawing looks like, by its titles and labels unless it is given. Raises `ValueError` for an
+    empty caption.
     """
     if not caption.strip():
         raise ValueError(f"`caption`={caption!r} must say what the figure shows")
@@ -118,7 +87,9 @@ _drawn = 0  # figures drawn so far, so that the ids inside two drawings on one p
 
 
 def svg(figure: Figure, alt: str) -> str:
-    """The figure as an `<svg>` element that scales with the page and takes its colours from it."""
+    """The figure as an `<svg>` element that takes its colours from the page and scales with it, as
+    far as its smallest letters stay readable.
+    """
     global _drawn
     _drawn += 1
     buffer = io.StringIO()
@@ -131,11 +102,14 @@ def svg(figure: Figure, alt: str) -> str:
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="f{_drawn}-\1"', text)
     text = re.sub(r'(href="|url\()#', rf"\1#f{_drawn}-", text)
-    share = min(1.0, figure.get_figwidth() / PAGE_WIDTH)
+    width = figure.get_figwidth()
+    share = min(1.0, width / PAGE_WIDTH)
+    letters = [float(size) for size in re.findall(r'<text style="[^"]*?([\d.]+)px', text)]
+    least = READABLE / min(letters) * 72 * width if letters else 0.0
     head = (
         f'role="img" aria-label="{html.escape(alt, quote=True)}" '
-        f'style="width: {share:.0%}; min-width: max(min(100%, 420px), {SMALLEST * share:.0f}px); '
-        f'max-width: {760 * share:.0f}px; height: auto"'
+        f'style="width: {share:.0%}; min-width: {least:.0f}px; '
+        f'max-width: {max(760 * share, least):.0f}px; height: auto"'
     )
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: head, text, count=1)
 

@@ -8,6 +8,12 @@ import pytest
 from helpers import ROOT, Later
 
 plots = Later("mixerlib.pages.plots")
+
+
+def described(figure):
+    return Later("mixerlib.pages.looks").described(figure)
+
+
 colors = Later("matplotlib.colors")
 
 
@@ -19,17 +25,24 @@ def drawn(caption: str = "A line that rises.", alt: str | None = None) -> str:
     return plots.show(figure, caption, alt)._repr_mimebundle_()["text/html"]
 
 
-def test_a_figure_is_well_formed_and_says_its_caption_twice():
-    text = drawn("It rises by <em>a half</em> &amp; more.")
-    root = ElementTree.fromstring(text)
+def test_a_figure_is_well_formed_and_says_its_caption_once():
+    root = ElementTree.fromstring(drawn("It rises by <em>a half</em> &amp; more."))
     assert root.tag == "figure"
     picture = root.find("{http://www.w3.org/2000/svg}svg")
     assert picture.get("role") == "img"
-    assert picture.get("aria-label") == "It rises by a half & more."
+    assert picture.get("aria-label") == "Drawing of one panel. showing rising"
     assert "".join(root.find("figcaption").itertext()) == "It rises by a half & more."
 
 
-def test_alt_text_replaces_the_caption_for_screen_readers_and_is_escaped():
+def test_a_drawing_is_described_by_its_titles_and_its_labels():
+    figure, axes = plots.canvas(1, 2)
+    axes[0, 0].set(xlabel="epoch", ylabel="loss", title="digits, $h = 64$")
+    axes[0, 1].set(xlabel="epoch")
+    assert described(figure) == "Drawing of 2 panels. digits, h = 64: loss over epoch; epoch"
+    assert described(plots.canvas()[0]) == "Drawing of one panel"
+
+
+def test_alt_text_replaces_that_for_screen_readers_and_is_escaped():
     assert 'aria-label="one &lt; &quot;two&quot;"' in drawn(alt='one < "two"')
 
 
@@ -113,13 +126,29 @@ def test_weights_have_zero_in_the_middle_of_the_scale():
     assert shared.get_clim() == (-2.5, 2.5)
 
 
-def test_a_narrow_figure_takes_its_share_of_the_page():
-    half, wide = (plots.canvas(width=share * plots.PAGE_WIDTH)[0] for share in (0.5, 2))
-    at_least = "min-width: max(min(100%, 420px), {}px)"  # on a phone
-    expected = f'style="width: 50%; {at_least.format(240)}; max-width: 380px'
-    assert expected in plots.svg(half, "half a page")
-    expected = f'style="width: 100%; {at_least.format(480)}; max-width: 760px'
-    assert expected in plots.svg(wide, "two pages")
+def widths(text: str) -> dict[str, float]:
+    """The three widths of a drawing: in % of the page, and in pixels."""
+    return {name: float(value) for name, value in re.findall(r"((?:\w+-)?width): ([\d.]+)", text)}
+
+
+@pytest.mark.parametrize("share", [0.5, 1, 2])
+@pytest.mark.parametrize("size", [6, 9.5, 14])
+def test_no_letter_of_a_figure_is_smaller_than_can_be_read(share, size):
+    """It takes its share of the page, and a phone scrolls it rather than shrink its letters."""
+    figure, axes = plots.canvas(width=share * plots.PAGE_WIDTH)
+    axes[0, 0].text(0.5, 0.5, "small", fontsize=size)
+    style = widths(re.search('style="([^"]+)"', plots.svg(figure, "letters"))[1])
+    smallest = min(size, 9.5)  # those of the ticks
+    assert style["width"] == min(100, 100 * share)
+    pixels_a_point = style["min-width"] / (72 * share * plots.PAGE_WIDTH)
+    assert 9 <= smallest * pixels_a_point < 9.5
+    assert style["max-width"] == max(min(760, 760 * share), style["min-width"])
+
+
+def test_a_picture_without_letters_fits_a_phone():
+    figure, axes = plots.canvas()
+    plots.picture(axes[0, 0], np.zeros((4, 4)))
+    assert widths(re.search('style="([^"]+)"', plots.svg(figure, "no words"))[1])["min-width"] == 0
 
 
 def test_confusion_prints_every_count_and_shades_mistakes_only():
