@@ -4,6 +4,8 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -68,6 +70,21 @@ class Later:
         if self._name.startswith(("torchvision", "timm")):
             import_torchvision()  # it cannot always be imported without help
         return getattr(importlib.import_module(self._name), name)
+
+
+@contextmanager
+def registrations_undone() -> Iterator[None]:
+    """Takes back, at the end, what `register_mixing` has entered meanwhile."""
+    from mixerlib.models import mixings, registry
+
+    tables = (mixings.strategies, registry._registry)
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, entries in zip(tables, before, strict=True):
+            table.clear()
+            table.update(entries)
 
 
 def git(folder: Path, *words: str) -> str:
