@@ -44,6 +44,7 @@ help:
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make serve   show the built pages at http://localhost:8000"
 	@echo "make release pack site, notebooks, package and PDF for this commit's tag (or VERSION=dev)"
+	@echo "make book SOLUTIONS=no    leave the solutions out, for a class; so does make notebooks SOLUTIONS=no"
 	@echo "make clean   remove what was built (.venv stays)"
 
 $(READY): pyproject.toml constraints.txt
@@ -59,6 +60,10 @@ else
 	$(BIN)/python -m pip check
 endif
 	@touch $@
+
+# SOLUTIONS=no leaves the solutions out of the pages, and of the notebooks of `make notebooks`.
+SOLUTIONS ?= yes
+export SOLUTIONS
 
 book: $(READY)
 	@echo "== Running the notebooks that changed and building the pages"

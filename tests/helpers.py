@@ -83,6 +83,21 @@ class Later:
         return getattr(importlib.import_module(self._name), name)
 
 
+@contextmanager
+def registrations_undone() -> Iterator[None]:
+    """Takes back, at the end, what `register_mixing` has entered meanwhile."""
+    from mixerlib.models import mixings, registry
+
+    tables = (mixings.strategies, registry._registry)
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, entries in zip(tables, before, strict=True):
+            table.clear()
+            table.update(entries)
+
+
 def git(folder: Path, *words: str) -> str:
     """What `git` answers in this folder, where it commits as somebody."""
     somebody = ("-c", "user.name=A. Writer", "-c", "user.email=a@example.org")

@@ -9,6 +9,7 @@ from pathlib import Path
 from book.tools import ROOT
 from book.tools.plain import Page, Unknown
 from book.tools.references import LABEL_IN_CODE, Book
+from book.tools.solutions import are_shown, without_solutions
 from book.tools.times import running_time
 
 RUNTIME = "2026.07"  # Colab's dated runtime that the notebooks were last checked with
@@ -138,7 +139,8 @@ def make_notebook(name: str, book: Book, home: str, commit: str) -> dict:
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     stem = Path(name).name
-    text = jupytext.read(book.root / f"{name}.md")
+    source = (book.root / f"{name}.md").read_text(encoding="utf-8")
+    text = jupytext.reads(source if are_shown() else without_solutions(source), "md:myst")
     code = "\n".join(cell.source for cell in text.cells if cell.cell_type == "code")
     plain = plain_cells(text.cells, Page(book, name))
     title, _, rest = next(plain)[1].partition("\n")

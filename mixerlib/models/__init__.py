@@ -33,6 +33,7 @@ from mixerlib.models.mixings import (
     segment_widths,
 )
 from mixerlib.models.mlp_mixer import MixerBlock, MLPMixer, PatchEmbedding
+from mixerlib.models.own_mixings import check_mixing, register_mixing
 from mixerlib.models.registry import Entry, check_options, create_model, list_models, model_entry
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
 from mixerlib.models.wrappers import unwrapped
@@ -56,11 +57,13 @@ __all__ = [
     "StridedSegments",
     "channel_mixing",
     "channel_shuffle",
+    "check_mixing",
     "check_options",
     "create_model",
     "list_models",
     "model_entry",
     "overlap_width",
+    "register_mixing",
     "segment_widths",
     "tweet",
     "unwrapped",

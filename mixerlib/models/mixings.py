@@ -6,7 +6,10 @@ its `mixed` lists the segments that it mixes as (start, width), in order. None w
 input.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +17,7 @@ from torch import nn
 from mixerlib import checks
 
 Ratio = str | float | Fraction
-STRATEGIES = ("I", "II", "III", "IV", "V", "3D")  # what a SplitMixer's `strategy` may be
+STRATEGIES = ("I", "II", "III", "IV", "V", "3D")  # the strategies of SplitMixer's authors
 OVERLAPPING = ("I", "V")  # the strategies that take `ratio`; the others take `segments`
 SHUFFLING = ("II", "III", "IV")  # the strategies that can shuffle; the 3-D form always does
 
@@ -204,13 +207,56 @@ class StridedSegments(nn.Module):
         return channel_shuffle(x.reshape(b, h, height, width), self.segments)
 
 
+@dataclass(frozen=True)
+class Strategy:
+    """How a SplitMixer mixes its channels: what `register_mixing` takes, and `strategy` names.
+
+    Args:
+        build: the mixing of one block, of the block's number, the width h, and the value of the
+            option.
+        option: which one it has: "ratio" (α) or "segments" (s).
+        shuffles: whether SplitMixer's `shuffle` may come after it.
+    """
+
+    build: Callable[[int, int, Any], nn.Module]
+    option: str
+    shuffles: bool = False
+
+
+def _first_or_last(block: int, dim: int, ratio: Ratio | None) -> nn.Module:
+    m = overlap_width(dim, ratio)
+    return OneSegment(dim, start=0 if block % 2 == 0 else dim - m, width=m)
+
+
+def _in_turn(block: int, dim: int, segments: int | None) -> nn.Module:
+    widths = segment_widths(dim, segments)
+    turn = block % len(widths)
+    return OneSegment(dim, start=sum(widths[:turn]), width=widths[turn])
+
+
+# Every strategy that a SplitMixer can be made with; `register_mixing` adds to them.
+strategies: dict[str, Strategy] = {
+    "I": Strategy(_first_or_last, "ratio"),
+    "II": Strategy(_in_turn, "segments", shuffles=True),
+    "III": Strategy(lambda block, dim, s: SharedSegments(dim, s), "segments", shuffles=True),
+    "IV": Strategy(lambda block, dim, s: SeparateSegments(dim, s), "segments", shuffles=True),
+    "V": Strategy(lambda block, dim, ratio: BothOverlapping(dim, ratio), "ratio"),
+    "3D": Strategy(lambda block, dim, s: StridedSegments(dim, s), "segments"),
+}
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy of a name; `ValueError` for one that nobody has registered."""
+    return strategies[checks.one_of("strategy", name, tuple(strategies))]
+
+
 def channel_mixing(
     strategy: str, block: int, dim: int, ratio: Ratio | None, segments: int | None
 ) -> nn.Module:
     """The channel mixing of one block of a SplitMixer. (B, h, H, W) → (B, h, H, W).
 
     Args:
-        strategy: one of `STRATEGIES`.
+        strategy: one of `STRATEGIES`, or a registered one.
         block: which block, from 0.
         dim: the width h.
         ratio: α, of strategies I and V.
@@ -218,17 +264,5 @@ def channel_mixing(
 
     Raises `ValueError` for a value that breaks its rule, or a missing one that is needed.
     """
-    if strategy == "I":
-        m = overlap_width(dim, ratio)
-        return OneSegment(dim, start=0 if block % 2 == 0 else dim - m, width=m)
-    if strategy == "II":
-        widths = segment_widths(dim, segments)
-        turn = block % len(widths)
-        return OneSegment(dim, start=sum(widths[:turn]), width=widths[turn])
-    if strategy == "III":
-        return SharedSegments(dim, segments)
-    if strategy == "IV":
-        return SeparateSegments(dim, segments)
-    if strategy == "V":
-        return BothOverlapping(dim, ratio)
-    return StridedSegments(dim, segments)
+    chosen = strategy_named(strategy)
+    return chosen.build(block, dim, ratio if chosen.option == "ratio" else segments)

@@ -159,6 +159,14 @@ def _entry(
 _registry = {row[0]: _entry(*row) for row in TABLE}
 
 
+def add_family(strategy: str, option: str, shuffles: bool, about: str) -> str:
+    """Enter a SplitMixer with a registered strategy; return the name that it goes by."""
+    name = f"splitmixer_{strategy.lower()}"
+    split = RATIO if option == "ratio" else SHUFFLE if shuffles else SPLIT
+    _registry[name] = _entry(name, SplitMixer, of(strategy), CIFAR | split, about)
+    return name
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` knows, in alphabetical order: all, or those that a pattern
     with shell wildcards fits.

@@ -11,13 +11,11 @@ from torch import nn
 from mixerlib import checks
 from mixerlib.models.heads import Classifier, new_head
 from mixerlib.models.mixings import (
-    OVERLAPPING,
-    SHUFFLING,
-    STRATEGIES,
     Ratio,
     channel_mixing,
     channel_shuffle,
     equal_width,
+    strategy_named,
 )
 
 
@@ -65,13 +63,13 @@ class SplitMixerBlock(nn.Module):
 
 
 class SplitMixer(Classifier):
-    """SplitMixer-`dim`/`depth` with strategy "I", "II", "III", "IV", "V" or "3D".
+    """SplitMixer-`dim`/`depth` with strategy "I", "II", "III", "IV", "V", "3D" or a registered one.
 
     Shapes: images (B, `in_channels`, H, W) → features (B, h, H/p, W/p) → logits (B, `num_classes`),
     in floating point.
 
     Args:
-        strategy: which channels a block mixes, and how; see `mixings.py`.
+        strategy: which channels a block mixes, and how; see `mixings.py` and `register_mixing`.
         dim: the width h, channels of every map.
         depth: how many blocks.
         ratio: α in (1/2, 1] of I and V, exact: text such as "2/3", a fraction or a float. None:
@@ -108,7 +106,7 @@ class SplitMixer(Classifier):
         activation: str = "gelu",
     ):
         super().__init__()
-        checks.one_of("strategy", strategy, STRATEGIES)
+        chosen = strategy_named(strategy)
         h, d = checks.positive_int("dim", dim), checks.positive_int("depth", depth)
         k, p = (
             checks.positive_int("kernel_size", kernel_size),
@@ -116,7 +114,7 @@ class SplitMixer(Classifier):
         )
         in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
-        if strategy in OVERLAPPING:
+        if chosen.option == "ratio":
             if segments is not None:
                 raise ValueError(
                     f"`segments`={checks.shown(segments)} is not an option of strategy {strategy}, "
@@ -132,7 +130,7 @@ class SplitMixer(Classifier):
             segments = 2 if segments is None else segments
 
         checks.switch("shuffle", shuffle)
-        if shuffle and strategy not in SHUFFLING:
+        if shuffle and not chosen.shuffles:
             raise ValueError(f"`shuffle`=True is not an option of strategy {strategy}")
         dealt = h // equal_width(h, segments, f"{strategy} with `shuffle`") if shuffle else 1
 
