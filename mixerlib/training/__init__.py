@@ -9,13 +9,13 @@ Chapter 13 derives it, chapter 14 compares its runs.
 """
 
 from mixerlib.training import checkpoint, loop, schedule, statistics
+from mixerlib.training.ablations import Ablations, ablation
 from mixerlib.training.claims import FolderInUse, claimed
 from mixerlib.training.comparison import (
     SHUFFLED,
     STRATEGIES,
     Difference,
     Scale,
-    ablation,
     accuracies,
     machines,
     mean_of,
@@ -74,6 +74,7 @@ __all__ = [
     "ALONE",
     "SHUFFLED",
     "STRATEGIES",
+    "Ablations",
     "Difference",
     "Diverged",
     "Evaluation",
