@@ -155,4 +155,4 @@ def _is_of(run: records.Record, stated: Configuration, taken_out: Mapping[str, A
         return False
     usual = model_entry(family).defaults
     others.pop("image_size", None)  # the data's
-    return others == {key: usual[key] for key in others} | taken_out
+    return others == {key: usual[key] for key in others} | {**taken_out}
