@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test lab serve notebooks release clean colab-branch colab-run colab-report
+.PHONY: help book test lab serve notebooks reproduce release clean colab-branch colab-run colab-report
 
 # The book is built on Python 3.11 or 3.12: the first one found here that can make a virtual environment.
 FIND := for p in python3.11 python3.12 python3; do \
@@ -43,6 +43,7 @@ help:
 	@echo "make test    set up, check the code, run the tests and the notebooks that a change touches"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make serve   show the built pages at http://localhost:8000"
+	@echo "make reproduce  test the device and train what the book still lacks, for as long as MINUTES=… says"
 	@echo "make release pack site, notebooks, package and PDF for this commit's tag (or VERSION=dev)"
 	@echo "make book SOLUTIONS=no    leave the solutions out, for a class; so does make notebooks SOLUTIONS=no"
 	@echo "make clean   remove what was built (.venv stays)"
@@ -163,6 +164,10 @@ notebooks-timed: notebooks
 .PHONY: speeds
 speeds: $(READY)
 	$(BIN)/python -m book.tools.speeds
+
+# What has no record yet, the most wanted first. It can be stopped and given once more.
+reproduce: $(READY)
+	$(BIN)/mixerlib reproduce --download $(if $(filter command environment,$(firstword $(origin MINUTES))),--minutes "$(MINUTES)")
 
 lab: $(READY)
 	@JUPYTER_CONFIG_DIR=.venv/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown

@@ -95,7 +95,7 @@ def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: ob
 def number_by_name(env: BuildEnvironment) -> None:
     """Give each chapter the number of its file, in place of its count among those that are there.
 
-    So 17-throughput is chapter 17 before 15 and 16 are written, and its equations are (17.1), ….
+    So 17-throughput is chapter 17 before 16 is written, and its equations are (17.1), ….
     """
     for page, numbers in env.toc_secnumbers.items():
         first = chapter_number(page)

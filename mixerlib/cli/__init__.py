@@ -27,6 +27,7 @@ COMMANDS = {
     "train": ("train a model by a recipe", "training"),
     "evaluate": ("validate a trained model on its test set", "training"),
     "sweep": ("train a list of recipes with several seeds, as far as the time goes", "sweeps"),
+    "reproduce": ("test the device, then train what the book still lacks", "reproducing"),
     "import": ("convert a published checkpoint", "models"),
 }
 __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]

@@ -130,14 +130,16 @@ def folder_name(text: str) -> Path:
     return Path(text)
 
 
-def add_records(parser: argparse.ArgumentParser, places: str) -> None:
+def add_records(
+    parser: argparse.ArgumentParser, places: str, default: Path = Path("records")
+) -> None:
     """The flag for where records are kept; `places` says in which folders or files of it."""
     parser.add_argument(
         "--records",
         metavar="DIR",
         type=folder_name,
-        default=Path("records"),
-        help=f"where the records are kept, {places} (default: records)",
+        default=default,
+        help=f"where the records are kept, {places} (default: {default})",
     )
 
 

@@ -21,13 +21,20 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
         ),
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a .yaml file that lists the runs")
+    add_folders(parser, records=Path("records"))
+    add_places(parser)
+    parser.set_defaults(run=run_sweep, parser=parser)
+
+
+def add_folders(parser: argparse.ArgumentParser, records: Path) -> None:
+    """The flags for how long a list of runs is trained, and where they are kept."""
     parser.add_argument(
         "--minutes",
         metavar="N",
         type=float,
         help="stop cleanly, with a checkpoint, after this time",
     )
-    add_records(parser, "as RECIPE/seedN.json")
+    add_records(parser, "as RECIPE/seedN.json", default=records)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -38,8 +45,6 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--list", action="store_true", help="only print what is done and what is left"
     )
-    add_places(parser)
-    parser.set_defaults(run=run_sweep, parser=parser)
 
 
 def run_sweep(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdic
 from mixerlib.pages.explorer import Explorer
 from mixerlib.pages.place import book_folder
 from mixerlib.pages.tables import (
+    ABLATIONS,
     IN_PAPER,
     LABELS,
     SHORT_LABELS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mixerlib.pages import networks, plots
 
 __all__ = [
+    "ABLATIONS",
     "IN_PAPER",
     "LABELS",
     "SHORT_LABELS",

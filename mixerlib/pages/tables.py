@@ -37,6 +37,20 @@ SHORT_LABELS = {
 }
 # The families in the SplitMixer paper's tables, ConvMixer and I to IV
 IN_PAPER = tuple(LABELS)[:5]
+# The ablations at the CPU scale, as recipes name them → in words, and the row of the slides' table
+ABLATIONS = {
+    "channel_only": ("no spatial mixing", "channel-only"),
+    "spatial_only": ("no channel mixing", "spatial-only"),
+    "layer_norm": ("LayerNorm for BatchNorm", "layernorm"),
+    "no_residual": ("no residual", "no-residual"),
+    "residual_after_mixing": ("a second residual", "second-residual"),
+    "residual_moved": ("the residual moved", "second-residual"),
+    "relu": ("ReLU for GELU", "relu"),
+    "one_segment": ("one segment mixed", "one-segment"),
+    "one_segment_narrow": ("one segment wide", "one-segment"),
+    "no_randaugment": ("no RandAugment", "no-randaugment"),
+    "no_clipping": ("no clipping", "no-clipping"),
+}
 TOGETHER = {"SplitMixer-": "SplitMixer\u2011", "CIFAR-1": "CIFAR\u20111", " ± ": "\u00a0±\u00a0"}
 
 

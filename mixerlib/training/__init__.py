@@ -9,13 +9,13 @@ Chapter 13 derives it, chapter 14 compares its runs.
 """
 
 from mixerlib.training import checkpoint, loop, schedule, statistics
+from mixerlib.training.ablations import Ablations, ablation
 from mixerlib.training.claims import FolderInUse, claimed
 from mixerlib.training.comparison import (
     SHUFFLED,
     STRATEGIES,
     Difference,
     Scale,
-    ablation,
     accuracies,
     machines,
     mean_of,
@@ -24,6 +24,7 @@ from mixerlib.training.comparison import (
     slowest_to_fastest,
     yardstick,
 )
+from mixerlib.training.device_check import Answer, self_test
 from mixerlib.training.distributed import ALONE, Processes, choose_device, joined, local_device
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
 from mixerlib.training.finished import load_trained, recipe_of, weights_in
@@ -69,11 +70,14 @@ from mixerlib.training.statistics import (
     spread_beside_seeds,
 )
 from mixerlib.training.sweep import Sweep, read_sweep
+from mixerlib.training.what_is_left import Remaining, remaining, remaining_table
 
 __all__ = [
     "ALONE",
     "SHUFFLED",
     "STRATEGIES",
+    "Ablations",
+    "Answer",
     "Difference",
     "Diverged",
     "Evaluation",
@@ -81,6 +85,7 @@ __all__ = [
     "MetricsLog",
     "Processes",
     "Recipe",
+    "Remaining",
     "Run",
     "RunWarning",
     "Scale",
@@ -124,12 +129,15 @@ __all__ = [
     "read_metrics",
     "read_sweep",
     "recipe_of",
+    "remaining",
+    "remaining_table",
     "result_line",
     "run_folder",
     "runs_of",
     "save_results",
     "schedule",
     "seeds_needed",
+    "self_test",
     "settings_differences",
     "slowest_to_fastest",
     "smallest_difference",

@@ -24,7 +24,7 @@ import torch
 from mixerlib import costs
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Record
-from mixerlib.training.recipe import list_recipes, load_recipe
+from mixerlib.training.recipe import load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
 # The families that are compared, ConvMixer and every SplitMixer
@@ -176,33 +176,6 @@ class Scale:
         seeds = set.intersection(*({run.seed for run in records} for records in runs.values()))
         rows = [accuracies([r for r in records if r.seed in seeds]) for records in runs.values()]
         return list(runs), sorted(seeds), np.array(rows)
-
-
-def ablation(change: str, records: Sequence[Record]) -> Difference:
-    """What a change adds to SplitMixer-I's accuracy at the CPU scale: the runs of the recipe
-    cpu/ablation/`change` against those of cpu/ablation/whole, with the spread of all ablations.
-
-    Raises `ValueError` where one of the two has no run.
-
-    >>> from mixerlib.records import read_records
-    >>> from mixerlib.training import ablation
-    >>> ablation("no_clipping", read_records("book/records")).verdict("better", "worse", "unclear")
-    'unclear'
-    """
-    scale = Scale("cpu/ablation/{}", records)
-    rows = [
-        name.removeprefix("cpu/ablation/") for name in list_recipes() if "cpu/ablation/" in name
-    ]
-    runs = scale.runs(rows)
-    for name in ("whole", change):
-        if name not in runs:
-            raise ValueError(f"`records` must hold a run of cpu/ablation/{name}")
-    groups = {name: accuracies(those) for name, those in runs.items()}
-    known, first, second = spread([*groups.values()]), groups["whole"], groups[change]
-    return Difference(
-        second.mean() - first.mean(),
-        known.half_width_of_difference(len(first), len(second)) if known.freedom else None,
-    )
 
 
 def mean_of(differences: Collection[Difference]) -> Difference:

@@ -159,6 +159,84 @@ def test_a_number_stands_for_what_its_digits_can_mean(published, entry, unit, ab
     assert audit.check(changed, made)[ROW].kind == kind
 
 
+ABLATED = {
+    "no-residual": {"residual": "none"},
+    "second-residual": {"residual": "both"},
+    "layernorm": {"norm": "layer"},
+    "spatial-only": {"mixes": "spatial"},
+    "channel-only": {"mixes": "channels"},
+    "one-segment": {"segments_mixed": "first"},
+}
+RETRAINED = {
+    "no-randaugment": {"policy": "none", "policy_operations": None, "policy_magnitude": None},
+    "no-clipping": {"clip_norm": None},
+}
+
+
+def ablation_runs(known: audit.Entry, row: str) -> list[records.Record]:
+    """Three runs that have the change of a row of the slides' table, at the paper's size."""
+    close = [float(known.value) + off for off in (-0.001, 0, 0.001)]
+    if row in RETRAINED:
+        return runs(known, close, **RETRAINED[row])
+    if row in ABLATED:
+        changes = {"model": "splitmixer_i_ablated_256_8", "model_options": ABLATED[row]}
+        return runs(known, close, **changes)
+    return runs(known, close, model_options={"activation": "relu"} if row == "relu" else {})
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("row", ["baseline", "relu", *ABLATED, *RETRAINED])
+def test_a_run_of_an_ablation_counts_for_its_row_and_for_no_other(published, row, data):
+    known = published.entries[f"slides-ablation/{row}/{data}"]
+    made = ablation_runs(known, row)
+    table = {e.id: e for e in published.entries.values() if e.table == "slides-ablation"}
+    counted = {name for name, e in table.items() if audit.matching(e, made)}
+    assert counted == {known.id}
+    verdicts = audit.check(audit.Published(published.documents, table), made)
+    assert verdicts[known.id].kind == audit.REPRODUCED
+    assert {verdicts[name].kind for name in table if name != known.id} == {audit.NEEDS_TRAINING}
+    far = [replace(record, test_accuracy=record.test_accuracy - 0.05) for record in made]
+    far_off = audit.check(audit.Published(published.documents, table), far)[known.id]
+    assert far_off.kind == audit.NOT_REPRODUCED
+    assert "+5.00 points from our mean" in far_off.reason and "3 seeds" in far_off.reason
+
+
+@pytest.mark.parametrize("row", [*ABLATED, *RETRAINED])
+def test_the_recipe_of_an_ablation_is_the_run_that_its_row_needs(published, row):
+    """And the same at another scale, or with one more change, never is."""
+    names = {"second-residual": "residual_after_mixing", "layernorm": "layer_norm"}
+    recipe = load_recipe(f"cifar10/ablation/{names.get(row, row.replace('-', '_'))}")
+    known = published.entries[f"slides-ablation/{row}/cifar10"]
+    settings = {key: value for key, value in vars(recipe).items() if key != "name"}
+    made = replace(run(known, 0.9), settings=settings)
+    assert audit.matching(known, [made]) == [made]
+    options = settings["model_options"]
+    for more in ({"dim": 64, "depth": 4}, {"ratio": "3/5"}, {"activation": "relu"}):
+        other = settings | {"model_options": options | more}
+        assert audit.matching(known, [replace(made, settings=other)]) == []
+    for more in ({"epochs": 5}, {"batch_size": 128}, {"crop": "pad"}, {"jitter": 0.2}):
+        assert audit.matching(known, [replace(made, settings=settings | more)]) == []
+    moved = settings | {
+        "model": "splitmixer_i_ablated_256_8",
+        "model_options": options | {"residual": "channel"},
+    }
+    assert audit.matching(known, [replace(made, settings=moved)]) == []
+
+
+def test_a_change_that_is_not_said_in_settings_has_no_runs(published):
+    known = published.entries["slides-ablation/no-residual/cifar10"]
+    made = ablation_runs(known, "no-residual")
+    assert audit.matching(replace(known, replaced={}), made) == []
+
+
+def test_published_weights_need_an_evaluation_and_no_training(published):
+    released = [e for e in published.entries.values() if e.quantity == "accuracy" and e.weights]
+    verdicts = audit.check(published)
+    assert released
+    assert {verdicts[e.id].kind for e in released} <= {audit.NEEDS_EVALUATION, audit.NOT_REPRODUCED}
+    assert audit.NEEDS_EVALUATION in {verdicts[e.id].kind for e in released}
+
+
 def test_what_a_source_states_of_its_training_is_what_our_recipe_does(published):
     """So a run of the recipe that the book names for a number is one that counts for it."""
     for data in ("cifar10", "cifar100", "flowers102", "food101"):

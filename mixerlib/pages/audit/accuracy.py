@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import scipy  # loads `scipy.stats`, which takes a second, when it is used
 
@@ -15,6 +16,7 @@ from mixerlib.pages.audit.entries import (
     Configuration,
     Entry,
     Published,
+    ablated,
     configurations,
     family_of,
     identity,
@@ -119,21 +121,38 @@ def _beside(entry: Entry, ours: Interval, recipe: str) -> Verdict:
 
 def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Record]:
     """The runs of the very model that an accuracy is of, with every stated setting the same and all
-    images of the data set: one for each seed, by seed."""
+    images of the data set: one for each seed, by seed. Of a changed model those with the change,
+    where the entry says what it replaces."""
     models = configurations(entry)
-    if entry.change or len(models) != 1 or "epochs" not in entry.training:
+    unknown = bool(entry.change) and not entry.replaced  # what was changed, in settings
+    if unknown or len(models) != 1 or "epochs" not in entry.training:
         return []
+    replaced = {key: v for key, v in entry.replaced.items() if key in entry.training}
+    taken_out = {key: v for key, v in entry.replaced.items() if key not in entry.training}
+    settings = {**entry.training, **replaced}
     by_seed: dict[int, records.Record] = {}
     for run in runs:
-        if family_of(run.settings["model"]) in costs.MEASURED_ONLY:
-            continue  # an ablation
-        options = model_entry(run.settings["model"]).defaults | run.settings["model_options"]
-        model = Configuration(family_of(run.settings["model"]), options, None)
-        unknown = {key: v for key, v in options.items() if key not in costs.OPTIONS[model.family]}
-        plain = replace(model, options={k: v for k, v in options.items() if k not in unknown})
-        same_model = identity(plain, by_data=True) == identity(models[0], by_data=True)
-        settings = all(run.settings.get(key) == v for key, v in entry.training.items())
+        same_settings = all(run.settings.get(key, ...) == v for key, v in settings.items())
         images = IMAGES.get(entry.training["dataset"]) == (run.train_images, run.test_images)
-        if same_model and settings and images and not any(unknown.values()):  # such as a shuffle
+        if same_settings and images and _is_of(run, models[0], taken_out):
             by_seed.setdefault(run.seed, run)  # a seed that was run twice counts once
     return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _is_of(run: records.Record, stated: Configuration, taken_out: Mapping[str, Any]) -> bool:
+    """Whether a run is of the stated model, or of its form with these parts taken out."""
+    family = family_of(run.settings["model"])
+    options = model_entry(run.settings["model"]).defaults | run.settings["model_options"]
+    known = costs.OPTIONS[stated.family]
+    others = {key: value for key, value in options.items() if key not in known}
+    plain = {key: value for key, value in options.items() if key in known}
+    model = Configuration(stated.family, plain, None)
+    if identity(model, by_data=True) != identity(stated, by_data=True):
+        return False
+    if not taken_out:
+        return family == stated.family and not any(others.values())  # such as a shuffle
+    if family != ablated(stated.family):
+        return False
+    usual = model_entry(family).defaults
+    others.pop("image_size", None)  # the data's
+    return others == {key: usual[key] for key in others} | {**taken_out}

@@ -64,6 +64,7 @@ class Entry:
         image_size: pixels.
         training: what it was trained on and how, as settings of a recipe: `dataset` at least.
         change: what was done to the model or to its training, in words.
+        replaced: the settings, or options of the ablated model, that the change replaces.
         metric: of an accuracy: "top-1" or "top-5".
         weights: where the trained weights lie whose accuracy it is, when they are published.
         borrowed: whose number it is, when the source took it from elsewhere.
@@ -95,6 +96,7 @@ class Entry:
     image_size: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     change: str = ""
+    replaced: Mapping[str, Any] = field(default_factory=dict)
     metric: str = "top-1"
     weights: str = ""
     borrowed: str = ""
@@ -221,6 +223,7 @@ def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, 
         "searched": (not entry.searched or entry.other is not None, "false without `other`"),
         "part": (not entry.formula or entry.part is not None, "the part that the formula is of"),
         "printed": (_is_printed(entry), "a number, as text"),
+        "replaced": (_is_known(entry), "settings, or options of the model with parts taken out"),
     }
     for key, (holds, rule) in rules.items():
         if not holds:
@@ -230,6 +233,21 @@ def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, 
             if option not in costs.OPTIONS[stated.family]:
                 raise ValueError(f"`{option}` of {name} must be an option of {stated.family}")
     return entry
+
+
+def _is_known(entry: Entry) -> bool:
+    """Whether all that a change replaces is a setting, or an option of the ablated model."""
+    options = entry.replaced.keys() - entry.training.keys()
+    return not options or (
+        entry.model is not None
+        and (name := ablated(family_of(entry.model))) in costs.MEASURED_ONLY
+        and options <= model_entry(name).defaults.keys()
+    )
+
+
+def ablated(family: str) -> str:
+    """The name of a family of which parts can be taken out."""
+    return f"{family}_ablated"
 
 
 def _is_printed(entry: Entry) -> bool:

@@ -1,0 +1,119 @@
+"""The ablations of SplitMixer-I beside the whole model: their runs, and what each piece is worth.
+
+>>> from mixerlib.records import read_records
+>>> from mixerlib.training import Ablations
+>>> rows = Ablations(read_records("book/records"))
+>>> rows.differences()["channel_only"].verdict("better", "worse", within="unclear")
+'worse'
+
+An ablation is a recipe under cpu/ablation, which takes one piece of `WHOLE` away, moves it or
+replaces it. Chapter 15.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from mixerlib.records import Record
+from mixerlib.training.comparison import Difference, accuracies
+from mixerlib.training.recipe import list_recipes, load_recipe
+from mixerlib.training.statistics import (
+    CONFIDENCE,
+    POWER,
+    Spread,
+    runs_of,
+    smallest_difference,
+    spread,
+)
+
+FOLDER = "cpu/ablation/"
+WHOLE = "whole"  # the row that the others are compared with: nothing is taken away
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """The ablations at the CPU scale, by their recipes' names without the folder, and their runs.
+
+    Accuracies are those after the last epoch, in per cent, differences are in points, and a
+    deviation is that of single runs about the mean of their row, pooled over all rows.
+
+    >>> from mixerlib.records import read_records
+    >>> from mixerlib.training import Ablations
+    >>> rows = Ablations(read_records("book/records"))
+    >>> len(rows.runs["whole"]), rows.runs["relu"][0].recipe
+    (3, 'cpu/ablation/relu')
+    """
+
+    records: Sequence[Record]
+
+    @cached_property
+    def runs(self) -> dict[str, list[Record]]:
+        """Those of the rows that have runs → their records, by seed. The whole model comes first.
+
+        A record counts for a row by its recipe's name and settings: one of another scale never
+        does.
+        """
+        names = (name for name in list_recipes() if name.startswith(FOLDER))
+        rows = sorted((name.removeprefix(FOLDER) for name in names), key=lambda row: row != WHOLE)
+        runs = {row: runs_of(load_recipe(FOLDER + row), self.records) for row in rows}
+        return {row: records for row, records in runs.items() if records}
+
+    @cached_property
+    def spread(self) -> Spread:
+        """The deviation of single runs, in points, pooled over the rows."""
+        return spread([accuracies(runs) for runs in self.runs.values()])
+
+    def difference(self, row: str, base: str = WHOLE, confidence: float = CONFIDENCE) -> Difference:
+        """The mean of a row minus that of `base`, with the interval of this comparison alone.
+
+        Raises `ValueError` where one of the two has no run.
+
+        >>> from mixerlib.records import read_records
+        >>> from mixerlib.training import Ablations
+        >>> rows = Ablations(read_records("book/records"))
+        >>> rows.difference("spatial_only", "channel_only").verdict("better", "worse", "unclear")
+        'better'
+        """
+        for name in (base, row):
+            if name not in self.runs:
+                raise ValueError(f"`records` must hold a run of {FOLDER}{name}")
+        first, second = accuracies(self.runs[base]), accuracies(self.runs[row])
+        return Difference(
+            float(second.mean() - first.mean()),
+            self.spread.half_width_of_difference(len(first), len(second), confidence)
+            if self.spread.freedom
+            else None,
+        )
+
+    def differences(self, confidence: float = CONFIDENCE) -> dict[str, Difference]:
+        """Every row's difference from the whole model, the largest loss first.
+
+        The intervals hold for all rows at once, with probability `confidence` at least: each of the
+        G alone may fail with (1 − `confidence`)/G, which is Bonferroni's bound.
+        """
+        rows = [row for row in self.runs if row != WHOLE]
+        each = 1 - (1 - confidence) / max(1, len(rows))
+        of_all = {row: self.difference(row, confidence=each) for row in rows}
+        return dict(sorted(of_all.items(), key=lambda item: item[1].points))
+
+    def smallest(self, n: int, confidence: float = CONFIDENCE) -> float:
+        """The smallest difference from the whole model, in points, that n runs on each side show in
+        80 of 100 experiments, by the intervals of `differences`. Chapter 14.
+        """
+        each = 1 - (1 - confidence) / max(1, len(self.runs) - 1)
+        shown = smallest_difference(n, self.spread.freedom, POWER, each)
+        return shown * self.spread.deviation
+
+
+def ablation(change: str, records: Sequence[Record]) -> Difference:
+    """What a change adds to SplitMixer-I's accuracy at the CPU scale: the runs of the recipe
+    cpu/ablation/`change` against those of cpu/ablation/whole, with the spread of all ablations.
+
+    Raises `ValueError` where one of the two has no run.
+
+    >>> from mixerlib.records import read_records
+    >>> from mixerlib.training import ablation
+    >>> ablation("no_clipping", read_records("book/records")).verdict("better", "worse", "unclear")
+    'unclear'
+    """
+    return Ablations(records).difference(change)
