@@ -64,7 +64,7 @@ def link_home(app: Sphinx, config: Config) -> None:
 
 
 def how_to_run(page: str, where: str) -> str:
-    """The line under a chapter's title: a way to Colab, or, without a home, how to run it here."""
+    """The line below a chapter's opening: a way to Colab, or, without a home, how to run it."""
     if where:
         url = f"https://colab.research.google.com/github/{where}/blob/colab/{page}.ipynb"
         button = "sd-btn sd-btn-outline-primary"  # sphinx-design's, which come with the book
@@ -77,11 +77,12 @@ def how_to_run(page: str, where: str) -> str:
 
 
 def say_how_to_run(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    """Put that line under the title of every chapter."""
+    """Put that line below the opening of every chapter, before its first section."""
     if page.startswith("notebooks/") and "body" in context:
         url = app.config.html_theme_options.get("repository_url", "")
         line = how_to_run(page, url.removeprefix("https://github.com/"))
-        context["body"] = context["body"].replace("</h1>", f"</h1>\n{line}", 1)
+        title, end, text = context["body"].partition("</h1>")
+        context["body"] = title + end + text.replace("<section", f"{line}\n<section", 1)
 
 
 def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.place import book_folder
 from mixerlib.pages.tables import (
     ABLATIONS,
@@ -41,11 +42,13 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Listing",
     "Published",
     "Step",
     "Verdict",
     "audit",
     "book_folder",
+    "colored_code",
     "device_label",
     "digits",
     "duration",

@@ -20,6 +20,7 @@ from types import ModuleType
 
 import pytest
 import sympy
+from helpers import OPENED, SHORT
 from site_pages import CHAPTERS, DESK, NAMES, PHONE, SITE, VISITED, come_in, needs_pages, open_tab
 from test_imports import PUBLIC
 
@@ -554,6 +555,25 @@ def test_a_page_prints_whole_and_without_its_menus(tab, tmp_path):
     assert figure.evaluate("figure => getComputedStyle(figure).breakInside") == "avoid"
     for menu in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article"):
         assert not tab.locator(menu).first.is_visible()
+
+
+SHAPE = """() => {
+  const top = e => e.getBoundingClientRect().top + scrollY;
+  const figure = document.querySelector("article .mixer-figure");
+  return [top(figure), top(document.getElementById("exercises"))];
+}"""
+
+
+@pytest.mark.parametrize("stem", OPENED)
+def test_a_chapter_opens_with_a_figure_and_ends_in_time(tab, stem):
+    (name,) = [name for name in NAMES if name.startswith(f"notebooks/{stem}-")]
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    come_in(tab, name)
+    figure, exercises = tab.evaluate(SHAPE)
+    assert figure < 900, f"the first figure begins {figure:.0f} pixels down"
+    assert stem not in SHORT or exercises <= 15 * 900, (
+        f"{exercises / 900:.1f} screens before the exercises"
+    )
 
 
 def test_a_wrong_address_leads_back(tab):
