@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
 from mixerlib.pages.tables import (
     ABLATIONS,
@@ -44,6 +45,7 @@ __all__ = [
     "Published",
     "Step",
     "Verdict",
+    "accuracy_rows",
     "audit",
     "book_folder",
     "device_label",
@@ -56,6 +58,7 @@ __all__ = [
     "plots",
     "preset_label",
     "prints_and_counts",
+    "reach_panel",
     "signed",
     "span",
     "steps",
