@@ -9,6 +9,7 @@ from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.explorer import Explorer
 from mixerlib.pages.listings import Listing, colored_code
+from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
 from mixerlib.pages.tables import (
     ABLATIONS,
@@ -46,6 +47,7 @@ __all__ = [
     "Published",
     "Step",
     "Verdict",
+    "accuracy_rows",
     "audit",
     "book_folder",
     "colored_code",
@@ -59,6 +61,7 @@ __all__ = [
     "plots",
     "preset_label",
     "prints_and_counts",
+    "reach_panel",
     "signed",
     "span",
     "steps",

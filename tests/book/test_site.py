@@ -488,6 +488,21 @@ def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
     assert re.search(r"after \d+ of \d+ blocks: a channel hears [\d.]+ % of the channels", after[0])
 
 
+def test_the_explorer_draws_in_the_ink_of_the_page_when_its_theme_changes(tab):
+    come_in(tab, page_with('class="mixer-explorer"'))
+    tab.locator("[data-name=family]").first.select_option("convmixer")
+    first = """() => {
+        const canvas = document.querySelector('.mixer-explorer canvas');
+        return [...canvas.getContext('2d').getImageData(0, 0, 1, 1).data].join();
+    }"""
+    inks = []
+    for theme in ("light", "dark", "light"):
+        tab.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        tab.wait_for_timeout(100)
+        inks.append(tab.evaluate(first))
+    assert inks[0] == inks[2] != inks[1]
+
+
 @pytest.mark.parametrize(
     "link", ["a:has(> .std-term)", ".bibtex-citation a"], ids=["term", "citation"]
 )

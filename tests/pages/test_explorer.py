@@ -136,6 +136,15 @@ def test_the_script_refuses_what_the_models_refuse():
     assert [bool(text) for text in said] == [True, True, True, True, False]
 
 
+@needs_node
+def test_a_difference_says_in_words_whether_it_is_a_saving():
+    pairs = [[56, 100], [147_900, 100_000], [7, 7], [100_001, 100_000], [99_940, 100_000]]
+    said = run_script(
+        f"console.log(JSON.stringify({json.dumps(pairs)}.map(([a, b]) => api.beside(a, b))))"
+    )
+    assert said == ["44.0 % less", "47.9 % more", "the same", "under 0.1 % more", "0.1 % less"]
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_labels_every_control():
     page = explorer.page()
     assert not re.search(r"https?://|src=|@import|/\* (FORMULAS|TITLES|COLORS|SCRIPT) \*/", page)
