@@ -30,8 +30,8 @@ NAME = re.compile(r"(?<![`\w])`(\w+)`(?!`)")
 COMMANDS = ("mixerlib ", "torchrun ")
 ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 ARGUMENT = re.compile(r"<dd>(.*)</dd>")
-CHAPTERS = {path.stem[:2]: path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]-*.md")}
-NAMED = re.compile(r"\b[Cc]hapters?((?:,? (?:and |to )?\d\d\b)+)")  # chapters 06, 08 and 09
+CHAPTERS = {path.stem.partition("-")[0]: path.stem for path in (ROOT / "notebooks").glob("*.md")}
+NAMED = re.compile(r"\b[Cc]hapters?((?:,? (?:and |to )?\d\d[a-z]?\b)+)")  # chapters 06 and 13b
 
 
 def are_commands(paragraph: list[str]) -> bool:
@@ -78,12 +78,12 @@ def linked(line: str) -> str:
     """A line whose "chapter 19" and names of the library lead there; others stay as they are."""
 
     def to_chapter(match: re.Match[str]) -> str:
-        place = CHAPTERS.get(match[0][-2:])
+        place = CHAPTERS.get(match[0].split()[-1])
         return f":doc:`{match[0]} </notebooks/{place}>`" if place else match[0]
 
     def to_chapters(match: re.Match[str]) -> str:  # of several, each number is a link
         one = match[0][7] == " "
-        return to_chapter(match) if one else re.sub(r"\d\d", to_chapter, match[0])
+        return to_chapter(match) if one else re.sub(r"\d\d[a-z]?", to_chapter, match[0])
 
     def to_name(match: re.Match[str]) -> str:
         place = places().get(match[1])
@@ -96,7 +96,7 @@ def chapters_named(text: str) -> set[str]:
     """The numbers of the chapters that a docstring names; "06 to 09" are four."""
     numbers: set[str] = set()
     for match in NAMED.finditer(" ".join(text.split())):
-        numbers |= {*re.findall(r"\d\d", match[1])}
+        numbers |= {*re.findall(r"\d\d[a-z]?", match[1])}
         for first, last in re.findall(r"(\d\d) to (\d\d)", match[1]):
             numbers |= {f"{number:02d}" for number in range(int(first), int(last) + 1)}
     return numbers

@@ -24,7 +24,7 @@ NUMBER = re.compile(
 NOTHING = re.compile(r"[–—-]?|none|none yet|all|n/a", re.I)
 
 
-def number_figures(body: str, chapter: int | None) -> str:
+def number_figures(body: str, chapter: str | None) -> str:
     """The page's HTML with a number before each caption."""
     numbers = count(1)
 

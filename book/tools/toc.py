@@ -28,7 +28,11 @@ def chapters(root: Path = ROOT) -> list[str]:
     return [page for page in pages(root) if page.startswith("notebooks/")]
 
 
-def chapter_number(page: str) -> int | None:
-    """The number in a chapter's name, which is its number on the site; None for another page."""
-    match = re.match(r"notebooks/(\d\d)-", page)
-    return int(match[1]) if match else None
+def chapter_number(page: str) -> str | None:
+    """The number in a chapter's name, which is its number on the site; None for another page.
+
+    A letter may follow it, as in 13b-whole-run: what became two chapters keeps its place, and the
+    chapters after it keep their numbers.
+    """
+    match = re.match(r"notebooks/0?(\d+[a-z]?)-", page)
+    return match[1] if match else None

@@ -5,7 +5,7 @@
 >>> record.train_images, record.test_images
 (1437, 360)
 
-Chapter 13 derives it, chapter 14 compares its runs.
+Chapters 13 and 13b derive it, chapter 14 compares its runs.
 """
 
 from mixerlib.training import checkpoint, loop, schedule, statistics

@@ -78,7 +78,7 @@ def train(
     stopped and continued. On a GPU some kernels add in changing order.
 
     Raises `ValueError` for a recipe that does not fit its data or its model, or a checkpoint of
-    another run, `OSError` for a file that cannot be written, `Stopped`, and `Diverged`. Chapter 13.
+    another run, `OSError` where a file cannot be written, `Stopped`, and `Diverged`. Chapter 13b.
 
     >>> from mixerlib.training import load_recipe, train
     >>> model, record = train(load_recipe("digits", {"epochs": 2}), progress=False)

@@ -1,7 +1,7 @@
 """What a training run is made of: one frozen dataclass, and its YAML files under `recipes/`.
 
 A file may start from another with `base: cifar10/convmixer_256_8`, and then holds what differs.
-Chapter 13 takes the fields one by one.
+Chapters 13 and 13b take the fields one by one.
 """
 
 import re

@@ -282,6 +282,7 @@ def test_chapters_in_words(docstrings):
     assert docstrings.chapters_named("chapters 06, 08\n    and 09 of 14 chapters") == {
         *("06", "08", "09")
     }
+    assert docstrings.chapters_named("chapters 13 and 13b") == {"13", "13b"}
     assert names_back("call `race(x)`", "speed.race") and names_back(
         "the interval", "Timing.interval"
     )

@@ -23,6 +23,7 @@ def page(*numbers):
 def test_a_chapter_takes_the_number_of_its_file():
     pages = {
         "notebooks/14-results": page([14], [14, 1]),
+        "notebooks/13b-whole-run": page([14], [14, 1]),
         "notebooks/17-throughput": page([15], [15, 1], [15, 2, 1]),
         "book/audit": page([3], [3, 1]),
     }
@@ -40,13 +41,14 @@ def test_a_chapter_takes_the_number_of_its_file():
     mixerbook.number_by_name(env)
     actual = {name: list(numbers.values()) for name, numbers in env.toc_secnumbers.items()}
     assert actual == {
-        "notebooks/14-results": [(14,), (14, 1)],
-        "notebooks/17-throughput": [(17,), (17, 1), (17, 2, 1)],
+        "notebooks/14-results": [("14",), ("14", 1)],
+        "notebooks/13b-whole-run": [("13b",), ("13b", 1)],
+        "notebooks/17-throughput": [("17",), ("17", 1), ("17", 2, 1)],
         "book/audit": [(3,), (3, 1)],
         "notebooks/18-roofline": [None],
     }
     for name, numbers in env.toc_secnumbers.items():
         shown = [tuple(node["secnumber"]) for node in env.tocs[name]]
         assert shown == [tuple(number) for number in numbers.values() if number]
-    assert env.titles["notebooks/17-throughput"]["secnumber"] == [17]
+    assert env.titles["notebooks/17-throughput"]["secnumber"] == ["17"]
     assert "secnumber" not in title
