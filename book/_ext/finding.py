@@ -116,6 +116,7 @@ def write_index(app: Sphinx, problem: Exception | None) -> None:
     site = Path(app.outdir)
     names = [path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")]
     names = sorted(n for n in names if n not in LEFT_OUT and not n.startswith("_static"))
+    (site / "searchindex.js").unlink(missing_ok=True)  # Sphinx's, of an earlier build
     index = json.dumps([*entries(site, names)], ensure_ascii=False, separators=(",", ":"))
     index = index.replace("</", r"<\/")
     (site / "_static" / "sections.js").write_text(f"window.bookSections = {index};\n", "utf-8")

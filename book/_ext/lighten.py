@@ -250,12 +250,15 @@ def lighten(app: Sphinx, problem: Exception | None) -> None:
     prune(site, components(app.config))  # the sheets that are in that one, and the icons' fonts
 
 
-def follow_the_system(app: Sphinx, config: Config) -> None:
-    """Light or dark as the reader's system is; the theme complains where nothing says so."""
+def choose(app: Sphinx, config: Config) -> None:
+    """Settings that extensions and the theme would have otherwise: MathJax in the parts that are
+    named, and light or dark as the reader's system is (the theme complains where nothing says so).
+    """
+    config["mathjax_path"] = "mathjax/startup.js"
     config["html_context"] = {"default_mode": "auto"} | config["html_context"]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("config-inited", follow_the_system)
+    app.connect("config-inited", choose)
     app.connect("build-finished", lighten, priority=900)  # after all who write files
     return {"parallel_read_safe": True, "parallel_write_safe": True}

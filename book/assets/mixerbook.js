@@ -77,7 +77,8 @@
   const reach = () => {
     for (const formula of document.querySelectorAll("article p mjx-container:not([display])")) {
       formula.classList.remove("long");
-      formula.classList.toggle("long", formula.getBoundingClientRect().width > formula.closest("p").clientWidth);
+      const room = formula.closest("p").clientWidth; // none where the paragraph is folded away
+      formula.classList.toggle("long", room > 0 && formula.getBoundingClientRect().width > room);
     }
     for (const box of document.querySelectorAll(BOXES)) {
       const scrolls = fade(box);
@@ -89,6 +90,7 @@
   document.addEventListener("scroll", event => { if (event.target.matches?.(BOXES)) fade(event.target); }, true);
   addEventListener("resize", reach);
   addEventListener("load", () => (window.MathJax?.startup?.promise || Promise.resolve()).then(reach));
+  document.fonts?.addEventListener("loadingdone", reach); // the letters of formulas have their widths then
 
   // Code that was folded away may scroll once it is seen; the theme looks for such code when the window changes.
   const look = () => dispatchEvent(new Event("resize"));

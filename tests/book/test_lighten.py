@@ -181,3 +181,10 @@ def test_a_build_that_failed_is_left_alone(site):
     before = files(site)
     lighten.lighten(App(site), RuntimeError("a page is wrong"))
     assert files(site) == before
+
+
+def test_mathjax_comes_in_its_parts_and_the_theme_follows_the_system():
+    config = {"html_context": {"other": 1}, "mathjax_path": "mathjax/tex-chtml.js"}
+    lighten.choose(None, config)
+    assert config["mathjax_path"] == "mathjax/startup.js"
+    assert config["html_context"] == {"default_mode": "auto", "other": 1}

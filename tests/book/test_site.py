@@ -233,7 +233,7 @@ NARROW = """() => {
   for (const number of document.querySelectorAll("article .math .eqno")) {
     const formula = number.parentElement.querySelector("mjx-container");
     if (formula && number.checkVisibility() &&
-        number.getBoundingClientRect().bottom > formula.getBoundingClientRect().top + 1)
+        number.getBoundingClientRect().top < formula.getBoundingClientRect().bottom - 1)
       faults.push(number.textContent);
   }
   for (const cell of document.querySelectorAll("article tr > :first-child"))
