@@ -220,7 +220,8 @@ def test_a_file_with_a_base_holds_what_differs_and_nothing_else(name):
             replace(base, **{key: SWITCHED[key]})
     for option, value in mine.get("model_options", {}).items():
         assert base.model_options.get(option) != value
-        assert model_entry(recipe.model).defaults[option] != value
+        replaced = option in base.model_options  # also by the model's own default
+        assert replaced or model_entry(recipe.model).defaults[option] != value
 
 
 def test_the_promised_recipes_are_there():
@@ -283,7 +284,8 @@ def test_what_is_compared_differs_in_the_model_alone():
         for name in list_recipes():
             if name.startswith(folder) and "/ablation/" not in name:
                 changed = changes(load_recipe(base), load_recipe(name))
-                assert changed <= {"model", "model_options"}, name
+                data = {"dataset"} if name.startswith("cpu/cifar100/") else set()
+                assert data <= changed <= {"model", "model_options"} | data, name
 
 
 @pytest.mark.parametrize(
@@ -353,6 +355,21 @@ def test_the_options_that_the_names_promise():
         if name.startswith("cifar10/split/") and "_s" in name[-3:]:
             segments = int(name.rpartition("_s")[2])
             assert load_recipe(name).model_options == {"segments": segments}
+    for name in list_recipes():
+        if name.startswith(("cpu/depth/", "cpu/split/", "cpu/cifar100/")):
+            recipe, of_name = load_recipe(name), name.rpartition("/")[2]
+            shuffled = "_shuffle" in of_name
+            assert of_name.startswith(recipe.model)
+            assert recipe.model_options.get("shuffle", False) == shuffled
+            last = of_name.removeprefix(recipe.model).removeprefix("_shuffle").lstrip("_")
+            if "/depth/" in name:
+                assert last == f"64_{recipe.model_options['depth']}"
+            elif "/cifar100/" in name:
+                assert (recipe.dataset, last) == ("cifar100", "64_4")
+            elif last.startswith("s"):
+                assert last == f"s{recipe.model_options['segments']}"
+            else:
+                assert last == recipe.model_options["ratio"].replace("/", "_")
     for kind in ALL_KINDS:
         recipe = load_recipe(f"cpu/{kind}_64_4")
         shuffle = {"shuffle": True} if kind.endswith("_shuffle") else {}
@@ -360,6 +377,14 @@ def test_the_options_that_the_names_promise():
         assert recipe.model_options == size | shuffle
         assert recipe.model == kind.removesuffix("_shuffle")
         assert (recipe.epochs, recipe.precision, recipe.dataset) == (5, "float32", "cifar10")
+
+
+def test_the_mixer_at_cpu_scale_has_about_the_parameters_of_the_convmixer():
+    sizes = [
+        sum(p.numel() for p in model_of(load_recipe(f"cpu/{name}")).parameters())
+        for name in ("mlp_mixer_32_4", "convmixer_64_4")
+    ]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.05
 
 
 def test_the_convmixer_authors_cifar_runs():

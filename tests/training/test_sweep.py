@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import mixerlib.training.folders
 import mixerlib.training.loop
+from mixerlib.models import create_model
 from mixerlib.records import read_record
 from mixerlib.training import session, train_in_folder
 from mixerlib.training.checkpoint import read
@@ -169,6 +170,22 @@ def test_the_sweeps_of_the_book_can_be_read():
         recipes = read_sweep(path)
         assert len({(recipe.name, recipe.seed) for recipe in recipes}) == len(recipes) > 0
     assert {"cpu", "gpu"} <= {path.stem for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("cpu_depth", 5 * 2), ("cpu_split", 5 + 3 * 3 * 2), ("cpu_others", 1 + 7)]
+)
+def test_what_is_left_at_cpu_scale_is_listed_and_can_be_built(capsys, name, count):
+    file = BOOK / f"{name}.yaml"
+    recipes = {recipe.name: recipe for recipe in read_sweep(file)}
+    assert len(recipes) == count and len(read_sweep(file)) == 3 * count
+    for recipe in recipes.values():
+        with torch.device("meta"):
+            options = {"image_size": 32} if recipe.model == "mlp_mixer" else {}
+            model = create_model(recipe.model, **recipe.model_options, **options)
+        assert model.num_features == recipe.model_options["dim"]
+    status, out, _ = run(capsys, "sweep", file, "--list", "--records", BOOK.parent / "records")
+    assert status == 0 and f"of {3 * count} runs have a record" in out
 
 
 # ---- what the command makes of it --------------------------------------------------------------
