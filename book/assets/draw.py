@@ -52,10 +52,15 @@ def mark(size: int, rows: int) -> str:
     )
 
 
-def cover(blocks: int = 8) -> plots.Figure:
-    """Every model as strips of channels, and how far news of one channel has come in each block."""
-    figure, axes = plots.canvas(1, len(SHORT_LABELS), height=2.75)
-    for place, (name, title) in zip(axes.flat, SHORT_LABELS.items(), strict=True):
+def cover(blocks: int = 8, columns: int = len(SHORT_LABELS)) -> plots.Figure:
+    """Every model as strips of channels, and how far news of one channel has come in each block;
+    `columns` side by side."""
+    rows = -(-len(SHORT_LABELS) // columns)
+    share = columns / len(SHORT_LABELS)
+    figure, axes = plots.canvas(rows, columns, 2.75 * rows, share * plots.PAGE_WIDTH)
+    for place in axes.flat[len(SHORT_LABELS) :]:
+        place.set_visible(False)
+    for place, (name, title) in zip(axes.flat, SHORT_LABELS.items(), strict=False):
         model = create_model(name)
         width, mixed = model.num_features, [segments for segments, _ in mixing_steps(model)]
         for block, heard in enumerate(news(name, blocks)):
@@ -83,6 +88,14 @@ def _runs(heard: list[bool], top: float) -> Path:
         corners += [(left, top), (right, top), (right, top + 0.74), (left, top + 0.74), (left, top)]
         codes += [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY]
     return Path(corners, codes)
+
+
+def cover_html() -> str:
+    """The cover as a figure of the page, and for a phone the same in two rows."""
+    shown = plots.show(cover(), COVER_CAPTION)._repr_mimebundle_()["text/html"]
+    narrow = plots.svg(cover(columns=4), "The same drawing in two rows, for a narrow page.")
+    narrow = narrow.replace("<svg ", '<svg class="narrow" ', 1)
+    return shown.replace("<figcaption>", f"{narrow}<figcaption>", 1)
 
 
 COVER_CAPTION = (
