@@ -90,7 +90,12 @@ def test_multiplications_and_times_are_those_of_the_modules_and_the_records(fron
 
 def test_what_is_trained_is_told_with_its_scale_and_what_is_not_too(front):
     text = front.trained()
-    assert text.startswith(f"{len(RECORDS)} runs")
+    runs = {record.recipe for record in RECORDS}
+    whole = all(f"cpu/{family}_64_4" in runs for family in LABELS)
+    assert text.startswith("ConvMixer and every strategy of SplitMixer have been") == whole
+    assert (
+        f"{max(len(r.curve) for r in RECORDS if r.recipe == 'cpu/convmixer_64_4')} epochs" in text
+    )
     devices = {record.provenance.device for record in RECORDS}
     assert ("GPUs" in text) == (devices != {"cpu"})
     large = [record for record in RECORDS if "256_8" in record.recipe]
