@@ -93,7 +93,7 @@ def run_of_mixerlib(words: list[str], capsys, folder: Path) -> None:
     if words[1] == "import":
         authors_file(folder / words[2], 8, 1, 7, 7, 1000)
     if "--checkpoint-every" in words:  # the page goes on after it was stopped
-        with Command(*words[1:], *SMALL, "--epochs", 400, folder=folder) as command:
+        with Command(*words[1:], *SMALL, "--epochs", 30, folder=folder) as command:
             command.wait_for("writing to")
             command.send(signal.SIGTERM)
             assert command.end()[0] == 143

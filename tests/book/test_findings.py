@@ -1,0 +1,92 @@
+"""The page of findings: its tables say what the audit, the models and the records say."""
+
+import base64
+import csv
+import io
+import re
+
+import pytest
+import torch
+from helpers import ROOT, Later
+
+from mixerlib import costs
+from mixerlib.models import create_model
+from mixerlib.speed import read_benchmark
+from mixerlib.training import list_recipes
+
+jupytext = Later("jupytext")
+PAGE = ROOT / "book" / "findings.md"
+
+
+@pytest.fixture(scope="module")
+def names():
+    """What the cells of the page have defined, with its displayed values under "shown at last"."""
+    cells = [cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code"]
+    space: dict = {"__name__": "page"}
+    for cell in cells:
+        exec(compile(cell, PAGE.name, "exec"), space)
+    return space
+
+
+def content(link) -> list[list[str]]:
+    """The rows that a link for a download holds."""
+    text = base64.b64decode(re.search(r"base64,([^\"]+)", link.data)[1]).decode()
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_what_does_not_reproduce_is_what_the_audit_says(names):
+    verdicts, failed = names["verdicts"], names["failed"]
+    kinds = [verdict.kind for verdict in verdicts.values()]
+    assert len(failed) == kinds.count("not reproduced") > 20
+    for entry in failed:
+        line = names["line_of"](entry)
+        assert line.startswith("- **") and line.count("**") == 2
+        assert entry.printed in line and verdicts[entry.id].reason in line
+
+
+def test_the_counts_are_those_of_the_models(names):
+    rows = names["rows"]
+    assert len({(row[0], row[1]) for row in rows}) == len(rows) > 40
+    assert {row[0] for row in rows} == set(names["DATA"])
+    for row in rows[:: len(rows) // 9]:
+        _, name, side, classes, params, stored, macs, flops, thop = row
+        with torch.device("meta"):
+            model = create_model(name, num_classes=classes)
+        assert params == sum(weights.numel() for weights in model.parameters())
+        statistics = [b for n, b in model.named_buffers() if "num_batches" not in n]
+        assert stored == params + sum(buffer.numel() for buffer in statistics)
+        measured = costs.measure(model, side)
+        assert (macs, flops, thop) == tuple(way(measured) for way in costs.CONVENTIONS.values())
+
+
+def test_the_files_hold_their_rows_and_a_head(names):
+    link = names["download"]("a.csv", ["name", "count"], [["a, b", 3], ["c", 4]])
+    assert content(link) == [["name", "count"], ["a, b", "3"], ["c", "4"]]
+    assert 'download="a.csv"' in link.data and "2 rows of name, count" in link.data
+
+
+def test_every_measured_speed_is_in_the_file_and_no_ratio_is(names):
+    folder = ROOT / "book" / "records" / "bench"
+    paths = [p for p in sorted(folder.rglob("*.json")) if "roofline" not in p.parts]
+    assert len(names["everything"]) == sum(len(read_benchmark(path).results) for path in paths)
+    assert names["names"][0] == "data"  # the last table's; the speeds' is checked by its rows
+    for row in names["everything"]:
+        assert float(row[-1]) > 0 and row[-2] >= 1
+    assert {line[0] for line in names["lines"]} <= {row[0] for row in names["everything"]}
+
+
+def test_the_direction_of_a_fault():
+    cells = [c.source for c in jupytext.read(PAGE).cells if "def towards" in c.source]
+    source = re.search(r"def towards.*?(?=\n\n\ndef )", cells[0], re.S)[0]
+    space: dict = {}
+    exec(source, space)
+    assert space["towards"](1.2) == "SplitMixer (× 1.20)"
+    assert space["towards"](0.8) == "ConvMixer (× 0.80)"
+    assert space["towards"](1.001) == "neither (× 1.00)"
+
+
+def test_no_recipe_is_left_out(names):
+    text = PAGE.read_text()
+    assert "list_recipes()" in text
+    assert names["trained"] <= set(list_recipes()) | {r.recipe for r in names["records"]}
+    assert len(names["faults"]) == 6 and all(len(fault) == 3 for fault in names["faults"])
