@@ -68,7 +68,10 @@ def imported(source: str) -> set[str]:
 def ours() -> set[str]:
     """The names of the checkout's own modules."""
     return {"mixerlib", "book", "tests"} | {
-        path.stem for folder in ("book", "tests") for path in (ROOT / folder).rglob("*.py")
+        name
+        for folder in ("book", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in (path.stem, path.parent.name)
     }
 
 
