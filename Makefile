@@ -167,7 +167,7 @@ speeds: $(READY)
 
 # What has no record yet, the most wanted first. It can be stopped and given once more.
 reproduce: $(READY)
-	$(BIN)/mixerlib reproduce --download $(if $(filter command environment,$(firstword $(origin MINUTES))),--minutes "$(MINUTES)")
+	$(BIN)/python -m mixerlib reproduce --download $(if $(filter command environment,$(firstword $(origin MINUTES))),--minutes "$(MINUTES)")
 
 lab: $(READY)
 	@JUPYTER_CONFIG_DIR=.venv/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown

@@ -87,4 +87,6 @@ def test_recipes_are_listed_by_folder(catalogue):
     assert ":::{dropdown} digits: 1 recipe on digits" in titles
     count = sum(name.startswith("flowers102/") for name in list_recipes())
     assert f":::{{dropdown}} flowers102: {count} recipes on flowers102" in titles
-    assert any(re.fullmatch(r":::\{dropdown\} cpu: \d+ recipes on cifar10", t) for t in titles)
+    assert any(
+        re.fullmatch(r":::\{dropdown\} cpu: \d+ recipes on cifar10 and cifar100", t) for t in titles
+    )

@@ -105,7 +105,9 @@ suppress_warnings = ["config.cache"]
 def build(folder: Path, home: str) -> dict[str, str]:
     """Two pages, one of them a chapter, built with the book's extension and theme."""
     (folder / "notebooks").mkdir()
-    (folder / "notebooks" / "01-first.md").write_text("# The first\n\nWords.\n")
+    (folder / "notebooks" / "01-first.md").write_text(
+        "# The first\n\nWords.\n\n## A section\n\nMore.\n"
+    )
     toc = "```{toctree}\nnotebooks/01-first\n```\n"
     (folder / "index.md").write_text(f"# A page\n\nWords.\n\n{toc}")
     (folder / "conf.py").write_text(CONF.format(extensions=str(ROOT / "book" / "_ext")))
@@ -133,7 +135,8 @@ def test_with_a_home_every_page_has_its_links_and_a_chapter_its_way_to_colab(tmp
         assert f'href="{hub}/issues/new?title=Issue%20on%20page%20%2F{name}.html' in page
     colab = "https://colab.research.google.com/github/a-fork/mixers/blob/colab"
     assert f'href="{colab}/notebooks/01-first.ipynb">Open in Colab</a>' in pages[name]
-    assert pages[name].index("</h1>") < pages[name].index("Open in Colab")
+    places = [pages[name].index(text) for text in ("</h1>", "Open in Colab", "<h2>A section")]
+    assert places == sorted(places)  # below the opening, before the first section
     assert "colab" not in pages["index"]
     assert "make lab" not in pages[name]
     for page in pages.values():  # a badge is words in the page: nothing is fetched for it
