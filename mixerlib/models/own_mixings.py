@@ -40,7 +40,8 @@ def register_mixing(
 
     Args:
         strategy: its name: letters, digits and underscores. `SplitMixer(strategy, …)` takes it, and
-            `create_model` knows "splitmixer_" with the name in small letters, as do recipes.
+            `create_model` and recipes know it as "splitmixer", an underscore and the name in small
+            letters.
         build: the mixing of one block: of the block's number from 0, the width h, and the option's
             value. A module that keeps (B, h, H, W), and whose `mixed` lists the segments that it
             mixes as (start, width), in order.

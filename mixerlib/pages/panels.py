@@ -12,7 +12,7 @@ from mixerlib.pages.colors import COLORS, GREY
 from mixerlib.pages.tables import SHORT_LABELS
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import matplotlib.axes
 
 
 def rectangles(heard: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -31,7 +31,9 @@ def rectangles(heard: np.ndarray) -> list[tuple[int, int, int, int]]:
     return drawn
 
 
-def reach_panel(axes: "Axes", heard: np.ndarray, family: str, title: str = "") -> "Axes":
+def reach_panel(
+    axes: "matplotlib.axes.Axes", heard: np.ndarray, family: str, title: str = ""
+) -> "matplotlib.axes.Axes":
     """Who hears whom: a square in row o and column i where channel o hears channel i.
 
     Args:
@@ -51,11 +53,11 @@ def reach_panel(axes: "Axes", heard: np.ndarray, family: str, title: str = "") -
 
 
 def accuracy_rows(
-    axes: "Axes",
+    axes: "matplotlib.axes.Axes",
     accuracies: Mapping[str, np.ndarray],
     half_width: Callable[[int], float],
     labels: Mapping[str, str] = SHORT_LABELS,
-) -> "Axes":
+) -> "matplotlib.axes.Axes":
     """Models one below the other: a dot for each run, a line for the mean, a band for its interval.
 
     Args:

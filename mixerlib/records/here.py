@@ -45,7 +45,7 @@ class Provenance:
 
     @property
     def device_folder(self) -> str:
-        """The device's name as that of a folder, in which records of its speed lie: "amd-epyc"."""
+        """The name of the folder for records of the device's speed, such as amd-epyc."""
         return re.sub(r"[^a-z0-9]+", "-", self.device_name.lower()).strip("-")
 
 
