@@ -241,7 +241,9 @@ class _Walk(fx.Interpreter):
             return step("sum", "sum", added=min(self.place[t] for t in tensors))
         if n.target is channel_shuffle:
             return step(**_shuffle(int(str(n.args[1]))))
-        return step("mean", "mean over places") if n.target in MEANS else None
+        if n.target in MEANS:  # a pooling leaves two sides of length 1
+            return replace(step("mean", "mean over places"), shape=shape[:1])
+        return None
 
 
 def _shuffle(segments: int) -> dict[str, Any]:

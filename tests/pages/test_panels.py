@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from helpers import Later
 
 from mixerlib import costs, create_model
 from mixerlib.pages import accuracy_rows, reach_panel
 from mixerlib.pages.colors import COLORS, GREY
 from mixerlib.pages.panels import rectangles
 
-plots = pytest.importorskip("mixerlib.pages.plots")
+plots = Later("mixerlib.pages.plots")
 
 
 def painted(drawn: list[tuple[int, int, int, int]], side: int) -> np.ndarray:
