@@ -4,13 +4,14 @@
   // Words that say nothing of the subject, and words of questions.
   const STOP = new Set(("a an and any are as at be been but by can could did do does for from get had has have how i if in into is it its " +
     "many me much my not of on one or our should so some than that the their them then there these they this to use using versus vs was " +
-    "we were what when where which who why will with work would you your").split(" "));
+    "over we were what when where which who why will with work would you your").split(" "));
   // What readers call what the book calls otherwise: either finds the other, a little lower.
   const SAME = [["gpu", "cuda", "device"], ["install", "setup", "pip"], ["pretrained", "checkpoint", "published"], ["flop", "flops"],
     ["fast", "speed", "throughput"], ["load", "loading", "load_weights"], ["dataset", "data"], ["picture", "image"],
     ["error", "mistake"], ["result", "accuracy"], ["colab", "notebook"], ["size", "width"], ["rf", "receptive"]];
 
   const plain = text => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().replace(/[\u2010-\u2015\u2212]/g, "-")
+    .replace(/\u2019/g, "'")
     .replace(/(\d)[,\u202f\u00a0](?=\d{3}\b)/g, "$1");
 
   // One form for the forms of a word: counts, counted, counting → count.
@@ -20,6 +21,8 @@
       .replace(/(?<=.[aeiouy].*)(ing|ed|ly)$/, "").replace(/(?<=...)(ation|ion)$/, "").replace(/e$/, "");
     return short.replace(/([^aeiouls])\1$/, "$1") || word;
   };
+
+  const SILENT = new Set([...STOP].map(stem)); // in the form that words have below
 
   // The words of a text. What hangs together, as load_weights or splitmixer-ii, counts whole and in its parts.
   const words = text => {
@@ -71,7 +74,7 @@
 
   // The terms of a question: each a list of [word, share], the word itself first.
   const terms = (index, question) => {
-    const all = words(question.replace(/\bhow many\b/gi, "count")), kept = all.filter(word => !STOP.has(word));
+    const all = words(question.replace(/\bhow many\b/gi, "count")), kept = all.filter(word => !SILENT.has(word));
     return [...new Set(kept.length ? kept : all)].map(word => {
       const forms = new Map([[word, 1]]);
       for (const group of SAME) {
