@@ -13,7 +13,7 @@ ASKED := $(if $(filter environment command,$(firstword $(origin PYTHON))),$(PYTH
 PYTHON ?= $(shell $(FIND))
 EXTRAS := book,count,test,lab
 BIN := .venv/bin
-# TORCH_INDEX=URL, as the workflows have it, takes torch from there, and all else by the hashes of its files.
+# TORCH_INDEX=URL, as the workflows have it, takes torch from there, and all by the hashes of their files.
 TORCH_INDEX ?=
 READY := .venv/ready
 ifneq ($(ASKED),)
@@ -56,7 +56,7 @@ ifeq ($(TORCH_INDEX),)
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[$(EXTRAS)]" | grep -v 'already satisfied'
 else
 	$(BIN)/python -m pip install --progress-bar off --no-deps --require-hashes -r hashes.txt
-	$(BIN)/python -m pip install --progress-bar off --no-deps --index-url "$(TORCH_INDEX)" -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --progress-bar off --no-deps --require-hashes --index-url "$(TORCH_INDEX)" -r hashes-torch.txt
 	$(BIN)/python -m pip install --progress-bar off --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pip check
 endif
@@ -142,7 +142,7 @@ place-tested: $(READY) $(LIKE_COLAB)
 	@rm -rf .tested/elsewhere
 
 # By hand, after a change of constraints.txt: the hashes of all files of each package in it, as PyPI has
-# them. torch comes from an index of its own.
+# them. torch comes from an index of its own, and is in hashes-torch.txt.
 .PHONY: hashes
 hashes: $(READY)
 	$(MORE) ".[release]"

@@ -31,7 +31,7 @@ def checkout(request, tmp_path) -> Path:
     folder = tmp_path / request.param / "book"
     for name in ("notebooks", ".venv/bin", ".venv/like-colab", "_build/html", "tests", ".tested"):
         (folder / name).mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "hashes.txt"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "hashes.txt", "hashes-torch.txt"):
         shutil.copy(ROOT / name, folder)
     (folder / "notebooks/01-one.md").touch()
     (folder / "tests/like_colab.txt").touch()
