@@ -5,19 +5,16 @@ from pathlib import Path
 
 from mixerlib.cli.errors import MISTAKE
 from mixerlib.cli.options import warnings_at_once
-from mixerlib.cli.sweeps import add_folders
+from mixerlib.cli.sweeps import add_folders, sweep_of
 from mixerlib.cli.training import add_places
 from mixerlib.training import (
     Answer,
     RunWarning,
-    Sweep,
-    read_sweep,
     remaining,
     remaining_table,
     self_test,
     stop_on_signals,
 )
-from mixerlib.training.distributed import from_environment
 
 RUNS = Path("book/sweeps/reproduce.yaml")
 
@@ -51,19 +48,7 @@ def add_reproduce(commands: argparse._SubParsersAction) -> None:
 
 
 def run_reproduce(options: argparse.Namespace) -> int:
-    if options.minutes is not None and not options.minutes > 0:
-        raise ValueError(f"`minutes`={options.minutes:g} must be above 0")
-    if from_environment("WORLD_SIZE", 1) > 1:
-        raise ValueError("this runs in one process: call it without torchrun")
-    sweep = Sweep(
-        read_sweep(options.file),
-        options.records,
-        options.out,
-        options.data,
-        options.download,
-        options.device,
-        options.workers,
-    )
+    sweep = sweep_of(options)
     status, answers = 0, list[Answer]()
     if not options.list:
         with stop_on_signals(options.minutes) as stop, warnings_at_once(RunWarning):

@@ -47,11 +47,15 @@ def add_folders(parser: argparse.ArgumentParser, records: Path) -> None:
     )
 
 
-def run_sweep(options: argparse.Namespace) -> int:
+def sweep_of(options: argparse.Namespace) -> Sweep:
+    """The runs of the options' file, with the folders and places of `add_folders` and `add_places`.
+
+    Raises `ValueError` for an option that breaks its rule, and where several processes were begun.
+    """
     check_minutes(options.minutes)
     if from_environment("WORLD_SIZE", 1) > 1:
-        raise ValueError("a sweep runs in one process: call it without torchrun")
-    sweep = Sweep(
+        raise ValueError("a list of runs is trained in one process: call it without torchrun")
+    return Sweep(
         read_sweep(options.file),
         options.records,
         options.out,
@@ -60,7 +64,10 @@ def run_sweep(options: argparse.Namespace) -> int:
         options.device,
         options.workers,
     )
-    status = 0
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    sweep, status = sweep_of(options), 0
     if not options.list:
         with stop_on_signals(options.minutes) as stop, warnings_at_once(RunWarning):
             sweep.train(stop)

@@ -393,6 +393,14 @@ def test_no_such_file(capsys, folder):
     )
 
 
+@pytest.mark.parametrize("command", ["sweep", "reproduce"])
+def test_a_list_is_trained_in_one_process(capsys, folder, monkeypatch, command):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert "without torchrun" in refusal(capsys, command, "sweep.yaml")
+    assert "`minutes`=0 must be above 0" in refusal(capsys, command, "sweep.yaml", "--minutes", 0)
+
+
 # ---- two at once ---------------------------------------------------------------------------------
 
 
