@@ -18,6 +18,7 @@ not supported: the checks of the images are ordinary Python.
 from mixerlib.models import tweet
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
+from mixerlib.models.custom_mixings import check_mixing, register_mixing
 from mixerlib.models.mixings import (
     OVERLAPPING,
     SHUFFLING,
@@ -33,7 +34,6 @@ from mixerlib.models.mixings import (
     segment_widths,
 )
 from mixerlib.models.mlp_mixer import MixerBlock, MLPMixer, PatchEmbedding
-from mixerlib.models.own_mixings import check_mixing, register_mixing
 from mixerlib.models.registry import Entry, check_options, create_model, list_models, model_entry
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
 from mixerlib.models.wrappers import unwrapped

@@ -29,7 +29,7 @@ from mixerlib.pages.tables import (
     table,
     unbroken,
 )
-from mixerlib.pages.walk import Step, steps
+from mixerlib.pages.tracing import Step, steps
 
 if TYPE_CHECKING:
     from mixerlib.pages import networks, plots

@@ -1,4 +1,4 @@
-"""Pictures of networks, drawn from the modules themselves: `walk` says what a network does, and
+"""Pictures of networks, drawn from the modules themselves: `tracing` says what a network does, and
 shapes, segments and parameters in a picture are what it says.
 
 One language for all: channels are a horizontal strip, channel 0 on the left, and depth runs
@@ -23,7 +23,7 @@ from torch import nn
 
 from mixerlib.pages import plots
 from mixerlib.pages.colors import COLORS, FAINT, GREY, INK
-from mixerlib.pages.walk import Step, overlapping, steps
+from mixerlib.pages.tracing import Step, overlapping, steps
 
 # All lengths are in points, 72 to an inch; letters of 10.5 are 9 pixels high on a phone.
 LETTERS = 10.5
@@ -244,7 +244,7 @@ def _row(axes: Axes, center: float, y: float, row: list[Step], scale: float, col
     if step.kind == "space":
         _comb(axes, center, y, wide, color)
     elif step.kind == "shuffle":
-        _wires(axes, center, y, wide, int(step.label.split()[2]), color)
+        _wires(axes, center, y, wide, step.segments, color)
     elif step.kind == "sum":
         axes.add_patch(Circle((center, y + 7), 6, fill=False, edgecolor=GREY, linewidth=1))
         for dx, dy in ((4, 0), (0, 4)):

@@ -24,7 +24,7 @@ from matplotlib.patches import Rectangle
 
 from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
 from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
-from mixerlib.pages.looks import PAGE_WIDTH, STYLE, described
+from mixerlib.pages.figure_style import PAGE_WIDTH, STYLE, described
 
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle

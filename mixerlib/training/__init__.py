@@ -70,7 +70,7 @@ from mixerlib.training.statistics import (
     spread_beside_seeds,
 )
 from mixerlib.training.sweep import Sweep, read_sweep
-from mixerlib.training.what_is_left import Remaining, remaining, remaining_table
+from mixerlib.training.sweep_progress import Remaining, remaining, remaining_table
 
 __all__ = [
     "ALONE",

@@ -3,6 +3,7 @@ reader's own."""
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from helpers import Later
 from torch import nn
 
 from mixerlib.models import OneSegment, create_model, list_models, model_entry
-from mixerlib.pages import LABELS, SHORT_LABELS, steps
+from mixerlib.pages import LABELS, SHORT_LABELS, steps, tracing
 
 networks, plots = Later("mixerlib.pages.networks"), Later("mixerlib.pages.plots")
 patches = Later("matplotlib.patches")
@@ -176,6 +177,68 @@ def test_home_made_networks_draw():
         assert "gamma" in texts(networks.draw_network(model, 32, block)) or block != 2
         networks.draw_block(model, 32, block, color="#123456")
     assert walked[0].shape == (8, 8, 4)
+
+
+class Pooled(Home):
+    """Pooled by a function of somebody's."""
+
+    def __init__(self, pool: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__(nn.Conv2d(8, 8, 1))
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(self.blocks(self.stem(x))))
+
+
+POOLS = {
+    "permute": lambda x: x.permute(0, 2, 3, 1).mean(dim=(1, 2)),
+    "permute by keyword": lambda x: x.permute(dims=(0, 2, 3, 1)).mean((1, 2)),
+    "transpose": lambda x: x.flatten(2).transpose(1, 2).mean(1),
+    "transpose by keyword": lambda x: x.flatten(2).transpose(dim0=1, dim1=2).mean(1),
+    "all by keyword": lambda x: torch.transpose(input=x.flatten(2), dim0=1, dim1=2).mean(1),
+    "swapaxes": lambda x: x.flatten(2).swapaxes(-1, 1).mean(1),
+    "sides of length 1": lambda x: x.mean((2, 3), True).flatten(1),
+    "and the channels last": lambda x: x.permute(0, 2, 3, 1).mean((1, 2), keepdim=True).flatten(1),
+}
+
+
+@pytest.mark.parametrize("how", POOLS)
+def test_the_channels_are_followed_however_they_are_pooled(how):
+    mixing, mean, head = steps(Pooled(POOLS[how]), 32)[-3:]
+    assert (mixing.kind, mean.kind, head.kind) == ("channels", "mean", "channels")
+    assert (mean.entering, mean.leaving, mean.shape) == (8, 8, (8,))
+    assert (head.entering, head.leaving, head.mixed) == (8, 5, ((0, 8),))
+
+
+def test_one_place_of_all_channels_is_no_slice_of_them():
+    head = steps(Pooled(lambda x: x[:, :, 0, 0]), 32)[-1]
+    assert (head.label, head.entering, head.leaving, head.shape) == ("linear", 8, 5, (5,))
+
+
+def test_a_fault_of_the_walk_is_not_said_to_be_the_model_s(monkeypatch):
+    def fails(*_):
+        raise LookupError("here")
+
+    monkeypatch.setattr(tracing, "_described", fails)
+    with pytest.raises(LookupError):
+        steps(Home(), 32)
+
+
+def test_a_shuffle_is_drawn_with_its_segments():
+    def dealt(segments: int) -> list[list[float]]:
+        model = small("splitmixer_iii", depth=1, segments=segments, shuffle=True)
+        lines = networks.draw_block(model, 32).axes[0].lines
+        wires = [
+            line.get_xdata() for line in lines if line.get_color() == plots.COLORS["splitmixer_iii"]
+        ]
+        first = min(x for x, _ in wires)
+        scale = max(x for x, _ in wires) - first
+        return [[round((x - first) / scale * 11) for x in wire] for wire in wires]
+
+    for s in (2, 3, 4):
+        runs = 12 // s
+        expected = [[j * runs + o, o * s + j] for j in range(s) for o in range(runs)]
+        assert dealt(s) == expected
 
 
 class Branching(nn.Module):

@@ -11,7 +11,7 @@ plots = Later("mixerlib.pages.plots")
 
 
 def described(figure):
-    return Later("mixerlib.pages.looks").described(figure)
+    return Later("mixerlib.pages.figure_style").described(figure)
 
 
 colors = Later("matplotlib.colors")

@@ -1,4 +1,4 @@
-"""A channel mixing of your own: entered under a name, and held against the rules of the others.
+"""A custom channel mixing: entered under a name, and held against the rules of the others.
 
 >>> from mixerlib.models import SeparateSegments, check_mixing, create_model, register_mixing
 >>> def grouped(block, dim, segments):  # strategy IV once more, under another name

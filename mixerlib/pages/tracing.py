@@ -29,6 +29,10 @@ Segments = tuple[tuple[int, int], ...]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ACTIVATIONS = (nn.GELU, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh)
 NORMS = {nn.BatchNorm2d: "BatchNorm", nn.LayerNorm: "LayerNorm", nn.GroupNorm: "GroupNorm"}
+TRANSPOSES = (
+    *("transpose", "swapaxes", "swapdims"),
+    *(torch.transpose, torch.swapaxes, torch.swapdims),
+)
 SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
 MEANS = (F.adaptive_avg_pool2d, torch.mean, "mean")
 
@@ -51,6 +55,7 @@ class Step:
         mixed: the segments (start, width) of the channels that go in which a step of the kinds
             "channels" and "both" mixes; the others pass through.
         shared: whether all segments are mixed by the same weights.
+        segments: of a shuffle: how many equal ones it deals out in turn; 1 for the other kinds.
         added: for a sum, the place among the steps whose result the later one is added to; -1 is
             the network's input. None for the other kinds.
     """
@@ -65,6 +70,7 @@ class Step:
     params: int
     mixed: Segments = ()
     shared: bool = False
+    segments: int = 1
     added: int | None = None
 
 
@@ -94,14 +100,15 @@ def steps(model: nn.Module, image_size: int | tuple[int, int]) -> list[Step]:
         traced = fx.GraphModule(blank, _Tracer().trace(blank))
     except Exception as error:  # whatever the model's own code raises
         raise ValueError(f"`model`, a {name}, cannot be traced by torch.fx: {error}") from error
-    walk = _Walk(traced)
     image = torch.zeros(2, getattr(model, "in_channels", 3), height, width, device="meta")
     try:
-        walk.run(image)
-    except Exception as error:
+        traced(image)
+    except Exception as error:  # the same; what goes wrong in the walk below is no fault of theirs
         raise ValueError(
             f"`model`, a {name}, does not take images of `image_size`={image_size!r}: {error}"
         ) from error
+    walk = _Walk(traced)
+    walk.run(image)
     whole = sum(p.numel() for p in model.parameters() if p.requires_grad)
     counted = sum(step.params for step in walk.steps)
     if counted != whole:
@@ -182,7 +189,8 @@ class _Walk(fx.Interpreter):
         self.dimension[n], self.place[n] = self.dimension[source], self.place[source]
         if not isinstance(result, torch.Tensor) or not isinstance(before, torch.Tensor):
             return
-        self._turn(n, before)
+        self._turn(n, before, result)
+        self.dimension[n] = min(self.dimension[n], result.ndim - 1)  # where sides were flattened
         step = self._step(n, source, before, result)
         if step is not None:
             self.steps.append(step)
@@ -194,24 +202,25 @@ class _Walk(fx.Interpreter):
     def _module(self, n: fx.Node) -> Any:
         return self.fetch_attr(str(n.target)) if n.op == "call_module" else None
 
-    def _turn(self, n: fx.Node, before: torch.Tensor) -> None:
+    def _turn(self, n: fx.Node, before: torch.Tensor, result: torch.Tensor) -> None:
         """Where the channels lie after a change of order, and which a slice takes."""
-        at, arguments = self.dimension[n], n.args[1:]
-        if n.target in ("transpose", torch.transpose):
+        at, arguments = self.dimension[n], (*n.args, *n.kwargs.values())[1:]
+        if n.target in TRANSPOSES:
             one, other = (int(str(a)) % before.ndim for a in arguments)
             self.dimension[n] = {one: other, other: one}.get(at, at)
         elif n.target in ("permute", torch.permute):
             order = arguments[0] if isinstance(arguments[0], tuple | list) else arguments
             self.dimension[n] = [int(str(a)) % before.ndim for a in order].index(at)
-        elif n.target in ("mean", torch.mean):
-            gone = n.kwargs.get("dim", arguments[0] if arguments else ())
+        elif n.target in ("mean", torch.mean) and result.ndim < before.ndim:
+            gone = arguments[0] if arguments else ()
             places = gone if isinstance(gone, tuple | list) else (gone,)
             self.dimension[n] -= sum(int(str(a)) % before.ndim < at for a in places)
         elif n.target is operator.getitem and isinstance(arguments[0], tuple):
             index = arguments[0][at] if len(arguments[0]) > at else slice(None)
             if isinstance(index, slice) and isinstance(index.start or 0, int):
                 start, stop, _ = index.indices(before.shape[at])
-                self.sliced[n] = (start, max(0, stop - start), before.shape[at])
+                if stop - start < before.shape[at]:
+                    self.sliced[n] = (start, max(0, stop - start), before.shape[at])
 
     def _step(
         self, n: fx.Node, source: fx.Node, before: torch.Tensor, result: torch.Tensor
@@ -220,7 +229,7 @@ class _Walk(fx.Interpreter):
         path = list(stack)[-1]
         shape = tuple(result.shape[1:])
         entering = before.shape[self.dimension[source]]
-        leaving = result.shape[self.dimension[n]] if self.dimension[n] < result.ndim else entering
+        leaving = result.shape[self.dimension[n]]
 
         def step(kind: str, label: str, params: int = 0, **more: Any) -> Step:
             return Step(
@@ -241,14 +250,14 @@ class _Walk(fx.Interpreter):
             return step("sum", "sum", added=min(self.place[t] for t in tensors))
         if n.target is channel_shuffle:
             return step(**_shuffle(int(str(n.args[1]))))
-        if n.target in MEANS:  # a pooling leaves two sides of length 1
-            return replace(step("mean", "mean over places"), shape=shape[:1])
+        if n.target in MEANS:  # some leave two sides of length 1
+            return replace(step("mean", "mean over places"), shape=(leaving,))
         return None
 
 
 def _shuffle(segments: int) -> dict[str, Any]:
     named = {"kind": "shuffle", "label": f"shuffle of {segments} segments", "params": 0}
-    return named | {"mixed": (), "shared": False}
+    return named | {"mixed": (), "shared": False, "segments": segments}
 
 
 def overlapping(mixed: Segments) -> bool:
