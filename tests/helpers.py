@@ -87,6 +87,17 @@ class Later:
         return getattr(importlib.import_module(self._name), name)
 
 
+class Clock:
+    """Time in which every look at the clock takes a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+
 @contextmanager
 def registrations_undone() -> Iterator[None]:
     """Takes back, at the end, what `register_mixing` has entered meanwhile."""

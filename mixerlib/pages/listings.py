@@ -46,8 +46,8 @@ def colored_code(
         colors: the parts → their colours; the key has them in this order.
         caption: what the figure shows, as a sentence that states its conclusion.
 
-    Raises `ValueError` for a piece that does not follow the one before it, and for an empty
-    caption.
+    Raises `ValueError` for a piece that does not follow the one before it or whose part has no
+    colour, and for an empty caption.
 
     >>> from mixerlib.pages import colored_code
     >>> colored_code("y = a*x + b", [("a", "weight")], {"weight": "#D55E00"}, "One weight.")
@@ -57,8 +57,10 @@ def colored_code(
         raise ValueError(f"`caption`={caption!r} must say what the figure shows")
     rest, lines = code, ""
     for piece, part in pieces:
-        before, found, rest = rest.partition(piece)
-        if not found:
+        if part not in colors:
+            raise ValueError(f"`pieces`: {part!r}, the part of {piece!r}, must be in `colors`")
+        before, match, rest = rest.partition(piece)
+        if not match:
             raise ValueError(f"`pieces`: {piece!r} must stand in the code, after the one before it")
         lines += html.escape(before) + _marked(piece, colors[part])
     key = " · ".join(_marked(part, color) for part, color in colors.items())

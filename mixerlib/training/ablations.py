@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mixerlib.records import Record
-from mixerlib.training.comparison import Difference, accuracies
+from mixerlib.training.comparison import Difference, accuracies, difference_of_means
 from mixerlib.training.recipe import list_recipes, load_recipe
 from mixerlib.training.statistics import (
     CONFIDENCE,
@@ -77,13 +77,7 @@ class Ablations:
         for name in (base, row):
             if name not in self.runs:
                 raise ValueError(f"`records` must hold a run of {FOLDER}{name}")
-        first, second = accuracies(self.runs[base]), accuracies(self.runs[row])
-        return Difference(
-            float(second.mean() - first.mean()),
-            self.spread.half_width_of_difference(len(first), len(second), confidence)
-            if self.spread.freedom
-            else None,
-        )
+        return difference_of_means(self.runs[base], self.runs[row], self.spread, confidence)
 
     def differences(self, confidence: float = CONFIDENCE) -> dict[str, Difference]:
         """Every row's difference from the whole model, the largest loss first.

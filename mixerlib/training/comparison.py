@@ -126,13 +126,7 @@ class Scale:
         self, first: Sequence[Record], second: Sequence[Record], confidence: float = CONFIDENCE
     ) -> Difference:
         """The mean of the second runs minus that of the first, by the scale's pooled spread."""
-        known = self.spread.freedom > 0
-        return Difference(
-            accuracies(second).mean() - accuracies(first).mean(),
-            self.spread.half_width_of_difference(len(first), len(second), confidence)
-            if known
-            else None,
-        )
+        return difference_of_means(first, second, self.spread, confidence)
 
     def below(self, base: str) -> dict[str, Difference]:
         """How far each other strategy's mean lies below that of `base`."""
@@ -176,6 +170,19 @@ class Scale:
         seeds = set.intersection(*({run.seed for run in records} for records in runs.values()))
         rows = [accuracies([r for r in records if r.seed in seeds]) for records in runs.values()]
         return list(runs), sorted(seeds), np.array(rows)
+
+
+def difference_of_means(
+    first: Sequence[Record], second: Sequence[Record], spread: Spread, confidence: float
+) -> Difference:
+    """The mean accuracy of the second runs minus that of the first, in points; its interval is that
+    of runs with this spread, and None where the spread is not known.
+    """
+    known = spread.freedom > 0
+    return Difference(
+        float(accuracies(second).mean() - accuracies(first).mean()),
+        spread.half_width_of_difference(len(first), len(second), confidence) if known else None,
+    )
 
 
 def mean_of(differences: Collection[Difference]) -> Difference:

@@ -23,13 +23,12 @@ from mixerlib.speed import synchronize
 from mixerlib.training.distributed import ALONE, choose_device
 from mixerlib.training.loop import train_step, training_steps
 from mixerlib.training.recipe import Recipe, load_recipe
-from mixerlib.training.run import Run, begin
+from mixerlib.training.run import PRECISIONS, Run, begin
 
 RECIPE = "cifar10/splitmixer_i_256_8"  # whose step is tried, and its precision
 # How far a device may be from float64 on the CPU, as a share of the largest number. A GPU's
 # convolutions may round their inputs to TensorFloat-32, with 10 bits after the point.
 TOLERANCES = {"float32": 5e-3, "bfloat16": 5e-2, "float16": 5e-2}
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _agrees(device: torch.device, precision: str, dim: int) -> tuple[bool, str]:
         exact = _outputs(model.double(), images.double(), labels, None)
         model = model.float().to(device)
         model.zero_grad()
-        dtype = AUTOCAST.get(precision)
+        dtype = PRECISIONS[precision]
         actual = _outputs(model, images.to(device), labels.to(device), dtype)
         for mine, its in zip(actual, exact, strict=True):
             difference = (mine.double().cpu() - its).abs().max() / its.abs().max()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import refusal, run
-from helpers import ROOT
+from helpers import ROOT, Clock
 
 from mixerlib.cli import reproducing
 from mixerlib.records import read_record, read_records
@@ -69,17 +69,6 @@ def test_a_device_that_fails_trains_nothing(capsys, folder, monkeypatch):
     assert status == 2 and "FAILED  float32 agrees with the CPU: off by 1.0e+00" in out
     assert "nothing was trained" in out and not Path("kept").exists()
     assert "0 of 3 runs are done, 3 are left" in out
-
-
-class Clock:
-    """Time in which every look at the clock takes a second."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        self.now += 1
-        return self.now
 
 
 def test_at_the_deadline_it_stops_and_later_goes_on(capsys, folder, monkeypatch):

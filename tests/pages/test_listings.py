@@ -49,5 +49,7 @@ def test_the_key_names_every_part_and_the_caption_is_words():
 def test_a_piece_out_of_order_and_an_empty_caption_are_refused():
     with pytest.raises(ValueError, match="'a' must stand in the code, after the one before it"):
         colored_code("a b", [("b", "weight"), ("a", "rest")], COLORS, "None.")
+    with pytest.raises(ValueError, match="'other', the part of 'a', must be in `colors`"):
+        colored_code("a", [("a", "other")], COLORS, "None.")
     with pytest.raises(ValueError, match="`caption`='' must say"):
         colored_code("a", [], COLORS, "")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mixerlib.training import device_check, load_recipe, self_test
+from mixerlib.training.run import PRECISIONS
 
 NAMES = [
     "float32 agrees with the CPU",
@@ -30,7 +31,7 @@ def test_a_sound_device_passes():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_kernels_that_compute_something_else_are_seen(monkeypatch, precision):
     exact = device_check._outputs
-    dtype = device_check.AUTOCAST.get(precision)
+    dtype = PRECISIONS[precision]
 
     def wrong(model, images, labels, autocast):
         logits, gradient = exact(model, images, labels, autocast)

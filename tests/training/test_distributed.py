@@ -276,15 +276,20 @@ def test_the_metrics_are_written_once(folder, two):
         assert recipe.epochs == len(epochs)
 
 
+def both_end_as(undisturbed, *both) -> None:
+    """Stopped and continued, each process has the weights of the run that was not disturbed."""
+    for seen in both:
+        assert torch.equal(seen["weights"], undisturbed["weights"])
+        assert all(map(torch.equal, seen["statistics"], undisturbed["statistics"]))
+
+
 @pytest.mark.parametrize("step", range(1, 10))
 def test_stopped_in_one_process_all_stop_and_go_on(two, step):
     undisturbed = two[0]["norm, average, parts"]
     first, second = (seen[f"stopped after {step}"] for seen in two)
     assert first["reason"] == f"stopped by another process after step {step} of 9"
     assert second["reason"] == f"told to stop after step {step} of 9"
-    for seen in (first, second):
-        assert torch.equal(seen["weights"], undisturbed["weights"])
-        assert all(map(torch.equal, seen["statistics"], undisturbed["statistics"]))
+    both_end_as(undisturbed, first, second)
 
 
 @pytest.mark.parametrize("asked", range(3, 10))
@@ -295,9 +300,7 @@ def test_stopped_in_one_process_all_leave_the_test_set(two, asked):
     first, second = (seen[f"asked {asked} times"] for seen in two)
     assert first["reason"] == f"stopped by another process {end}"
     assert second["reason"] == f"told to stop {end}"
-    for seen in (first, second):
-        assert torch.equal(seen["weights"], undisturbed["weights"])
-        assert all(map(torch.equal, seen["statistics"], undisturbed["statistics"]))
+    both_end_as(undisturbed, first, second)
 
 
 def test_errors_are_the_same_in_all(two):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Command, refusal, run
-from helpers import ROOT, claimed_elsewhere
+from helpers import ROOT, Clock, claimed_elsewhere
 from safetensors.torch import load_file
 
 import mixerlib.training.folders
@@ -234,17 +234,6 @@ def test_list_runs_nothing(capsys, folder):
     assert (status, err) == (0, "")
     assert out.splitlines() == [*expected, "0 of 4 runs have a record in records"]
     assert files() == {} and not Path("runs").exists() and not Path("records").exists()
-
-
-class Clock:
-    """Time in which every look at the clock takes a second."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        self.now += 1
-        return self.now
 
 
 def test_at_the_deadline_it_stops_and_later_goes_on(capsys, folder, monkeypatch):
