@@ -66,6 +66,17 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
+def run_cells(path: Path, times: int = 1) -> dict[str, Any]:
+    """What the code cells of a page have defined when all have run, in their order, so often."""
+    import jupytext
+
+    cells = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    names: dict[str, Any] = {"__name__": "page"}
+    for cell in cells * times:
+        exec(compile(cell, path.name, "exec"), names)
+    return names
+
+
 def values_to_change(path: Path) -> dict[str, Any]:
     """What a record's file holds, without its digest: so it may be written again, changed."""
     values = json.loads(path.read_text(encoding="utf-8"))

@@ -14,7 +14,6 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-LEFT_OUT = {"search", "genindex", "py-modindex", "404", "index"}
 # What is no text of the page, by tag and by class. A drawing's letters are no words either.
 SILENT_TAGS = {"script", "style", "svg", "button", "nav", "noscript", "template", "math"}
 SILENT_CLASSES = {
@@ -114,8 +113,7 @@ def write_index(app: Sphinx, problem: Exception | None) -> None:
     if problem or app.builder.name != "html":
         return
     site = Path(app.outdir)
-    names = [path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")]
-    names = sorted(n for n in names if n not in LEFT_OUT and not n.startswith("_static"))
+    names = sorted(app.env.found_docs)  # a page of an earlier build may lie there too
     (site / "searchindex.js").unlink(missing_ok=True)  # Sphinx's, of an earlier build
     index = json.dumps([*entries(site, names)], ensure_ascii=False, separators=(",", ":"))
     index = index.replace("</", r"<\/")

@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path as File
 
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 sys.path.append(str(File(__file__).parents[1]))  # so that this runs from any folder
@@ -63,13 +63,16 @@ def cover(blocks: int = 8, columns: int = len(SHORT_LABELS)) -> plots.Figure:
     for place, (name, title) in zip(axes.flat, SHORT_LABELS.items(), strict=False):
         model = create_model(name)
         width, mixed = model.num_features, [segments for segments, _ in mixing_steps(model)]
-        for block, heard in enumerate(news(name, blocks)):
-            for start, wide in mixed[block]:
-                tint = {"facecolor": plots.COLORS[name], "alpha": 0.16, "linewidth": 0}
-                place.add_patch(Rectangle((start, block), wide, 0.74, **tint))
-            place.add_patch(PathPatch(_runs(heard, block), facecolor=plots.COLORS[name], lw=0))
-            frame = {"fill": False, "edgecolor": plots.FAINT, "linewidth": 0.9}
-            place.add_patch(Rectangle((0, block), width, 0.74, **frame))
+        heard = [run for b, row in enumerate(news(name, blocks)) for run in _runs(row, b)]
+        strips = [(block, start, wide) for block in range(blocks) for start, wide in mixed[block]]
+        whole = [(block, 0, width) for block in range(blocks)]
+        for bars, look in (
+            (strips, {"facecolor": plots.COLORS[name], "alpha": 0.16, "linewidth": 0}),
+            (heard, {"facecolor": plots.COLORS[name], "linewidth": 0}),
+            (whole, {"fill": False, "edgecolor": plots.FAINT, "linewidth": 0.9}),
+        ):
+            place.add_patch(PathPatch(_outline(bars), clip_on=False, **look))
+        place.patch.set_visible(False)
         plots.bare(place).set(xlim=(-3, width + 3), ylim=(blocks - 0.2, -0.1))
         place.set_title(title, loc="center", fontsize=11, fontweight="bold")
         parameters = sum(p.numel() for p in model.parameters())
@@ -79,15 +82,43 @@ def cover(blocks: int = 8, columns: int = len(SHORT_LABELS)) -> plots.Figure:
     return figure
 
 
-def _runs(heard: list[bool], top: float) -> Path:
-    """One outline round each run of channels that have heard."""
-    corners, codes = [], []
+def _runs(heard: list[bool], block: int) -> list[tuple[int, int, int]]:
+    """Each run of channels that have heard: its block, its first channel, how many they are."""
     closed = [False, *heard, False]
     edges = [c for c in range(len(heard) + 1) if closed[c] != closed[c + 1]]
-    for left, right in zip(edges[::2], edges[1::2], strict=True):
-        corners += [(left, top), (right, top), (right, top + 0.74), (left, top + 0.74), (left, top)]
-        codes += [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY]
-    return Path(corners, codes)
+    return [(block, a, b - a) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _outline(bars: list[tuple[int, int, int]]) -> Path:
+    """Bars, each given by its block, its first channel and how many they are, as one path: a file
+    with one element for each bar would be many times as long."""
+    return Path.make_compound_path(
+        *(
+            Path([(a, b), (a + n, b), (a + n, b + 0.74), (a, b + 0.74), (a, b)], closed=True)
+            for b, a, n in bars
+        )
+    )
+
+
+# Of a bar in an outline: its left, top, right and lower edge.
+BAR = r"M ([\d.]+) ([\d.]+) L ([\d.]+) \2 L \3 ([\d.]+) L \1 \4 (?:L \1 \2 )?z ?"
+
+
+def compact(drawing: str) -> str:
+    """The SVG without groups, to a hundredth of a point, and each bar as a corner and its sides."""
+
+    def bar(match: re.Match) -> str:
+        left, top, right, low = (float(edge) for edge in match.groups())
+        sides = f"h{right - left:.4g}v{low - top:.4g}h{left - right:.4g}z"
+        return f"M{left:g} {top:g}" + re.sub(r"(?<!\d)0\.", ".", sides)
+
+    def outline(match: re.Match) -> str:
+        return f'd="{re.sub(BAR, bar, " ".join(match[1].split()))}"'
+
+    drawing = re.sub(r'</?g(?: id="[^"]*")?/?>', "", drawing)
+    drawing = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", drawing)
+    drawing = re.sub(r'\bd="([^"]*)"', outline, drawing)
+    return re.sub(r"\s*\n\s*", "\n", drawing)
 
 
 def cover_html() -> str:
@@ -129,7 +160,7 @@ def card() -> bytes:
 
 def files() -> dict[str, str]:
     """Name and text of every drawing."""
-    picture = plots.svg(cover(), COVER_CAPTION)
+    picture = compact(plots.svg(cover(), COVER_CAPTION))
     picture = picture.replace("<svg ", '<svg class="ink" ', 1).replace(
         "<defs>", INK_STYLE + "<defs>", 1
     )

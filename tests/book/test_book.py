@@ -71,6 +71,23 @@ def test_logo_and_favicon_are_what_the_code_draws():
         assert kept == text, f"{name} is old: run python book/assets/draw.py"
 
 
+BAR = re.compile(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h-([\d.]+)z")
+
+
+def test_the_cover_is_small_and_every_bar_in_it_is_where_the_figure_has_it():
+    draw = load_file(ROOT / "book" / "assets" / "draw.py")
+    whole = plots.svg(draw.cover(), "The cover.")
+    small = draw.compact(whole)
+    assert len(small) < 15_000 and small.count("\n") < 100
+    corners = re.findall(r"M ([\d.]+) ([\d.]+) \nL ([\d.]+) [\d.]+ \nL [\d.]+ ([\d.]+) ", whole)
+    bars = [[float(number) for number in bar] for bar in BAR.findall(small)]
+    assert len(bars) == len(corners[1:]) > 7 * 8 * 2  # the first is the whole picture
+    for (x, y, wide, high, back), edges in zip(bars, corners[1:], strict=True):
+        assert wide == back
+        assert [x, y, x + wide, y + high] == pytest.approx([*map(float, edges)], abs=0.011)
+    assert ">ConvMixer</text>" in small and "<g" not in small
+
+
 def test_the_cover_names_every_strategy_and_counts_it():
     words = re.findall(r">([^<>]+)</text>", (ROOT / "book" / "assets" / "cover.svg").read_text())
     assert {"ConvMixer", "I", "II", "III", "IV", "V", "3-D"} <= set(words)

@@ -41,8 +41,11 @@ def test_the_index_is_a_script_that_a_page_may_hold(tmp_path):
     (tmp_path / "notebooks" / "04-counting.html").write_text(
         PAGE.replace("One.", "&lt;/script&gt;")
     )
-    (tmp_path / "search.html").write_text(PAGE)
-    app = SimpleNamespace(outdir=str(tmp_path), builder=SimpleNamespace(name="html"))
+    for other in ("search", "notebooks/of-an-earlier-build"):
+        (tmp_path / f"{other}.html").write_text(PAGE)
+    environment = SimpleNamespace(found_docs={"notebooks/04-counting"})
+    builder = SimpleNamespace(name="html")
+    app = SimpleNamespace(outdir=str(tmp_path), builder=builder, env=environment)
     finding.write_index(app, None)
     text = (tmp_path / "_static" / "sections.js").read_text()
     assert "</script>" not in text

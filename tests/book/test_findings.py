@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from helpers import ROOT, Later
+from helpers import ROOT, Later, run_cells
 
 from mixerlib import costs
 from mixerlib.models import create_model
@@ -20,12 +20,8 @@ PAGE = ROOT / "book" / "findings.md"
 
 @pytest.fixture(scope="module")
 def names():
-    """What the cells of the page have defined, with its displayed values under "shown at last"."""
-    cells = [cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code"]
-    space: dict = {"__name__": "page"}
-    for cell in cells:
-        exec(compile(cell, PAGE.name, "exec"), space)
-    return space
+    """What the cells of the page have defined."""
+    return run_cells(PAGE)
 
 
 def content(link) -> list[list[str]]:

@@ -5,26 +5,20 @@ import re
 import pytest
 import sympy
 import torch
-from helpers import ROOT, Later, registrations_undone
+from helpers import ROOT, registrations_undone, run_cells
 from torch.nn import functional as F
 
 from mixerlib import costs
 from mixerlib.models import check_mixing, create_model
 
-jupytext = Later("jupytext")
 PAGE = ROOT / "book" / "own-strategy.md"
 
 
 @pytest.fixture(scope="module")
 def names():
     """What the cells of the page have defined, after two runs from top to bottom."""
-    cells = [cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code"]
-    space: dict = {"__name__": "page"}
     with registrations_undone():
-        for _ in range(2):
-            for cell in cells:
-                exec(compile(cell, PAGE.name, "exec"), space)
-        yield space
+        yield run_cells(PAGE, times=2)
 
 
 @pytest.mark.parametrize("dim, segments", [(12, 2), (12, 3), (8, 1), (40, 5)])

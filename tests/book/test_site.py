@@ -448,22 +448,6 @@ def test_the_first_key_leads_past_the_menus(tab, name):
     assert tab.evaluate("() => !!document.activeElement.closest('main')")
 
 
-def test_search_finds_a_word_without_a_server(tab):
-    come_in(tab, f"{CHAPTERS[0]}.html")
-    tab.keyboard.press("Control+k")
-    tab.keyboard.type("separable")
-    tab.keyboard.press("Enter")
-    tab.wait_for_url("**/search.html?q=separable*")
-    actual = tab.locator("#search-results li a")
-    actual.first.wait_for()
-    links = actual.evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert any("05-spatial-split.html" in link for link in links), links
-    actual.first.click()
-    tab.wait_for_load_state()
-    assert "separable" in tab.locator("main").inner_text().lower()
-    assert tab.left == []
-
-
 def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
     come_in(tab, page_with('class="mixer-explorer"'))
     explorer = tab.locator(".mixer-explorer").first
