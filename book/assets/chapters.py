@@ -59,7 +59,8 @@ class Chapter:
 
     @property
     def number(self) -> str:
-        return self.name[:2]
+        """Of its file: "01", or "13b" for what was split from 13."""
+        return self.name.partition("-")[0]
 
 
 def exercises_of(text: str) -> tuple[Exercise, ...]:
@@ -75,9 +76,11 @@ def exercises_of(text: str) -> tuple[Exercise, ...]:
 
 def minutes_of(text: str) -> int | None:
     """How long reading takes, by the chapter's own sentence. `ValueError` for other words."""
-    said = re.search(r"[Rr]eading takes (?:about )?([a-z -]+?)[;.,]", text)
+    said = re.search(r"[Rr]eading takes (?:about )?([a-z0-9 -]+?)[;.,]", text)
     if not said:
         return None
+    if number := re.fullmatch(r"(\d+) minutes", said[1]):
+        return int(number[1])
     if said[1] not in MINUTES:
         raise ValueError(f"`reading takes {said[1]}` must be one of {', '.join(MINUTES)}")
     return MINUTES[said[1]]
@@ -101,7 +104,7 @@ def builds_on(text: str, name: str, names: list[str]) -> tuple[str, ...]:
 def read_chapters(folder: Path | None = None) -> list[Chapter]:
     """All chapters in their order, from the notebooks."""
     folder = folder or book_folder().parent / "notebooks"
-    paths = sorted(folder.glob("[0-9][0-9]-*.md"))
+    paths = sorted(folder.glob("[0-9][0-9]*.md"))
     names = [path.stem for path in paths]
     chapters = []
     for path in paths:

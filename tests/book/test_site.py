@@ -139,6 +139,10 @@ class TestWritten:
         assert all(len(text.split()) >= enough for text in said), said
         assert not [text for text in said if re.search(r"\.(png|svg|jpe?g)$", text)]
 
+    def test_no_output_is_an_object_without_a_form(self, name):
+        """Such as `Markdown("")`, of which only the class would be printed."""
+        assert "&lt;IPython.core" not in (SITE / name).read_text()
+
     def test_page_has_a_language_and_a_title_of_its_own(self, name):
         page = read(SITE / name)
         assert page.language == "en"
@@ -187,6 +191,12 @@ HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
 
 UNSAID = """() => [...document.querySelectorAll("canvas")]
   .filter(e => e.getAttribute("role") !== "img" || !e.ariaLabel).map(e => e.outerHTML)"""
+
+# Signs of the theme's icon font, which the site does not bring: they would be empty boxes.
+BOXES = """() => [...document.querySelectorAll("body *:not(svg)")].flatMap(e =>
+  ["::before", "::after"].map(side => getComputedStyle(e, side).content)
+    .filter(sign => /[\\ue000-\\uf8ff]/.test(sign) && e.checkVisibility())
+    .map(() => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`))"""
 
 BROKEN = """() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"""
 
@@ -315,6 +325,7 @@ class Visit:
     headings: list[int]
     unsaid: list[str]
     broken: list[str]
+    boxes: list[str]
     wide: list[str]
     letters: list[tuple[float, str]]
     scrollers: list[str]
@@ -345,7 +356,7 @@ def visit(tab: object, name: str) -> Visit:
 
     come_in(tab, name)
     tab.evaluate(UNFOLD)
-    asked = (UNSET, HEADINGS, UNSAID, BROKEN)
+    asked = (UNSET, HEADINGS, UNSAID, BROKEN, BOXES)
     answers = [tab.evaluate(question) for question in asked]
     faint = {}
     for scheme in ("dark", "light"):
@@ -391,6 +402,9 @@ class TestPage:
     def test_the_console_is_silent_and_every_picture_loads(self, visited):
         assert visited.failed == []
         assert visited.broken == []
+
+    def test_no_icon_is_an_empty_box(self, visited):
+        assert visited.boxes == []
 
     def test_headings_are_in_order(self, visited):
         levels = visited.headings
