@@ -76,9 +76,9 @@
   };
   const reach = () => {
     for (const formula of document.querySelectorAll("article p mjx-container:not([display])")) {
-      formula.classList.remove("long");
-      const room = formula.closest("p").clientWidth; // none where the paragraph is folded away
-      formula.classList.toggle("long", room > 0 && formula.getBoundingClientRect().width > room);
+      formula.classList.remove("long", "goes-on", "goes-back"); // it may have room again
+      const room = formula.closest("p").getBoundingClientRect().width; // none where it is folded away
+      formula.classList.toggle("long", room > 0 && formula.getBoundingClientRect().width > room + 1);
     }
     for (const box of document.querySelectorAll(BOXES)) {
       const scrolls = fade(box);

@@ -232,9 +232,23 @@ SCROLLERS = """() => [...document.querySelectorAll("article *")].flatMap(e => {
   if (scrolls && !e.classList.contains("goes-on")) faults.push("does not show that it goes on");
   if (scrolls && e.tabIndex < 0) faults.push("is out of the Tab key's reach");
   if (!scrolls && e.matches("mjx-container") && e.tabIndex >= 0) faults.push("is a Tab stop");
+  if (!scrolls && e.matches(".goes-on, .goes-back")) faults.push("fades where nothing goes on");
+  if (e.matches("mjx-container.long")) {
+    const letters = e.querySelector("mjx-math").getBoundingClientRect().width;
+    if (letters <= e.closest("p").getBoundingClientRect().width + 1) faults.push("has room");
+  }
+  const space = e.matches(".mixer-figure.goes-on") && e.querySelector("figcaption");
+  if (space && parseFloat(getComputedStyle(space).paddingRight) < 20)
+    faults.push("fades its caption");
   const name = `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`;
   return faults.map(fault => `${name} ${fault}`);
 })"""
+
+# Signs of an icon font that no letter of the book's fonts stands for.
+STRANGE = """() => [...document.querySelectorAll("article *:not(svg)")].flatMap(e =>
+  ["::before", "::after"].map(place => getComputedStyle(e, place).content)
+    .filter(sign => /[\\ue000-\\uf8ff]/.test(sign) && e.checkVisibility())
+    .map(() => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`))"""
 
 # On a phone an equation's number stands in a line of its own, and a table that scrolls keeps its
 # first column.
@@ -330,6 +344,7 @@ class Visit:
     letters: list[tuple[float, str]]
     scrollers: list[str]
     narrow: list[str]
+    strange: list[str]
     violations: dict[str, list[str]]
     faint: dict[str, list[str]]
 
@@ -364,7 +379,8 @@ def visit(tab: object, name: str) -> Visit:
         faint[scheme] = tab.evaluate(FAINT_LETTERS)
     tab.set_viewport_size(PHONE)
     tab.wait_for_timeout(400)  # until the theme has seen what scrolls now
-    answers += [tab.evaluate(question) for question in (WIDE, LETTERS, SCROLLERS, NARROW)]
+    asked = (WIDE, LETTERS, SCROLLERS, NARROW, STRANGE)
+    answers += [tab.evaluate(question) for question in asked]
 
     tab.evaluate(THIN)
     tab.evaluate(Axe().axe_script)
@@ -430,6 +446,9 @@ class TestPage:
 
     def test_letters_in_drawings_are_large_enough_on_a_phone(self, visited):
         assert [letter for letter in visited.letters if letter[0] < 9] == []
+
+    def test_no_sign_is_of_a_font_that_is_not_there(self, visited):
+        assert visited.strange == []
 
     def test_what_scrolls_shows_it_and_formulas_are_no_tab_stops(self, visited):
         assert visited.scrollers == []
