@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.md"))
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::tags:.*\n\n?)?(.*?)^```$", re.M | re.S)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::tags:[^\n]*\n+)?(.*?)^```$", re.M | re.S)
 
 
 class Written(NamedTuple):
