@@ -30,7 +30,6 @@ WRITTEN = [exercise for path in NOTEBOOKS for exercise in written(path)]
 WITHOUT = {
     *("05-spatial-split", "07-splitmixer-ii"),
     *("08-splitmixer-iii", "09-splitmixer-iv", "10-splitmixer-v-and-3d", "11-design-space"),
-    *("14-results", "15-ablations"),
     *("17-throughput", "18-roofline", "19-making-it-fast", "21-information-flow"),
 }
 NAMES = entries.names()
