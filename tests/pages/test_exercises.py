@@ -21,7 +21,7 @@ from helpers import ROOT
 
 from mixerlib import costs
 from mixerlib.pages import check
-from mixerlib.pages.exercises import entries, judges, running
+from mixerlib.pages.exercises import entries, running
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Outcome, Row
 
@@ -30,7 +30,7 @@ WRITTEN = [exercise for path in NOTEBOOKS for exercise in written(path)]
 WITHOUT = {
     *("05-spatial-split", "07-splitmixer-ii"),
     *("08-splitmixer-iii", "09-splitmixer-iv", "10-splitmixer-v-and-3d", "11-design-space"),
-    *("17-throughput", "18-roofline", "19-making-it-fast", "21-information-flow"),
+    "21-information-flow",
 }
 NAMES = entries.names()
 
@@ -341,4 +341,4 @@ def test_the_cases_of_a_function_are_the_same_every_time():
         if isinstance(judge, Function):
             first, second = ([*judge.cases(random.Random(0))] for _ in range(2))
             assert len(first) > 1
-            assert not judges.gap(first, second, 0)
+            assert repr(first) == repr(second)

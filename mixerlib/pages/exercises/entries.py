@@ -11,7 +11,8 @@ from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_op
 
 CHAPTERS = (
     *("patches", "mlp_mixer", "tweet_of_convmixer", "counting", "splitmixer_i"),
-    *("augmentation", "training_runs", "results", "ablations"),
+    *("augmentation", "training_runs", "whole_runs", "results", "ablations"),
+    *("throughput", "roofline", "folding_norms"),
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
