@@ -1,5 +1,5 @@
-"""What the book's pages show: figures, pictures of networks, the explorer, the audit of the
-published numbers."""
+"""What the book's pages show: figures, pictures of networks, the explorer, the checks of
+exercises, the audit of the published numbers."""
 
 import importlib
 from types import ModuleType
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
+from mixerlib.pages.exercises import Outcome, check
 from mixerlib.pages.explorer import Explorer
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
@@ -44,12 +45,14 @@ __all__ = [
     "Entry",
     "Explorer",
     "Listing",
+    "Outcome",
     "Published",
     "Step",
     "Verdict",
     "accuracy_rows",
     "audit",
     "book_folder",
+    "check",
     "colored_code",
     "device_label",
     "digits",
