@@ -9,7 +9,7 @@ from mixerlib.pages.exercises.judges import Judge, Numbers
 from mixerlib.pages.exercises.outcome import Outcome
 from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_open, within
 
-CHAPTERS = ("patches", "counting", "splitmixer_i")  # modules, in the book's order
+CHAPTERS = ("patches", "counting", "puzzles", "splitmixer_i")  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
 
