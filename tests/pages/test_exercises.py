@@ -4,8 +4,11 @@ That the chapters' own solutions pass is shown where the chapters run (`tests/tw
 `python tests/exercises.py`.
 """
 
+import json
 import random
 import re
+import shutil
+import subprocess
 import time
 from fractions import Fraction
 
@@ -14,6 +17,7 @@ import pytest
 import sympy
 import torch
 from exercises import NOTEBOOKS, written
+from helpers import ROOT
 
 from mixerlib import costs
 from mixerlib.pages import check
@@ -24,7 +28,7 @@ from mixerlib.pages.exercises.outcome import Outcome, Row
 WRITTEN = [exercise for path in NOTEBOOKS for exercise in written(path)]
 # Chapters whose exercises have no checks yet. It only shrinks.
 WITHOUT = {
-    *("02-mlp-mixer", "03-convmixer-in-a-tweet", "05-spatial-split", "07-splitmixer-ii"),
+    *("05-spatial-split", "07-splitmixer-ii"),
     *("08-splitmixer-iii", "09-splitmixer-iv", "10-splitmixer-v-and-3d", "11-design-space"),
     *("12-data-and-augmentation", "13-training", "13b-whole-run", "14-results", "15-ablations"),
     *("17-throughput", "18-roofline", "19-making-it-fast", "21-information-flow"),
@@ -124,9 +128,47 @@ def test_the_page_has_what_it_checks_numbers_by():
     right = f"{judge.values['parameters']:,}"
     folded = page.index("<details")
     assert right not in page[:folded] and right in page[folded:]
+    assert page.endswith("</details></div>")  # what solutions.py takes out ends there
     data = re.search(r'data-exercise="([^"]+)"', page)[1]
     assert right.replace(",", "") not in data  # not in clear text
     assert check("one-3", ...).fields is None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js runs the page's script")
+def test_the_page_says_what_check_says():
+    """The script of the pages against Python: right answers, known mistakes, others."""
+    asked, expected = [], []
+    for name in NAMES:
+        judge = entries.judge_of(name)
+        if not isinstance(judge, Numbers):
+            continue
+        fields, right = judge.fields(), judge.right()
+        answers = [right, *map(judge.wrong, judge.mistakes)]
+        answers += [{**right, label: 0} for label in right if type(right[label]) in (int, float)]
+        for answer in answers:
+            texts = [
+                ("no", "yes")[value] if isinstance(value, bool) else str(value)
+                for value in answer.values()
+            ]
+            asked.append([fields, texts])
+            verdict = judge.verdict(answer)
+            said = "Right." if verdict.passed else f"Not yet. {verdict.message}".strip()
+            expected.append({"message": said, "right": [row.passed for row in verdict.rows]})
+    texts = ["1,024", "−3", "12.5 %", "2/3", "1e-3", "x", "", "1/2/3", "0x10"]
+    numbers = [1024, -3, 0.125, 2 / 3, 0.001, None, None, None, None]
+    code = (
+        f"const {{ read, judge }} = require({json.dumps(str(ROOT / 'book/assets/exercises.js'))});"
+        "const { asked, texts } = JSON.parse(require('fs').readFileSync(0));"
+        "console.log(JSON.stringify([asked.map(one => judge(...one)), texts.map(read)]))"
+    )
+    done = subprocess.run(
+        ["node", "-e", code],
+        input=json.dumps({"asked": asked, "texts": texts}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [expected, numbers]
 
 
 # The engine

@@ -9,7 +9,10 @@ from mixerlib.pages.exercises.judges import Judge, Numbers
 from mixerlib.pages.exercises.outcome import Outcome
 from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_open, within
 
-CHAPTERS = ("patches", "counting", "puzzles", "splitmixer_i")  # modules, in the book's order
+CHAPTERS = (
+    *("patches", "mlp_mixer", "tweet_of_convmixer", "counting"),
+    *("puzzles", "splitmixer_i"),
+)  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
 

@@ -85,15 +85,15 @@ class Outcome:
         parts = [f'<p class="exercise-message" role="status">{html.escape(self.headline)}</p>']
         parts += [_table(self.rows)] if self.rows else []
         parts += [self.picture[1]]
+        if self.fields:
+            packed = base64.b64encode(json.dumps(self.fields).encode()).decode()
+            parts += [f'<form class="exercise-fields" data-exercise="{packed}" hidden></form>']
         if self.correct:  # a site's style sheet shows these two, a notebook hides them
             parts += [
                 '<details class="exercise-correct" hidden>'
                 "<summary>What a correct answer prints</summary>",
                 f"<p>{html.escape(self.name)}: Right.</p>{_table(self.correct)}</details>",
             ]
-        if self.fields:
-            packed = base64.b64encode(json.dumps(self.fields).encode()).decode()
-            parts += [f'<form class="exercise-fields" data-exercise="{packed}" hidden></form>']
         return f'<div class="exercise-outcome exercise-{state}">{"".join(parts)}</div>'
 
 
