@@ -19,11 +19,16 @@ NUMERATOR, DENOMINATOR = sympy.symbols("alpha_num alpha_den", integer=True, posi
 class Interactive:
     """A piece of a page that the reader turns, as the last value of a notebook's cell.
 
-    `name` is what its script starts it by, `label` what a screen reader calls it. `body` is HTML,
-    for the reader's hands; `still` is the figure that stands for it where no script runs and on
-    paper. `style` is CSS of its own, `options` become data attributes of the root.
-
     Raises `ValueError` for a name that is no lower-case word and for an empty `still`.
+
+    Args:
+        name: what its script starts it by.
+        label: what a screen reader calls it.
+        body: HTML, for the reader's hands.
+        script: JavaScript, which runs after the body.
+        still: the figure that stands for the body where no script runs, and on paper.
+        style: CSS of its own.
+        options: data attributes of the root.
 
     >>> from mixerlib.pages import Interactive
     >>> thing = Interactive("thing", "A thing", "<p>Turn me.</p>", "", still="<svg></svg>")
