@@ -36,8 +36,13 @@ from mixerlib.pages.interactives.base import (
     script,
     slider,
 )
+from mixerlib.pages.interactives.explorer import Explorer
+from mixerlib.pages.interactives.news import news_travels
+from mixerlib.pages.tables import LABELS
 
 __all__ = [
+    "LABELS",
+    "Explorer",
     "Interactive",
     "buttons",
     "choice",
@@ -45,6 +50,7 @@ __all__ = [
     "formulas_script",
     "guess",
     "javascript",
+    "news_travels",
     "part",
     "script",
     "slider",

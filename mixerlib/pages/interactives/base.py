@@ -29,6 +29,7 @@ class Interactive:
         still: the figure that stands for the body where no script runs, and on paper.
         style: CSS of its own.
         options: data attributes of the root.
+        folded: where given, all is folded away under these words.
 
     >>> from mixerlib.pages import Interactive
     >>> thing = Interactive("thing", "A thing", "<p>Turn me.</p>", "", still="<svg></svg>")
@@ -43,6 +44,7 @@ class Interactive:
     still: str
     style: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    folded: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z]+", self.name):
@@ -52,12 +54,16 @@ class Interactive:
 
     def _repr_html_(self) -> str:
         data = "".join(f' data-{key}="{escape(value)}"' for key, value in self.options.items())
+        inside = (
+            f'<div class="still">{self.still}</div>\n'
+            f'<div class="live">\n{self.body}\n<p class="said" aria-live="polite"></p>\n</div>\n'
+        )
+        if self.folded:
+            inside = f"<details><summary>{escape(self.folded)}</summary>\n{inside}</details>\n"
         return (
             f'<div class="mixer-interactive" data-interactive="{self.name}"{data} role="group" '
             f'aria-label="{escape(self.label)}">\n<style>\n{part("kit.css")}{self.style}</style>\n'
-            f'<div class="still">{self.still}</div>\n'
-            f'<div class="live">\n{self.body}\n<p class="said" aria-live="polite"></p>\n</div>\n'
-            f"<script>\n{part('kit.js')}{self.script}</script>\n</div>\n"
+            f"{inside}<script>\n{part('kit.js')}{self.script}</script>\n</div>\n"
         )
 
 
