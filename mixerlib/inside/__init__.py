@@ -1,5 +1,5 @@
 """What a trained network has learnt, seen from inside: its filters, its maps, its channels, and how
-well the classes are told apart at each depth.
+well the classes are told apart at each depth. Chapter 20.
 
 Every function takes any `nn.Module` in evaluation mode, a home-made one too. Maps may be images
 (B, h, H, W), tokens (B, T, h) as in an MLP-Mixer, or vectors (B, h).

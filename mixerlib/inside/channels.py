@@ -1,4 +1,4 @@
-"""Channels that say nothing, and channels that say what another says."""
+"""Channels that say nothing, and channels that say what another says. Chapter 20."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Spatial kernels, and how near they are to the product of a column and a row."""
+"""Spatial kernels, and how near they are to the product of a column and a row. Chapters 05, 20."""
 
 import torch
 from torch import nn

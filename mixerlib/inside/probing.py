@@ -1,4 +1,4 @@
-"""How well a linear classifier tells the classes apart by one layer's features."""
+"""How well a linear classifier tells the classes apart by one layer's features. Chapter 20."""
 
 import torch
 

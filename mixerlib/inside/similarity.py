@@ -1,4 +1,4 @@
-"""How alike two layers see the same images."""
+"""How alike two layers see the same images. Chapter 20."""
 
 import torch
 
