@@ -37,6 +37,13 @@ from mixerlib.training.folders import (
     settings_differences,
     train_in_folder,
 )
+from mixerlib.training.kept_weights import (
+    KeptWeights,
+    keep_weights,
+    kept_record,
+    list_trained,
+    trained_model,
+)
 from mixerlib.training.loop import finish_epoch, fit, train, train_step, training_steps
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
@@ -82,6 +89,7 @@ __all__ = [
     "Diverged",
     "Evaluation",
     "FolderInUse",
+    "KeptWeights",
     "MetricsLog",
     "Processes",
     "Recipe",
@@ -110,8 +118,11 @@ __all__ = [
     "finished_record",
     "fit",
     "joined",
+    "keep_weights",
+    "kept_record",
     "learning_rate",
     "list_recipes",
+    "list_trained",
     "load_recipe",
     "load_trained",
     "local_device",
@@ -149,6 +160,7 @@ __all__ = [
     "train",
     "train_in_folder",
     "train_step",
+    "trained_model",
     "training_steps",
     "weights_in",
     "yardstick",
