@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
-from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.interactives import Explorer, Interactive, news_travels
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
@@ -43,6 +43,7 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Interactive",
     "Listing",
     "Published",
     "Step",
@@ -57,6 +58,7 @@ __all__ = [
     "listed",
     "machine",
     "networks",
+    "news_travels",
     "percent",
     "plots",
     "preset_label",
