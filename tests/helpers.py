@@ -27,7 +27,7 @@ SHARED = ROOT.parent / "shared"  # data and fixtures that do not travel with the
 # their exercises. A chapter that does joins here; test_openings.py and test_site.py hold it to it.
 OPENED = (
     *(f"{number:02}" for number in range(1, 12)),
-    *("05b", "13", "13b", "14", "15", "17", "20", "21"),
+    *("05b", "13", "13b", "14", "15", "17", "17b", "20", "21"),
 )
 SHORT = ("07", "09", "11", "15", "20", "21")
 

@@ -1,6 +1,6 @@
 """What a trained network has learnt, seen from inside: its filters, its maps, its channels, how
-well the classes are told apart at each depth, and which pixels a logit owes its value to. Chapters 20
-and 22.
+well the classes are told apart at each depth, and which pixels a logit owes its value to.
+Chapter 20.
 
 Every function takes any `nn.Module` in evaluation mode, a home-made one too. Maps may be images
 (B, h, H, W), tokens (B, T, h) as in an MLP-Mixer, or vectors (B, h).
