@@ -10,9 +10,9 @@ from mixerlib.pages.exercises.outcome import Outcome
 from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_open, within
 
 CHAPTERS = (
-    *("patches", "mlp_mixer", "tweet_of_convmixer", "counting", "splitmixer_i"),
+    *("patches", "mlp_mixer", "tweet_of_convmixer", "counting", "puzzles", "splitmixer_i"),
     *("augmentation", "training_runs", "whole_runs", "results", "ablations"),
-    *("throughput", "roofline", "folding_norms"),
+    *("throughput", "roofline", "folding_norms", "filters"),
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 

@@ -1,7 +1,8 @@
-"""The exercises of chapter 17."""
+"""The exercises of chapters 17 and 17b."""
 
 import random
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from scipy import stats
@@ -140,6 +141,48 @@ def a_race_that_knows_when_to_stop() -> Function:
             Mistake(
                 "Turned round: the race ends where the interval is narrow.",
                 lambda low, high, median, width: high - low > width * median,
+            ),
+        ],
+    )
+
+
+@exercise("table-1")
+def the_unusual_row() -> Function:
+    def unusual(speeds: list, moved: list) -> tuple[float, float]:
+        rates = [speed * numbers for speed, numbers in zip(speeds, moved, strict=True)]
+        usual = statistics.median(rates[1:]) / rates[0]
+        return usual, statistics.fmean(speed / speeds[0] for speed in speeds[1:]) / usual
+
+    def cases(draw: random.Random) -> Iterator[tuple]:
+        for _ in range(5):
+            count = draw.randint(4, 7)
+            yield (
+                [draw.uniform(300, 900) for _ in range(count)],
+                [draw.uniform(1e6, 9e6) for _ in range(count)],
+            )
+
+    def changed(first: float, second: float) -> Callable:
+        def other(speeds: list, moved: list) -> tuple[float, float]:
+            usual, rest = unusual(speeds, moved)
+            return usual**first, rest * usual**second
+
+        return other
+
+    return Function(
+        "Return how many times as fast ConvMixer would be, and the others' mean speedup then.",
+        unusual,
+        cases,
+        [
+            Mistake("Upside down: the usual rate over ConvMixer's.", changed(-1, 0)),
+            Mistake("The others' speedup shrinks by as much as ConvMixer gains.", changed(1, 1)),
+            Mistake("The speedup is divided by the factor, not multiplied.", changed(1, 2)),
+            Mistake(
+                "A rate is speed times what an image moves.",
+                lambda speeds, moved: (
+                    statistics.median(speeds[1:]) / speeds[0],
+                    statistics.fmean(s / speeds[0] for s in speeds[1:])
+                    / (statistics.median(speeds[1:]) / speeds[0]),
+                ),
             ),
         ],
     )
