@@ -7,7 +7,9 @@ Chromium opens the files themselves, with no server and no network. One visit to
 there is to know about it, and the tests ask the notes.
 """
 
+import base64
 import importlib
+import json
 import re
 import urllib.parse
 import zlib
@@ -504,6 +506,27 @@ def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
         assert after != before, f"{key} on {name} changes nothing"
         assert canvas.get_attribute("aria-label") == said.inner_text()
     assert re.search(r"after \d+ of \d+ blocks: a channel hears [\d.]+ % of the channels", after[0])
+
+
+def test_an_exercise_is_answered_by_keyboard_and_says_so_in_words(tab):
+    come_in(tab, page_with("data-exercise="))
+    form = tab.locator("form[data-exercise]").first
+    packed = json.loads(base64.b64decode(form.get_attribute("data-exercise")))
+    for wrong in (True, False):
+        form.locator("input, select").first.focus()
+        for place, asked in enumerate(packed["fields"]):
+            value = asked["value"]
+            if isinstance(value, bool):
+                form.locator("select").nth(place).select_option("yes" if value else "no")
+            else:
+                tab.keyboard.press("Control+a")
+                tab.keyboard.type("-77" if wrong else str(value))
+            tab.keyboard.press("Tab")
+        tab.keyboard.press("Enter")
+        said = form.locator("output").inner_text()
+        assert said.startswith("Not yet." if wrong else "Right.")
+    assert tab.locator("details.exercise-correct summary").first.is_visible()
+    assert not tab.locator(".exercise-open > .exercise-message").first.is_visible()
 
 
 def test_the_explorer_draws_in_the_ink_of_the_page_when_its_theme_changes(tab):
