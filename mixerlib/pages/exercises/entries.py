@@ -11,7 +11,7 @@ from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_op
 
 CHAPTERS = (
     *("patches", "mlp_mixer", "tweet_of_convmixer", "counting"),
-    *("puzzles", "splitmixer_i"),
+    *("puzzles", "splitmixer_i", "splitmixer_ii", "splitmixer_iv"),
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
