@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.md"))
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::tags:.*\n\n?)?(.*?)^```$", re.M | re.S)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::tags:[^\n]*\n+)?(.*?)^```$", re.M | re.S)
 
 
 class Written(NamedTuple):
@@ -38,7 +38,7 @@ def written(path: Path) -> Iterator[Written]:
         yield Written(path.stem, name, CELL.findall(before), CELL.findall(solution))
 
 
-def own_message(judge, mistake) -> bool:
+def gets_its_message(judge, mistake) -> bool:
     """Whether a wrong answer gets its message, all of it, and no other."""
     return judge.verdict(judge.wrong(mistake)).message == mistake.message
 
@@ -82,7 +82,7 @@ def main(names: list[str]) -> None:
                 continue
             stub, *solution = passed.get(exercise.name, [True])
             judge = judge_of(exercise.name)
-            right = sum(own_message(judge, mistake) for mistake in judge.mistakes)
+            right = sum(gets_its_message(judge, mistake) for mistake in judge.mistakes)
             solved = "yes" if solution and all(solution) else "NO"
             print(
                 f"{exercise.name:16} {'NO' if stub else 'yes':10} {solved:15} "

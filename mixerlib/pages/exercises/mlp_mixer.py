@@ -33,8 +33,8 @@ def count_before_you_run() -> Numbers:
     share, of_macs = parts["mlp_tokens"] / sum(parts.values()), across / (across + along)
     tokens = h * along // across
     side = options["patch_size"] * round(tokens**0.5)
-    there = _block_parameters(image_size=side)
-    assert abs(there["mlp_tokens"] / there["mlp_channels"] - 1) < 0.02
+    large = _block_parameters(image_size=side)
+    assert abs(large["mlp_tokens"] / large["mlp_channels"] - 1) < 0.02
     return Numbers(
         {
             "share of parameters": share,
@@ -226,11 +226,11 @@ def _forgiven() -> list[tuple[int, ...]]:
         near = abs(v - y) <= 1 and abs(u - x) <= 1
         return 1 + 3 * (v - y + 1) + (u - x + 1) if near else 0
 
-    found = []
+    complete = []
 
     def extend(chosen: tuple[int, ...], names: dict[int, int]) -> None:
         if len(chosen) == 9:
-            found.append(chosen)
+            complete.append(chosen)
             return
         for token in {*range(9)} - {*chosen}:
             new, more = dict(names), (*chosen, token)
@@ -243,7 +243,7 @@ def _forgiven() -> list[tuple[int, ...]]:
                 extend(more, new)
 
     extend((), {0: 0})
-    return found
+    return complete
 
 
 @exercise("02-4")

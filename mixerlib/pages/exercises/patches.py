@@ -109,14 +109,14 @@ def how_narrow_may_a_token_be() -> Numbers:
     flower, temple = _photograph("flower.jpg"), _photograph("china.jpg")
     widths: dict[str, int] = {}
     halves: dict[str, int] = {}
-    own: dict[str, int] = {}
+    from_temple: dict[str, int] = {}
     for p in (4, 8, 16):
         windows = F.unfold(flower, p, stride=4)[0].T.double()
         patches = F.unfold(temple, p, stride=p)[0].T.double()
-        for basis_of, found in ((windows, widths), (patches, own)):
+        for basis_of, kept_in in ((windows, widths), (patches, from_temple)):
             basis = torch.linalg.eigh(basis_of.T @ basis_of).eigenvectors.flip(1)
             kept = (patches @ basis).square().sum(0).cumsum(0) / patches.square().sum()
-            found[f"p = {p}"] = int((kept < 0.99).sum()) + 1
+            kept_in[f"p = {p}"] = int((kept < 0.99).sum()) + 1
             if basis_of is windows:
                 halves[f"p = {p}"] = int((kept < 0.99**2).sum()) + 1
     return Numbers(
@@ -127,7 +127,7 @@ def how_narrow_may_a_token_be() -> Numbers:
                 {label: width - 1 for label, width in widths.items()},
             ),
             Mistake("Keep 99 % of the squared length, not of the length.", halves),
-            Mistake("These are the temple's own directions; take the flower's.", own),
+            Mistake("These are the temple's own directions; take the flower's.", from_temple),
         ],
     )
 
