@@ -11,7 +11,14 @@ from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_op
 
 CHAPTERS = (
     *("patches", "mlp_mixer", "tweet_of_convmixer", "counting"),
-    *("puzzles", "splitmixer_i", "splitmixer_ii", "splitmixer_iv"),
+    *(
+        "puzzles",
+        "splitmixer_i",
+        "splitmixer_ii",
+        "splitmixer_iii",
+        "splitmixer_iv",
+        "design_space",
+    ),
     *("augmentation", "training_runs", "results", "ablations"),
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
