@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.exercises import Outcome, check
-from mixerlib.pages.interactives import Explorer, Interactive, news_travels
+from mixerlib.pages.interactives import (
+    Explorer,
+    Interactive,
+    news_travels,
+    tweet_under_glass,
+)
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
@@ -74,6 +79,7 @@ __all__ = [
     "steps",
     "table",
     "tables",
+    "tweet_under_glass",
     "unbroken",
 ]
 
