@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
-from mixerlib.pages.interactives import Explorer, Interactive, news_travels
+from mixerlib.pages.interactives import (
+    Explorer,
+    Guess,
+    Interactive,
+    block_guess,
+    live_mixer,
+    news_travels,
+    shuffle_guess,
+)
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
@@ -43,6 +51,7 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Guess",
     "Interactive",
     "Listing",
     "Published",
@@ -50,12 +59,14 @@ __all__ = [
     "Verdict",
     "accuracy_rows",
     "audit",
+    "block_guess",
     "book_folder",
     "colored_code",
     "device_label",
     "digits",
     "duration",
     "listed",
+    "live_mixer",
     "machine",
     "networks",
     "news_travels",
@@ -64,6 +75,7 @@ __all__ = [
     "preset_label",
     "prints_and_counts",
     "reach_panel",
+    "shuffle_guess",
     "signed",
     "span",
     "steps",

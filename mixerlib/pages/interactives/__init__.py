@@ -37,21 +37,28 @@ from mixerlib.pages.interactives.base import (
     slider,
 )
 from mixerlib.pages.interactives.explorer import Explorer
+from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, shuffle_guess
+from mixerlib.pages.interactives.network_script import network_script
 from mixerlib.pages.interactives.news import news_travels
 from mixerlib.pages.tables import LABELS
 
 __all__ = [
     "LABELS",
     "Explorer",
+    "Guess",
     "Interactive",
+    "block_guess",
     "buttons",
     "choice",
     "controls",
     "formulas_script",
     "guess",
     "javascript",
+    "live_mixer",
+    "network_script",
     "news_travels",
     "part",
     "script",
+    "shuffle_guess",
     "slider",
 ]
