@@ -1,4 +1,4 @@
-// A trained network in the page. `mixer.py` puts its data before this, and network.js.
+// `mixer.py` puts the data and network.js before this.
 
 // The weights of a network with those for places moved as an order moves the pixels: place p
 // of the new image is place order[p] of the old one. Null where no layer has weights for places.
@@ -17,7 +17,7 @@ const dealt = (network, weights, order) => {
   return any ? moved : null;
 };
 
-// Pixels 0 to 16 → what the network is given, in the order that shows pixel order[p] at p
+// Ink of 0 to 16 → what the network sees, with pixel order[p] at p
 const input = (pixels, order) =>
   Float64Array.from(order, from => (Math.round(pixels[from] / 16 * 255) / 255 - data.mean) / data.std);
 const softmax = logits => {
@@ -48,14 +48,14 @@ const begin = root => {
     const columns = Math.min(channels, root.clientWidth < 520 ? 16 : 32), rows = Math.ceil(channels / columns);
     canvas.width = columns * (wide + 1) - 1; canvas.height = rows * (high + 1) - 1;
     const pen = canvas.getContext("2d"), ink = getComputedStyle(root).color;
-    const top = x.map(Math.abs).sort()[Math.floor(.99 * x.length)] || 1;  // the rest is drawn in full
+    const top = x.map(Math.abs).sort()[Math.floor(.99 * x.length)] || 1;
     x.forEach((value, i) => {
       const c = Math.floor(i / places), p = i % places;
       pen.globalAlpha = Math.min(1, Math.abs(value) / top);
       pen.fillStyle = value < 0 ? accent : ink;
       pen.fillRect((c % columns) * (wide + 1) + p % wide, Math.floor(c / columns) * (high + 1) + Math.floor(p / wide), 1, 1);
     });
-    pen.globalAlpha = .18; pen.fillStyle = ink;  // the lines between the channels
+    pen.globalAlpha = .18; pen.fillStyle = ink;
     for (let c = wide; c < canvas.width; c += wide + 1) pen.fillRect(c, 0, 1, canvas.height);
     for (let r = high; r < canvas.height; r += high + 1) pen.fillRect(0, r, canvas.width, 1);
   };
@@ -107,7 +107,7 @@ const begin = root => {
       : state.along ? ", and its weights for places are dealt along: its logits are those of the plain digit" : "";
     kit.say(root, `${net.title} reads ${guessed(ranked[0])}, before ${guessed(ranked[1])}.`
       + (state.shuffled ? ` The pixels are shuffled${weights}.` : "") + (off.length ? ` Off: ${off.join(", ")}.` : ""));
-    find(".time").textContent = `Computed here in ${Math.max(1, Math.round(spent))} ms.`;
+    find(".time").textContent = `It took ${Math.ceil(spent)} ms.`;
     net.network.shown.forEach(({step, places}, i) => paint(root.querySelectorAll("canvas")[i], results[step], places));
   };
 
@@ -156,7 +156,7 @@ const begin = root => {
   });
 
   kit.guess(root, value => ({right: value === data.guess.right, text: data.guess.text}));
-  kit.on_theme(update);  // the ink of the maps
+  kit.on_theme(update);
   build();
   update();
 };
