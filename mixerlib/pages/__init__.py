@@ -10,8 +10,12 @@ from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdic
 from mixerlib.pages.exercises import Outcome, check
 from mixerlib.pages.interactives import (
     Explorer,
+    Guess,
     Interactive,
+    block_guess,
+    live_mixer,
     news_travels,
+    shuffle_guess,
     tweet_under_glass,
 )
 from mixerlib.pages.listings import Listing, colored_code
@@ -50,6 +54,7 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Guess",
     "Interactive",
     "Listing",
     "Outcome",
@@ -58,6 +63,7 @@ __all__ = [
     "Verdict",
     "accuracy_rows",
     "audit",
+    "block_guess",
     "book_folder",
     "check",
     "colored_code",
@@ -66,6 +72,7 @@ __all__ = [
     "duration",
     "folded",
     "listed",
+    "live_mixer",
     "machine",
     "networks",
     "news_travels",
@@ -74,6 +81,7 @@ __all__ = [
     "preset_label",
     "prints_and_counts",
     "reach_panel",
+    "shuffle_guess",
     "signed",
     "span",
     "steps",

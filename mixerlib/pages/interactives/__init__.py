@@ -40,6 +40,8 @@ from mixerlib.pages.interactives.base import (
 )
 from mixerlib.pages.interactives.explorer import Explorer
 from mixerlib.pages.interactives.glass import tweet_under_glass
+from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, shuffle_guess
+from mixerlib.pages.interactives.network_script import network_script
 from mixerlib.pages.interactives.news import news_travels
 from mixerlib.pages.tables import LABELS
 
@@ -47,16 +49,21 @@ __all__ = [
     "LABELS",
     "SAID",
     "Explorer",
+    "Guess",
     "Interactive",
+    "block_guess",
     "buttons",
     "choice",
     "controls",
     "formulas_script",
     "guess",
     "javascript",
+    "live_mixer",
+    "network_script",
     "news_travels",
     "part",
     "script",
+    "shuffle_guess",
     "slider",
     "tweet_under_glass",
 ]
