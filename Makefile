@@ -182,7 +182,7 @@ serve:
 site-tested: $(READY)
 	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
 	$(MORE) ".[site]"
-	SITE=_build/html $(BIN)/python -m pytest -rs tests/book/test_site.py tests/book/test_search.py tests/book/test_weight.py
+	SITE=_build/html $(PYTEST) --dist loadgroup -rs tests/book/test_site.py tests/book/test_search.py tests/book/test_weight.py
 
 release: $(READY)
 	$(MORE) ".[release]"

@@ -73,6 +73,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if ROOT / "tests" / "book" in item.path.parents:
             item.add_marker("prose")
+        # One visit to a page serves all tests that ask it, so they run in one process.
+        parameters = getattr(item, "callspec", None)
+        if parameters and (page := parameters.params.get("visited")):
+            item.add_marker(pytest.mark.xdist_group(page))
 
 
 pages: list[str] | None = None  # which the test now running has opened, if it has no mark

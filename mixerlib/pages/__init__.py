@@ -1,5 +1,5 @@
-"""What the book's pages show: figures, pictures of networks, the explorer, the audit of the
-published numbers."""
+"""What the book's pages show: figures, pictures of networks, the explorer, the checks of
+exercises, the audit of the published numbers."""
 
 import importlib
 from types import ModuleType
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
-from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.exercises import Outcome, check
+from mixerlib.pages.interactives import Explorer, Interactive, news_travels
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
@@ -19,6 +20,7 @@ from mixerlib.pages.tables import (
     device_label,
     digits,
     duration,
+    folded,
     listed,
     machine,
     percent,
@@ -43,20 +45,25 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Interactive",
     "Listing",
+    "Outcome",
     "Published",
     "Step",
     "Verdict",
     "accuracy_rows",
     "audit",
     "book_folder",
+    "check",
     "colored_code",
     "device_label",
     "digits",
     "duration",
+    "folded",
     "listed",
     "machine",
     "networks",
+    "news_travels",
     "percent",
     "plots",
     "preset_label",

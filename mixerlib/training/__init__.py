@@ -10,6 +10,7 @@ Chapters 13 and 13b derive it, chapter 14 compares its runs.
 
 from mixerlib.training import checkpoint, loop, schedule, statistics
 from mixerlib.training.ablations import Ablations, ablation
+from mixerlib.training.batches import Batch, augmentation_for, batches_left
 from mixerlib.training.claims import FolderInUse, claimed
 from mixerlib.training.comparison import (
     SHUFFLED,
@@ -50,7 +51,6 @@ from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.run import (
     Run,
     RunWarning,
-    augmentation_for,
     begin,
     dataset_for,
     learning_rate,
@@ -85,6 +85,7 @@ __all__ = [
     "STRATEGIES",
     "Ablations",
     "Answer",
+    "Batch",
     "Difference",
     "Diverged",
     "Evaluation",
@@ -105,6 +106,7 @@ __all__ = [
     "ablation",
     "accuracies",
     "augmentation_for",
+    "batches_left",
     "begin",
     "checkpoint",
     "choose_device",

@@ -482,16 +482,17 @@ def test_the_first_key_leads_past_the_menus(tab, name):
 
 
 def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
-    come_in(tab, page_with('class="mixer-explorer"'))
-    explorer = tab.locator(".mixer-explorer").first
+    come_in(tab, page_with('data-interactive="explorer"'))
+    explorer = tab.locator("[data-interactive=explorer]").first
     said, canvas = explorer.locator(".said"), explorer.locator("canvas")
-    controls = explorer.locator("input:enabled, select:enabled")
+    controls = explorer.locator(".guess button, input:enabled, select:enabled")
     assert said.get_attribute("aria-live") == "polite"
 
     controls.first.focus()
     for place in range(controls.count()):  # the Tab key goes through them in their order
         assert controls.nth(place).evaluate("control => control === document.activeElement")
-        assert tab.evaluate("() => document.activeElement.labels[0].textContent.trim() !== ''")
+        named = "() => (document.activeElement.labels[0] ?? document.activeElement).textContent"
+        assert tab.evaluate(named).strip()
         tab.keyboard.press("Tab")
 
     for name, key in (("h", "ArrowLeft"), ("blocks", "ArrowLeft"), ("family", "ArrowDown")):
@@ -506,10 +507,10 @@ def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
 
 
 def test_the_explorer_draws_in_the_ink_of_the_page_when_its_theme_changes(tab):
-    come_in(tab, page_with('class="mixer-explorer"'))
-    tab.locator("[data-name=family]").first.select_option("convmixer")
+    come_in(tab, page_with('data-interactive="explorer"'))
+    tab.locator("[data-interactive=explorer] [data-name=family]").select_option("convmixer")
     first = """() => {
-        const canvas = document.querySelector('.mixer-explorer canvas');
+        const canvas = document.querySelector('[data-interactive=explorer] canvas');
         return [...canvas.getContext('2d').getImageData(0, 0, 1, 1).data].join();
     }"""
     inks = []
