@@ -11,15 +11,10 @@ from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_op
 
 CHAPTERS = (
     *("patches", "mlp_mixer", "tweet_of_convmixer", "counting"),
-    *(
-        "puzzles",
-        "splitmixer_i",
-        "splitmixer_ii",
-        "splitmixer_iii",
-        "splitmixer_iv",
-        "design_space",
-    ),
+    *("spatial_split", "puzzles", "splitmixer_i", "splitmixer_ii", "splitmixer_iii"),
+    *("splitmixer_iv", "splitmixer_v", "design_space"),
     *("augmentation", "training_runs", "results", "ablations"),
+    "information_flow",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
