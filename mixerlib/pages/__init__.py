@@ -1,5 +1,5 @@
-"""What the book's pages show: figures, pictures of networks, the explorer, the audit of the
-published numbers."""
+"""What the book's pages show: figures, pictures of networks, the explorer, the checks of
+exercises, the audit of the published numbers."""
 
 import importlib
 from types import ModuleType
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
+from mixerlib.pages.exercises import Outcome, check
 from mixerlib.pages.interactives import (
     Explorer,
     Interactive,
     news_travels,
     tweet_under_glass,
+    where_a_pixel_goes,
 )
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
@@ -24,6 +26,7 @@ from mixerlib.pages.tables import (
     device_label,
     digits,
     duration,
+    folded,
     listed,
     machine,
     percent,
@@ -50,16 +53,19 @@ __all__ = [
     "Explorer",
     "Interactive",
     "Listing",
+    "Outcome",
     "Published",
     "Step",
     "Verdict",
     "accuracy_rows",
     "audit",
     "book_folder",
+    "check",
     "colored_code",
     "device_label",
     "digits",
     "duration",
+    "folded",
     "listed",
     "machine",
     "networks",
@@ -76,6 +82,7 @@ __all__ = [
     "tables",
     "tweet_under_glass",
     "unbroken",
+    "where_a_pixel_goes",
 ]
 
 
