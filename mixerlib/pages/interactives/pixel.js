@@ -40,9 +40,9 @@ kit.start("pixel", {place, macs}, root => {
     ["embedding", "blocks"].forEach((part, i) => {
       const y = 186 + 34 * i;
       word(part, 0, y + 11);
-      box(62, y, 278, 14, {stroke: "currentColor", "stroke-opacity": .4});
-      box(62, y, 278 * now[part] / most[part], 14, {fill: accent});
-      word(`${whole(now[part])} MACs`, 62, y + 26);
+      box(68, y, 272, 14, {stroke: "currentColor", "stroke-opacity": .4});
+      box(68, y, 272 * now[part] / most[part], 14, {fill: accent});
+      word(`${whole(now[part])} MACs`, 68, y + 26);
     });
     drawing.replaceChildren(...parts);
   };

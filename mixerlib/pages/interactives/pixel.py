@@ -68,8 +68,8 @@ def where_a_pixel_goes() -> Interactive:
         )
         + controls(
             slider("step", "Patch p", 0, len(PATCHES) - 1, 2),
-            slider("u", "Row u of the pixel", 0, SIDE - 1, 13),
-            slider("v", "Column v of the pixel", 0, SIDE - 1, 21),
+            slider("u", "Pixel's row u", 0, SIDE - 1, 13),
+            slider("v", "Pixel's column v", 0, SIDE - 1, 21),
             choice("q", "Channel q", {"0": "0, red", "1": "1, green", "2": "2, blue"}, "0"),
         )
         + '<svg class="drawing" viewBox="0 0 340 250" role="img" aria-label=""></svg>'
