@@ -6,9 +6,14 @@ import re
 
 import pytest
 
-from mixerlib.pages import Explorer, news_travels, tweet_under_glass
+from mixerlib.pages import Explorer, news_travels, tweet_under_glass, where_a_pixel_goes
 
-EVERY = {"explorer": Explorer, "news": news_travels, "tweet": tweet_under_glass}
+EVERY = {
+    "explorer": Explorer,
+    "news": news_travels,
+    "tweet": tweet_under_glass,
+    "pixel": where_a_pixel_goes,
+}
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
 <title>A page</title><meta name="viewport" content="width=device-width">
 <style>body { background: #fff; color: #222 }
@@ -130,3 +135,30 @@ def test_the_browser_computes_what_node_does(opened):
     asked = f'["splitmixer_ii", {json.dumps(fields)}, 23, 8]'
     there = run_script(news_travels(), f"console.log(JSON.stringify(api.news(...{asked})))")
     assert opened.evaluate(f"() => mixerKit.api.news.news(...{asked})") == there
+
+
+@pytest.mark.parametrize("opened", ["pixel"], indirect=True)
+def test_a_pixel_is_touched(opened):
+    box = opened.locator(".drawing image").bounding_box()
+    opened.mouse.click(box["x"] + box["width"] * 10.5 / 32, box["y"] + box["height"] * 30.5 / 32)
+    assert opened.locator(".said").inner_text().startswith("u = 30 = 4·7 + 2 and v = 10 = 4·2 + 2")
+
+
+@every
+def test_put_into_a_page_as_jupyter_does_it_works(opened, request):
+    """JupyterLab and Colab set an element's HTML and then run its scripts anew."""
+    opened.evaluate(
+        """html => {
+            const host = document.createElement("div");
+            document.querySelector("main").replaceChildren(host);
+            host.innerHTML = html;
+            host.querySelectorAll("script").forEach(old => {
+                const fresh = document.createElement("script");
+                fresh.textContent = old.textContent;
+                old.replaceWith(fresh);
+            });
+        }""",
+        EVERY[request.node.callspec.params["opened"]]()._repr_html_(),
+    )
+    opened.locator(".guess button").first.click()
+    assert opened.locator(".verdict").inner_text() and opened.locator(".said").inner_text()
