@@ -103,7 +103,7 @@ def shuffle_guess(models: Mapping[str, nn.Module]) -> Guess:
         (*names, "all of them", "none of them"),
         right,
         f"With shuffled pixels {counts} of the {len(moved)} test digits come out right. Now "
-        "shuffle one below, and deal the weights along where there are weights for places.",
+        "shuffle a digit below, and deal the weights along where there are weights for places.",
     )
 
 
