@@ -15,6 +15,7 @@ from mixerlib.pages.interactives import (
     live_mixer,
     news_travels,
     shuffle_guess,
+    tweet_under_glass,
 )
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
@@ -81,6 +82,7 @@ __all__ = [
     "steps",
     "table",
     "tables",
+    "tweet_under_glass",
     "unbroken",
 ]
 
