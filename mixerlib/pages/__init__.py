@@ -1,5 +1,5 @@
-"""What the book's pages show: figures, pictures of networks, the explorer, the audit of the
-published numbers."""
+"""What the book's pages show: figures, pictures of networks, the explorer, the checks of
+exercises, the audit of the published numbers."""
 
 import importlib
 from types import ModuleType
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
+from mixerlib.pages.exercises import Outcome, check
 from mixerlib.pages.interactives import (
     Explorer,
     Guess,
@@ -28,6 +29,7 @@ from mixerlib.pages.tables import (
     device_label,
     digits,
     duration,
+    folded,
     listed,
     machine,
     percent,
@@ -55,6 +57,7 @@ __all__ = [
     "Guess",
     "Interactive",
     "Listing",
+    "Outcome",
     "Published",
     "Step",
     "Verdict",
@@ -62,10 +65,12 @@ __all__ = [
     "audit",
     "block_guess",
     "book_folder",
+    "check",
     "colored_code",
     "device_label",
     "digits",
     "duration",
+    "folded",
     "listed",
     "live_mixer",
     "machine",

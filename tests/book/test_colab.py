@@ -555,6 +555,12 @@ def test_the_notebooks_cells_run_twice():
     run(good)
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="not callable"):
         run(bad)
+    right, stub, solution = (
+        "from mixerlib.pages import check",
+        *(f'check("01-1", {answer})' for answer in ("...", "{'tokens': 1}")),
+    )
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="solution does not pass"):
+        run([right, stub, solution])
 
 
 def test_times_go_into_a_record_named_by_the_device(tmp_path, monkeypatch):

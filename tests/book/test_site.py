@@ -7,7 +7,9 @@ Chromium opens the files themselves, with no server and no network. One visit to
 there is to know about it, and the tests ask the notes.
 """
 
+import base64
 import importlib
+import json
 import re
 import urllib.parse
 import zlib
@@ -213,8 +215,9 @@ WIDE = """() => {
   return out.slice(0, 5);
 }"""
 
-# The smallest letter of each drawing, in pixels of the screen: text and pixels.
+# The smallest letter of each drawing that is shown, in pixels of the screen: text and pixels.
 LETTERS = """() => [...document.querySelectorAll(".mixer-figure svg")].flatMap(drawing => {
+  if (!drawing.checkVisibility()) return [];  // one of two, for another width of the window
   const texts = [...drawing.querySelectorAll("text")].filter(t => t.textContent.trim());
   return texts.map(t => {
     const {a, b} = t.getScreenCTM();
@@ -250,10 +253,16 @@ STRANGE = """() => [...document.querySelectorAll("article *:not(svg)")].flatMap(
     .filter(sign => /[\\ue000-\\uf8ff]/.test(sign) && e.checkVisibility())
     .map(() => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`))"""
 
-# On a phone an equation's number stands in a line of its own, and a table that scrolls keeps its
-# first column.
+# On a phone a drawing whose panels can be stacked is, an equation's number stands in a line of its
+# own, and a table that scrolls keeps its first column.
 NARROW = """() => {
   const faults = [];
+  for (const drawing of document.querySelectorAll(".mixer-figure > svg.narrow")) {
+    const figure = drawing.parentElement, shown = [...figure.querySelectorAll(":scope > svg")];
+    if (shown.filter(e => e.checkVisibility()).length !== 1 || !drawing.checkVisibility())
+      faults.push(`${figure.id} is not stacked`);
+    else if (figure.scrollWidth > figure.clientWidth + 1) faults.push(`${figure.id} has no room`);
+  }
   for (const number of document.querySelectorAll("article .math .eqno")) {
     const formula = number.parentElement.querySelector("mjx-container");
     if (formula && number.checkVisibility() &&
@@ -453,7 +462,7 @@ class TestPage:
     def test_what_scrolls_shows_it_and_formulas_are_no_tab_stops(self, visited):
         assert visited.scrollers == []
 
-    def test_equations_and_tables_are_laid_out_for_a_phone(self, visited):
+    def test_drawings_equations_and_tables_are_laid_out_for_a_phone(self, visited):
         assert visited.narrow == []
 
 
@@ -504,6 +513,27 @@ def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
         assert after != before, f"{key} on {name} changes nothing"
         assert canvas.get_attribute("aria-label") == said.inner_text()
     assert re.search(r"after \d+ of \d+ blocks: a channel hears [\d.]+ % of the channels", after[0])
+
+
+def test_an_exercise_is_answered_by_keyboard_and_says_so_in_words(tab):
+    come_in(tab, page_with("data-exercise="))
+    form = tab.locator("form[data-exercise]").first
+    packed = json.loads(base64.b64decode(form.get_attribute("data-exercise")))
+    for wrong in (True, False):
+        form.locator("input, select").first.focus()
+        for place, asked in enumerate(packed["fields"]):
+            value = asked["value"]
+            if isinstance(value, bool):
+                form.locator("select").nth(place).select_option("yes" if value else "no")
+            else:
+                tab.keyboard.press("Control+a")
+                tab.keyboard.type("-77" if wrong else str(value))
+            tab.keyboard.press("Tab")
+        tab.keyboard.press("Enter")
+        said = form.locator("output").inner_text()
+        assert said.startswith("Not yet." if wrong else "Right.")
+    assert tab.locator("details.exercise-correct summary").first.is_visible()
+    assert not tab.locator(".exercise-open > .exercise-message").first.is_visible()
 
 
 def test_the_explorer_draws_in_the_ink_of_the_page_when_its_theme_changes(tab):

@@ -1,0 +1,95 @@
+"""A reader's answer run at arm's length: what it raises is said, and what hangs is stopped."""
+
+import copy
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from mixerlib.checks import shown
+
+Value = TypeVar("Value")
+SECONDS = 20.0  # the most that a check may take
+
+
+class Refused(ValueError):
+    """An answer that cannot be judged, with what is wrong about its form."""
+
+
+class Unanswered(Exception):
+    """A stub that is still as it was."""
+
+
+class _Stopped(BaseException):
+    """Raised inside an answer that takes too long."""
+
+
+def within(seconds: float, work: Callable[[], Value]) -> Value:
+    """What `work` returns, or whatever it raises; `TimeoutError` after so many seconds.
+
+    A loop in Python is stopped then; what runs inside one call of a library goes on to its end.
+    """
+    result: list[Value] = []
+    problem: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # an answer may also call exit()
+            problem.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        thread.join(seconds)
+    finally:
+        if alive := thread.is_alive():
+            number = ctypes.c_ulong(thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(_Stopped))
+    if alive:
+        raise TimeoutError(f"no result after {seconds:g} s")
+    if problem:
+        raise problem[0]
+    return result[0]
+
+
+def is_open(value: object) -> bool:
+    """Whether a value is a stub's `...`, or holds one."""
+    if isinstance(value, dict):
+        return any(is_open(part) for part in value.values())
+    if isinstance(value, list | tuple):
+        return any(is_open(part) for part in value)
+    return value is ...
+
+
+def described(value: object) -> str:
+    """An argument or a result in a few words: tensors by their shape."""
+    if isinstance(value, torch.Tensor):
+        return f"{tuple(value.shape)}" if value.ndim else f"{value.item():.6g}"
+    if isinstance(value, torch.nn.Module):
+        return type(value).__name__
+    if isinstance(value, tuple):
+        return f"({', '.join(map(described, value))})"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return shown(value)
+
+
+def called(function: Callable, *arguments: Any) -> Any:
+    """What an answer's function returns for these arguments, which it gets as copies.
+
+    Raises `Refused` where it raises or returns nothing, `Unanswered` where it is a stub.
+    """
+    where = f"on ({', '.join(map(described, arguments))})"
+    try:
+        result = function(*copy.deepcopy(arguments))
+    except Exception as error:
+        kind = type(error).__name__
+        raise Refused(f"Your function raises {kind} {where}: {shown(str(error))}") from error
+    if is_open(result):
+        raise Unanswered
+    if result is None:
+        raise Refused(f"Your function returns nothing {where}: does it end in `return`?")
+    return result
