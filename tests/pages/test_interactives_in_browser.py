@@ -157,7 +157,7 @@ def test_a_digit_is_drawn_and_read_by_keyboard_and_by_mouse(opened):
     expected = trained_model("digits/mlp_mixer_24_4")(digits.normalize(three))[0].tolist()
     opened.get_by_label("A 3 of the test set").press("Enter")
     label = opened.locator(".logits").get_attribute("aria-label")
-    actual = [float(number) for number in re.findall(r": (-?[\d.]+)", label)]
+    actual = [float(number) for number in re.findall(r"\d: (-?[\d.]+)", label)]
     assert actual == pytest.approx(expected, abs=0.0502)  # as rounded to a decimal
     plain = said.inner_text()
     assert plain.startswith("MLP-Mixer reads a 3 with")
