@@ -1,7 +1,7 @@
 """mixerlib: ConvMixer, SplitMixer and MLP-Mixer, the library of The Mixer Book.
 
-The rooms are `models`, `costs`, `data`, `training`, `speed` and `pages`, beside `weights` and
-`records`. Each lists its public names; the five that most users want are here too.
+The rooms are `models`, `costs`, `data`, `training`, `inside`, `speed` and `pages`, beside `weights`
+and `records`. Each lists its public names; the five that most users want are here too.
 """
 
 import importlib
@@ -21,7 +21,10 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_ROOMS = ("models", "costs", "data", "training", "speed", "pages", "weights", "records")
+_ROOMS = (
+    *("models", "costs", "data", "training", "inside"),
+    *("speed", "pages", "weights", "records"),
+)
 _ROOM_OF = {
     "create_model": "models",
     "list_models": "models",

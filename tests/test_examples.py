@@ -75,6 +75,7 @@ def test_what_every_user_needs_has_an_example():
         "records": ("read_records",),
         "data": ("load_dataset",),
         "training": ("train", "load_recipe", "evaluate", "load_trained", "Scale", "spread"),
+        "inside": ("feature_maps", "linear_cka", "linear_probe", "separable_share"),
         "speed": ("optimize_for_inference", "race", "Roofline", "benchmark", "Timing"),
         "pages": ("table", "digits", "Explorer"),
     }

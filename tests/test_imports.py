@@ -22,11 +22,14 @@ PACKAGE = Path(mixerlib.__file__).parent
 # From the ground up: a room imports only from those before it. A new one must be given its place.
 ORDER = (
     *("checks", "files", "_torchvision", "costs", "data", "records", "models", "weights"),
-    *("pages", "speed", "training", "cli", "__main__"),
+    *("inside", "pages", "speed", "training", "cli", "__main__"),
 )
 ALLOWED = {room: set(ORDER[:place]) for place, room in enumerate(ORDER)}
 ALLOWED["__init__"] = {"models", "weights", "speed"}  # the public names
-PUBLIC = ("files", "models", "costs", "data", "records", "weights", "pages", "speed", "training")
+PUBLIC = (
+    *("files", "models", "costs", "data", "records", "weights", "inside"),
+    *("pages", "speed", "training"),
+)
 
 
 def part_of(module: str, public: dict[str, str]) -> str | None:

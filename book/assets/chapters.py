@@ -32,11 +32,13 @@ EXERCISE = re.compile(
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, without its hint and its solution: `text` is MyST Markdown."""
+    """One exercise, without its hint and its solution: `text` is MyST Markdown, and `checked` says
+    whether the machine checks an answer to it."""
 
     title: str
     label: str
     text: str
+    checked: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def exercises_of(text: str) -> tuple[Exercise, ...]:
         label = re.search(r"^:label: (\S+)$", match["body"], re.M)
         body = re.sub(r"^:\w+:.*\n", "", match["body"], flags=re.M).strip()
         body = re.sub(r"\{doc\}`(?!/|\.\./)([\w-]+)`", r"{doc}`../notebooks/\1`", body)
-        found.append(Exercise(match["title"].strip(), label[1] if label else "", body))
+        name = label[1] if label else ""
+        checked = f'\ncheck("{name.removeprefix("ex-")}", ' in text
+        found.append(Exercise(match["title"].strip(), name, body, checked))
     return tuple(found)
 
 

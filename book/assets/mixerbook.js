@@ -101,7 +101,8 @@
   let closed = [], theme = "";
   addEventListener("beforeprint", () => {
     hide();
-    closed = [...document.querySelectorAll("details:not([open], .above-input)")]; // but for code that draws
+    closed = [...document.querySelectorAll(
+      "details:not([open], .above-input), .tag_hide-cell > details:not([open])")]; // but for code that draws
     closed.forEach(fold => { fold.open = true; });
     theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";

@@ -164,9 +164,10 @@ def add_import(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "import",
         description=(
-            "Check a checkpoint against a model, and write it as mixerlib's safetensors.\n"
-            "It is a .safetensors, .pt, .pth, .pth.tar, .ckpt or .bin file that holds a state dict "
-            "under any\nkey, or a run's checkpoint.pt; nothing in it is run."
+            "Check a checkpoint against a model, and write it as mixerlib's safetensors, or with\n"
+            "--to as another project has it. It is a .safetensors, .pt, .pth, .pth.tar, .ckpt or "
+            ".bin file\nthat holds a state dict under any key, a run's checkpoint.pt, MindSpore's "
+            ".ckpt, or the .npz of\na JAX program; nothing in it is run."
         ),
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file to read")
@@ -175,7 +176,15 @@ def add_import(commands: argparse._SubParsersAction) -> None:
         "--out",
         metavar="FILE",
         type=Path,
-        help="the file to write (default: the checkpoint's name with .safetensors, here)",
+        help="the file to write (default: the checkpoint's name, here, with the suffix of the "
+        "layout: .safetensors, for others .pth, for mindcv .ckpt)",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="LAYOUT",
+        default="mixerlib",
+        help="whose names the file has: timm, locuslab, tweet, aliborji or mindcv "
+        "(default: mixerlib)",
     )
     add_choice_of_weights(parser)
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
@@ -185,19 +194,21 @@ def add_import(commands: argparse._SubParsersAction) -> None:
 def run_import(options: argparse.Namespace) -> int:
     from mixerlib.models import create_model, model_entry
     from mixerlib.weights import load_weights, save_weights
+    from mixerlib.weights.saving import suffixes_of
 
     model_entry(options.model, "model")
     model = create_model(
         options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
     )
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
-    out = options.out or stem.with_suffix(".safetensors")
+    suffixes = suffixes_of(options.to)
+    out = options.out or stem.with_suffix(".pth" if ".pth" in suffixes else suffixes[0])
     if out.exists():
         raise ValueError(f"`out`='{out}' exists already; name another file with --out")
     check_writable(out)
     with warnings_as_lines():
         layout = load_weights(model, options.checkpoint, key=options.key, average=options.average)
-    save_weights(model, out)
+    save_weights(model, out, layout=options.to)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{options.checkpoint}: layout {layout}, {parameters:,} parameters\nweights:  {out}")
     return 0

@@ -6,11 +6,13 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mixerlib import checks
 from mixerlib.files import one_line
+from mixerlib.training.recipe import FIELD_TYPES
 
 # The options of models by name (a test holds this list against the registry), and how to read them
 # from text. The second table's follow from the data where there are any.
@@ -159,3 +161,22 @@ def add_choice_of_weights(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="take the moving average of the weights, or not (default: where there is one)",
     )
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """The value that `text`, typed on a command line, means for the field `name`.
+
+    Numbers are read as Python reads them (so 1e-2 is one), switches as true or false, and "none" or
+    "null" as None where a field may be that. Raises `ValueError` when the text means no such value.
+    """
+    classes, _ = checks.TYPES[FIELD_TYPES[name]]
+    if type(None) in classes and text.lower() in ("none", "null"):
+        return None
+    if bool in classes and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (float, int):
+        if number in classes:
+            with suppress(ValueError):
+                return number(text)
+    checks.of_type(name, text, FIELD_TYPES[name])
+    return text

@@ -15,6 +15,7 @@ from mixerlib.cli.options import (
     flag,
     folder_name,
     model_options_given,
+    parse_setting,
     print_json,
     warnings_as_lines,
     warnings_at_once,
@@ -45,7 +46,7 @@ from mixerlib.training import (
     weights_in,
 )
 from mixerlib.training.evaluation import BATCH_SIZE
-from mixerlib.training.recipe import CHOICES, SETTINGS, parse_setting
+from mixerlib.training.recipe import CHOICES, SETTINGS
 
 if TYPE_CHECKING:
     import torch

@@ -197,6 +197,14 @@ class Augmentation:
         Raises `ValueError` for images that are not uint8, for a policy or jitter on other than 1 or
         3 channels, and for draws of another number of images.
         """
+        return self.batch(self.each(images, drawn, normalize), labels, drawn, num_classes)
+
+    def each(self, images: Tensor, drawn: Draws, normalize: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is done to every image by itself: all but mixing and erasing, and normalisation.
+
+        So images of several batches may go through it together, and become what they would have
+        become batch by batch, to the last bit. Arguments and errors as above.
+        """
         self._check_input(images, drawn)
         if drawn.shift is not None:
             images = _shift(images, drawn.shift - self.crop_padding)
@@ -211,7 +219,13 @@ class Augmentation:
             images = apply_operations(images, drawn.operation, drawn.argument, smooth)
         if drawn.jitter_operation is not None and drawn.jitter_factor is not None:
             images = apply_operations(images, drawn.jitter_operation, drawn.jitter_factor)
-        images, targets = normalize(images), labels
+        return normalize(images)
+
+    def batch(
+        self, images: Tensor, labels: Tensor, drawn: Draws, num_classes: int
+    ) -> tuple[Tensor, Tensor]:
+        """What is done to the images of a batch together, after `each`: mixing, then erasing."""
+        targets = labels
         if drawn.mix_weight is not None and drawn.mix_box is not None:
             images, targets = _mix(images, labels, drawn.mix_weight, drawn.mix_box, num_classes)
         if drawn.erase is not None:  # last, as in timm: an erased part stays empty

@@ -5,7 +5,7 @@ Each function draws one thing for `count` images, an entry an image. Rectangles 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -68,6 +68,13 @@ class Draws:
     def part(self, where: slice) -> "Draws":
         """The draws of some of the images."""
         return self.map(lambda tensor: tensor[where])
+
+    @staticmethod
+    def of_several(draws: Sequence["Draws"]) -> "Draws":
+        """The draws of several batches, one after the other, all by the same `Augmentation`."""
+        return Draws(
+            **{name: torch.cat([d.tensors()[name] for d in draws]) for name in draws[0].tensors()}
+        )
 
 
 def draw_shift(count: int, padding: int, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.exercises import Outcome, check
-from mixerlib.pages.explorer import Explorer
+from mixerlib.pages.interactives import Explorer, Interactive, news_travels
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
@@ -20,6 +20,7 @@ from mixerlib.pages.tables import (
     device_label,
     digits,
     duration,
+    folded,
     listed,
     machine,
     percent,
@@ -44,6 +45,7 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Interactive",
     "Listing",
     "Outcome",
     "Published",
@@ -57,9 +59,11 @@ __all__ = [
     "device_label",
     "digits",
     "duration",
+    "folded",
     "listed",
     "machine",
     "networks",
+    "news_travels",
     "percent",
     "plots",
     "preset_label",

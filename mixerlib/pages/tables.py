@@ -84,6 +84,17 @@ def table(
     return text
 
 
+def folded(title: str, text: str) -> str:
+    """Markdown that stays closed under its title until a reader opens it, for a long table whose
+    picture is on the page. The same on the page, in JupyterLab and on Colab.
+
+    >>> from mixerlib.pages import folded, table
+    >>> print(folded("All rows", table(["", "images/s"], [["I", "196"]])).splitlines()[0])
+    <details><summary>All rows</summary>
+    """
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
 def prints_and_counts(prints: Mapping[str, tuple[str, str]], image_size: int = 32) -> str:
     """A Markdown table of models, by registered name, with the parameters and FLOPS in millions
     that a source prints, as it prints them, beside what they are counted to be. Chapters 06, 08

@@ -57,6 +57,10 @@ RULES: dict[str, Rule] = {
     "date": A_DATE,
     "device": NOT_EMPTY,
     "weights_sha256": A_DIGEST,
+    "rounded_sha256": A_DIGEST,
+    "rounded_accuracy": SHARE,
+    "rounded_loss": NOT_NEGATIVE,
+    "in_channels": COUNT,
 }
 
 

@@ -7,7 +7,7 @@
 >>> timm_form(split) is None  # timm has ConvMixer and MLP-Mixer only
 True
 
-Both give the model's own outputs, up to rounding. Chapter 17 times them beside it.
+Both give the model's own outputs, up to rounding. Chapter 17b times them beside it.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""What races of many models say, in tables and sentences for the pages. Chapters 17 and 19.
+"""What races of many models say, in tables and sentences for the pages. Chapters 17b and 19.
 
 `races` is always what `model_races` gives for one device: model → the race that it ran in. A ratio
 of two models is given only where both ran in one race.

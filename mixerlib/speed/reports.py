@@ -1,4 +1,4 @@
-"""What records of benchmarks say: device by device, form beside form. Chapters 17 and 19.
+"""What records of benchmarks say: device by device, form beside form. Chapters 17b and 19.
 
 >>> from mixerlib.speed import fastest_forms, model_races
 >>> race = model_races("book/records/bench", "forms")["amd-epyc"]["convmixer_256_8"]
@@ -66,7 +66,7 @@ def model_races(folder: str | Path, name: str) -> dict[str, dict[str, Benchmark]
 
     All models ran in one race where folder/DEVICE/races/NAME.json lies. Older records hold a race
     for each model, in a folder of the race's name, and of "plain" in one called "peers". Errors as
-    in `read_benchmark`. Chapter 17.
+    in `read_benchmark`. Chapter 17b.
 
     >>> from mixerlib.speed import model_races
     >>> races = model_races("book/records/bench", "forms")["amd-epyc"]

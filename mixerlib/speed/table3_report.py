@@ -23,7 +23,7 @@ from mixerlib.speed.timing import Timing, ratios
 
 @dataclass(frozen=True)
 class Table3:
-    """A report of `published_table`, its two halves beside one another. Chapter 17.
+    """A report of `published_table`, its two halves beside one another. Chapter 17b.
 
     All arrays have the 18 rows of `TABLE_3`, ConvMixer first. Raises `ValueError` for a report
     that has not two results for each row.

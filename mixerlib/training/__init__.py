@@ -10,6 +10,7 @@ Chapters 13 and 13b derive it, chapter 14 compares its runs.
 
 from mixerlib.training import checkpoint, loop, schedule, statistics
 from mixerlib.training.ablations import Ablations, ablation
+from mixerlib.training.batches import Batch, augmentation_for, batches_left
 from mixerlib.training.claims import FolderInUse, claimed
 from mixerlib.training.comparison import (
     SHUFFLED,
@@ -37,13 +38,19 @@ from mixerlib.training.folders import (
     settings_differences,
     train_in_folder,
 )
+from mixerlib.training.kept_weights import (
+    KeptWeights,
+    keep_weights,
+    kept_record,
+    list_trained,
+    trained_model,
+)
 from mixerlib.training.loop import finish_epoch, fit, train, train_step, training_steps
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.run import (
     Run,
     RunWarning,
-    augmentation_for,
     begin,
     dataset_for,
     learning_rate,
@@ -78,10 +85,12 @@ __all__ = [
     "STRATEGIES",
     "Ablations",
     "Answer",
+    "Batch",
     "Difference",
     "Diverged",
     "Evaluation",
     "FolderInUse",
+    "KeptWeights",
     "MetricsLog",
     "Processes",
     "Recipe",
@@ -97,6 +106,7 @@ __all__ = [
     "ablation",
     "accuracies",
     "augmentation_for",
+    "batches_left",
     "begin",
     "checkpoint",
     "choose_device",
@@ -110,8 +120,11 @@ __all__ = [
     "finished_record",
     "fit",
     "joined",
+    "keep_weights",
+    "kept_record",
     "learning_rate",
     "list_recipes",
+    "list_trained",
     "load_recipe",
     "load_trained",
     "local_device",
@@ -149,6 +162,7 @@ __all__ = [
     "train",
     "train_in_folder",
     "train_step",
+    "trained_model",
     "training_steps",
     "weights_in",
     "yardstick",

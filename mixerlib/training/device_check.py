@@ -20,6 +20,7 @@ from mixerlib import costs
 from mixerlib.data import Dataset
 from mixerlib.models import create_model, model_entry
 from mixerlib.speed import synchronize
+from mixerlib.training.batches import Batch
 from mixerlib.training.distributed import ALONE, choose_device
 from mixerlib.training.loop import train_step, training_steps
 from mixerlib.training.recipe import Recipe, load_recipe
@@ -157,15 +158,16 @@ def _waits(device: torch.device, dim: int, size: int) -> tuple[bool, str]:
     run.model.train()
     images = torch.randn(size, 3, 32, 32, device=device)
     labels = torch.arange(size, device=device) % 10
+    batch = Batch(images, labels, labels, size)
     for _ in range(2):  # the first steps make what the later ones use
-        train_step(run, images, labels, labels, size)
+        train_step(run, batch)
         run.step += 1
     if device.type != "cuda":
-        train_step(run, images, labels, labels, size)
+        train_step(run, batch)
         return True, "nothing to wait for on this device"
     synchronize(device)
     with waiting_forbidden():
-        train_step(run, images, labels, labels, size)
+        train_step(run, batch)
     return True, "none was seen"
 
 

@@ -21,6 +21,7 @@ from mixerlib.data import ImageSource
 from mixerlib.records import Epoch, Record
 from mixerlib.speed.training_step import form_of_settings
 from mixerlib.training import checkpoint
+from mixerlib.training.batches import Batch, batches_left
 from mixerlib.training.claims import check_claim, claimed
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.evaluation import BATCH_SIZE, evaluate_on
@@ -29,14 +30,12 @@ from mixerlib.training.recipe import Recipe
 from mixerlib.training.result import record_of
 from mixerlib.training.run import (
     Run,
-    augmentation_for,
     autocast,
     begin,
     collect,
     dataset_for,
     learning_rate,
     read_back,
-    stream,
     update_average,
 )
 from mixerlib.training.session import Session, Stopped, diverged, never
@@ -176,58 +175,32 @@ def save(run: Run, session: Session) -> None:
 
 def training_steps(run: Run, dataset: ImageSource) -> Iterator[int]:
     """Do the steps that the epoch has left; after each, yield its number of images."""
-    recipe, processes = run.recipe, run.processes
-    augment = augmentation_for(recipe, dataset)
-    run.model.train(not recipe.frozen)
+    run.model.train(not run.recipe.frozen)
     run.model.head.train()
-    order = torch.randperm(run.images, generator=stream(recipe.seed, "order", run.epoch))
-    batches = order.split(recipe.batch_size)[run.step :]  # of all processes together
-    shards = [batch[processes.shard(len(batch))] for batch in batches]
-    loaded = dataset.training_batches(shards, seed=recipe.seed, epoch=run.epoch)
-
     start = time.perf_counter()
-    for batch, (images, labels) in zip(batches, loaded, strict=True):
-        drawn = augment.draw(
-            len(batch),
-            dataset.image_size,
-            stream(recipe.seed, "augmentation", run.epoch, run.step),
-            indices=batch,
-            epoch=run.epoch,
-            seed=recipe.seed,
-        )
-        drawn = drawn.part(processes.shard(len(batch)))
-        images, targets = augment(images, labels, drawn, dataset.normalize, dataset.num_classes)
-        images = images.contiguous(memory_format=run.form.memory_format)
-        run.loss_and_correct[:, run.step] = train_step(run, images, labels, targets, len(batch))
+    for batch in batches_left(run, dataset):
+        run.loss_and_correct[:, run.step] = train_step(run, batch)
         run.step += 1
         if run.step == run.steps:  # each process has normalised by statistics of its own
-            processes.average(run.model.buffers())
+            run.processes.average(run.model.buffers())
         run.training_seconds += time.perf_counter() - start
-        yield len(batch)
+        yield batch.size
         start = time.perf_counter()  # what is done between two steps is not training
 
 
-def train_step(
-    run: Run, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, batch_size: int
-) -> torch.Tensor:
+def train_step(run: Run, batch: Batch) -> torch.Tensor:
     """One step of AdamW: the sum of its images' losses, and how many are correct, as (2,).
 
     Correct is an image whose highest logit is its label, as the model stood before the step.
     Chapter 13.
-
-    Args:
-        run: what the step changes.
-        images: (B, C, H, W), normalised.
-        labels: their classes (B,).
-        targets: what the loss asks for: the labels again, or shares (B, K).
-        batch_size: images of the step in all processes.
     """
     recipe = run.recipe
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, (run.steps_done + 1) / run.all_steps)
     run.optimizer.zero_grad()
-    loss_and_correct = torch.zeros(2, device=images.device)
-    parts = list(zip(*(t.chunk(recipe.accumulate) for t in (images, labels, targets)), strict=True))
+    loss_and_correct = torch.zeros(2, device=batch.images.device)
+    tensors = (batch.images, batch.labels, batch.targets)
+    parts = list(zip(*(t.chunk(recipe.accumulate) for t in tensors), strict=True))
     for i, (x, y, target) in enumerate(parts):
         # several processes exchange their gradients once, in the backward pass of the last part
         alone = run.processes.count == 1 or i == len(parts) - 1
@@ -238,7 +211,7 @@ def train_step(
                 logits.float(), target, label_smoothing=recipe.label_smoothing, reduction="sum"
             )
             # the mean over the whole batch; DDP divides the summed gradients by the processes
-            run.scaler.scale(loss * (run.processes.count / batch_size)).backward()
+            run.scaler.scale(loss * (run.processes.count / batch.size)).backward()
         correct = (logits.detach().argmax(dim=1) == y).sum()
         loss_and_correct += torch.stack((loss.detach(), correct))
     if recipe.clip_norm is not None:

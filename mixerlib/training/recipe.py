@@ -6,7 +6,6 @@ Chapters 13 and 13b take the fields one by one.
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -64,6 +63,7 @@ class Recipe:
         one_matrix: whether a SplitMixer's segments are mixed as one whole matrix.
         channels_last: whether a pixel's channels adjoin in memory, in images and weights.
         compile: whether torch.compile writes the code of a step.
+        graphs: whether a GPU replays a compiled step as CUDA graphs, in place of launching kernels.
         fastest: whether the forms of a step are timed first, to take the fastest.
         evaluate_every: epochs between two looks at the test set; after the last always.
         seed: decides the first weights, the order of the images, their augmentation.
@@ -121,6 +121,7 @@ class Recipe:
     one_matrix: bool = False
     channels_last: bool = False
     compile: bool = False
+    graphs: bool = False
     fastest: bool = False
 
     evaluate_every: int = 1
@@ -134,6 +135,9 @@ class Recipe:
         _ = self.augmentation  # which has rules of its own
         top = checks.Rule(lambda n: n <= self.batch_size, f"at most `batch_size`={self.batch_size}")
         checks.follows("accumulate", self.accumulate, top)
+        if self.graphs:  # a graph writes its gradients where it wrote the last part's
+            one = checks.Rule(lambda n: n == 1, "1 with `graphs`=True")
+            checks.follows("accumulate", self.accumulate, one)
         if self.warmup_epochs is not None:
             below = checks.Rule(lambda n: n < self.epochs, f"below `epochs`={self.epochs}")
             checks.follows("warmup_epochs", self.warmup_epochs, below)
@@ -154,7 +158,7 @@ class Recipe:
         """
         values = {"name": name} | current_settings(settings)
         for key, value in values.items():
-            if key not in _FIELD_TYPES:
+            if key not in FIELD_TYPES:
                 raise ValueError(
                     f"{file}: `{shown(key)[1:-1]}`={shown(value)} is no setting that this version "
                     f"of mixerlib knows; a newer one may have written it"
@@ -169,11 +173,12 @@ class Recipe:
 
 
 AUGMENTATION_FIELDS = tuple(f.name for f in fields(Augmentation))
-FORM_FIELDS = ("one_matrix", "channels_last", "compile", "fastest")  # how a step computes, not what
+# How a step is computed, not what
+FORM_FIELDS = ("one_matrix", "channels_last", "compile", "graphs", "fastest")
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
 # Records and checkpoints of older versions have other names for some fields, and lack some.
 FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
-DEFAULTS_OF_LATER_FIELDS = {"one_matrix": False, "fastest": False}
+DEFAULTS_OF_LATER_FIELDS = {"one_matrix": False, "graphs": False, "fastest": False}
 CHOICES = augment.CHOICES | {
     "interpolation": INTERPOLATIONS,
     "normalization": NORMALIZATIONS,
@@ -206,8 +211,9 @@ _USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "one_matrix": ("fastest", (False,)),
     "channels_last": ("fastest", (False,)),
     "compile": ("fastest", (False,)),
+    "graphs": ("compile", (True,)),
 }
-_FIELD_TYPES = get_type_hints(Recipe)
+FIELD_TYPES = get_type_hints(Recipe)
 
 
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,25 +274,6 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
         if file is None or not changed.isdisjoint(named):
             raise
         raise ValueError(f"{file}: {error}") from None
-
-
-def parse_setting(name: str, text: str) -> Any:
-    """The value that `text`, typed on a command line, means for the field `name`.
-
-    Numbers are read as Python reads them (so 1e-2 is one), switches as true or false, and "none" or
-    "null" as None where a field may be that. Raises `ValueError` when the text means no such value.
-    """
-    classes, _ = checks.TYPES[_FIELD_TYPES[name]]
-    if type(None) in classes and text.lower() in ("none", "null"):
-        return None
-    if bool in classes and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for number in (float, int):
-        if number in classes:
-            with suppress(ValueError):
-                return number(text)
-    checks.of_type(name, text, _FIELD_TYPES[name])
-    return text
 
 
 def _find(name_or_path: str | Path, argument: str = "recipe") -> tuple[Path, str]:

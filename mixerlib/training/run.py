@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mixerlib.data import FILE_DATASETS, Augmentation, ImageSource, load_dataset
+from mixerlib.data import FILE_DATASETS, ImageSource, load_dataset
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Epoch, Part, provenance
 from mixerlib.speed.form import Form
@@ -157,8 +157,9 @@ def begin(
     net = in_form(model, replace(form, compile=False))
     if processes.count > 1:
         net = DistributedDataParallel(net)
-    if form.compile:
-        net = torch.compile(net, dynamic=False)  # once for a whole batch, once for the last
+    if form.compile:  # once for a whole batch, once for the last
+        mode = "reduce-overhead" if recipe.graphs else None  # as CUDA graphs
+        net = torch.compile(net, dynamic=False, mode=mode)
     return Run(
         recipe=recipe,
         processes=processes,
@@ -283,13 +284,6 @@ def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
         eps=recipe.adam_epsilon,
         fused=trained[0].device.type in ("cpu", "cuda"),  # one kernel for all; the same arithmetic
     )
-
-
-def augmentation_for(recipe: Recipe, dataset: ImageSource) -> Augmentation:
-    """What the recipe does to each training image, less what its data set does while reading it."""
-    if dataset.crops_itself and recipe.crop == "resized":
-        return replace(recipe.augmentation, crop="none", crop_area=None)
-    return recipe.augmentation
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:

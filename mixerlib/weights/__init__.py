@@ -7,7 +7,10 @@ that nothing it names is ever called. The layouts:
 - "locuslab": ConvMixer by its authors, an `nn.Sequential`;
 - "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
 - "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
-- "aliborji": SplitMixer by its authors, or as listed on their slides, or as their ConvMixer;
+- "aliborji": SplitMixer by its authors, or as listed on their slides, or the 3-D form of their
+  notebook, or their ConvMixer;
+- "mindcv": ConvMixer in MindCV, whose files are MindSpore's;
+- "jax": MLP-Mixer by its authors, in `.npz`; read only;
 - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """
 

@@ -1,8 +1,11 @@
 """The layouts of the public checkpoints: how each of them names the same tensors."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
+
+import torch
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -36,16 +39,78 @@ def splitmixer_rows(b: int, d: int) -> Rows:
         (f"blocks.{b}.norm",      f"mixer_blocks.{2*b+1}.2",  f"{b+3}.3"),
         ("head",                  "head",                     f"{d+5}"),
     )
+
+
+def strided_rows(b: int, d: int) -> Rows:
+    """SplitMixer's 3-D form: ours | aliborji, whose notebook calls it StrideMixer."""
+    return (
+        ("stem.0",                   "patch_emb.0"),
+        ("stem.2",                   "patch_emb.2"),
+        (f"blocks.{b}.spatial.0",    f"spatial_mixer.{b}.fn.0"),
+        (f"blocks.{b}.spatial.2",    f"spatial_mixer.{b}.fn.2"),
+        (f"blocks.{b}.spatial.3",    f"spatial_mixer.{b}.fn.3"),
+        (f"blocks.{b}.spatial.5",    f"spatial_mixer.{b}.fn.5"),
+        (f"blocks.{b}.mixing.mixer", f"channel_mixer.{b}.0"),
+        (f"blocks.{b}.norm",         f"channel_mixer.{b}.3"),
+        ("head",                     "head.2"),
+    )
+
+
+def mlp_mixer_rows(b: int, d: int) -> Rows:
+    """MLP-Mixer: ours and timm's | its authors' in JAX, with dots for the slashes."""
+    return (
+        ("stem.proj",                    "stem"),
+        ("norm",                         "pre_head_layer_norm"),
+        (f"blocks.{b}.norm1",            f"MixerBlock_{b}.LayerNorm_0"),
+        (f"blocks.{b}.mlp_tokens.fc1",   f"MixerBlock_{b}.token_mixing.Dense_0"),
+        (f"blocks.{b}.mlp_tokens.fc2",   f"MixerBlock_{b}.token_mixing.Dense_1"),
+        (f"blocks.{b}.norm2",            f"MixerBlock_{b}.LayerNorm_1"),
+        (f"blocks.{b}.mlp_channels.fc1", f"MixerBlock_{b}.channel_mixing.Dense_0"),
+        (f"blocks.{b}.mlp_channels.fc2", f"MixerBlock_{b}.channel_mixing.Dense_1"),
+        ("head",                         "head"),
+    )
 # fmt: on
 
 
+# What the last word of a name means in our words, in JAX and in a BatchNorm of MindSpore
+JAX_WORDS = MappingProxyType({"kernel": "weight", "scale": "weight"})
+MINDSPORE_WORDS = MappingProxyType(
+    {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    }
+)
+
+
+def from_jax(tensor: torch.Tensor) -> torch.Tensor:
+    """A kernel of JAX in PyTorch's order: (in, out) → (out, in), (H, W, in, out) → (out, in, H, W).
+
+    Of one dimension there is only one order.
+    """
+    orders = {2: (1, 0), 4: (3, 2, 0, 1)}
+    return tensor.permute(orders[tensor.ndim]) if tensor.ndim in orders else tensor
+
+
+def from_conv3d(tensor: torch.Tensor) -> torch.Tensor:
+    """A Conv3d's kernel over channels, (c, 1, c, 1, 1), as a Conv2d's; others as they are."""
+    return tensor.squeeze(1) if tensor.ndim == 5 else tensor
+
+
 class Layout(NamedTuple):
-    """A way to name the tensors: `column` of `table`, or our own names where there is no table."""
+    """A way to name the tensors: `column` of `table`, or our own names where there is no table.
+
+    `words` are the last words of its names that are not ours → ours; `to_ours` brings a tensor's
+    numbers into our order.
+    """
 
     name: str
     sign: str  # regular expression: a file in which any name begins so has this layout
     table: Callable[[int, int], Rows] | None = None
     column: int = 0
+    words: Mapping[str, str] = MappingProxyType({})
+    to_ours: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def parts(self, depth: int) -> dict[str, str]:
         """Our name of every part of a network of `depth` blocks → its name in this layout."""
@@ -56,14 +121,26 @@ class Layout(NamedTuple):
 # The first sign found wins. Ours and timm's names are equal for ConvMixer and MLP-Mixer: there the
 # metadata of our own safetensors decides, and a file without them counts as timm's.
 OURS = Layout("mixerlib", r"blocks\.\d+\.(spatial|mixing)\.")
+TIMM = Layout("timm", r"(stem|blocks)\.")
+SPLIT = Layout("aliborji", r"mixer_blocks\.\d+\.0\.mixer", splitmixer_rows, 1)
+STRIDED = Layout("aliborji", r"(spatial|channel)_mixer\.", strided_rows, 1, to_ours=from_conv3d)
+THEIR_CONVMIXER = Layout("aliborji", r"(patch_emb|mixer_blocks)\.", convmixer_rows, 3)
+MINDCV = Layout(  # its names begin with `network.`, as wrappers' do
+    "mindcv", r"\d+\.(0\.fn\.2\.)?(gamma|moving_mean)$", convmixer_rows, 1, MINDSPORE_WORDS
+)
+LOCUSLAB = Layout("locuslab", r"\d+\.0\.fn\.", convmixer_rows, 1)
+TWEET = Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2)
 LAYOUTS = (
     OURS,
-    Layout("timm", r"(stem|blocks)\."),
-    Layout("aliborji", r"mixer_blocks\.\d+\.0\.mixer", splitmixer_rows, 1),
+    Layout("jax", r"MixerBlock_\d+\.", mlp_mixer_rows, 1, JAX_WORDS, from_jax),
+    TIMM,
+    SPLIT,
     Layout("aliborji", r"\d+\.1\.mixer", splitmixer_rows, 2),
-    Layout("aliborji", r"(patch_emb|mixer_blocks)\.", convmixer_rows, 3),
-    Layout("locuslab", r"\d+\.0\.fn\.", convmixer_rows, 1),
-    Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2),
+    STRIDED,
+    THEIR_CONVMIXER,
+    MINDCV,
+    LOCUSLAB,
+    TWEET,
 )
 
 
@@ -95,4 +172,26 @@ def our_names(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
     while any(row[layout.column] in modules for row in layout.table(depth, depth)[2:-1]):
         depth += 1
     back = {theirs: ours for ours, theirs in layout.parts(depth).items()}
-    return {name: translate(name, back) for name in names}
+    return {name: _reworded(translate(name, back), layout.words) for name in names}
+
+
+def their_names(names: Iterable[str], layout: Layout, depth: int) -> dict[str, str | None]:
+    """Each of our names → that of the layout in a network of so many blocks, or None for none."""
+    names = list(names)
+    if layout.table is None:
+        return {name: name for name in names}
+    parts = layout.parts(depth)
+    words = {ours: theirs for theirs, ours in layout.words.items()}
+    norms = {name.rpartition(".")[0] for name in names if name.endswith(".running_mean")}
+    return {
+        name: _reworded(translate(name, parts), words if name.rpartition(".")[0] in norms else {})
+        for name in names
+    }
+
+
+def _reworded(name: str | None, words: Mapping[str, str]) -> str | None:
+    """The name with its last word replaced, where there is another for it."""
+    if name is None:
+        return None
+    part, _, word = name.rpartition(".")
+    return f"{part}.{words[word]}" if word in words else name

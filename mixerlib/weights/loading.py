@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mixerlib.models.wrappers import check_of_mixerlib, computed_weights, unwrapped
-from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, translate
+from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, their_names
 from mixerlib.weights.reading import read
 from mixerlib.weights.saving import traits
 
@@ -31,7 +31,8 @@ def load_weights(
     Args:
         model: keeps its dtype and device. It may be compiled, in `DataParallel` or averaged.
         path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
-            state dict under any key; or an unfinished run's `checkpoint.pt` under any name.
+            state dict under any key; an unfinished run's `checkpoint.pt` under any name;
+            MindSpore's `.ckpt`; or NumPy's `.npz`, as JAX programs write it.
         head: False leaves the file's classifier out, and the model keeps its own: to fine-tune.
         key: of the state dict to be taken, with dots between the keys that lead to it, where the
             file holds several.
@@ -39,10 +40,10 @@ def load_weights(
             themselves. None takes the average where there is one, and a `UserWarning` says so.
         finite: False also loads weights that are NaN or infinite, as of a run that diverged.
 
-    Layouts: "locuslab", "tweet", "timm", "aliborji" and "mixerlib"; `mixerlib.weights` says whose
-    they are. What wrappers put before every name (`module.`, `model.`, …) is dropped, and so are
-    the counters of other tools. Numbers, text, paths, arrays and the like beside the weights are
-    left unread; nothing in a file is ever called.
+    Layouts: "locuslab", "tweet", "timm", "aliborji", "mindcv", "jax" and "mixerlib";
+    `mixerlib.weights` says whose they are. What wrappers put before every name (`module.`,
+    `model.`, …) is dropped, and so are the counters of other tools. Numbers, text, paths, arrays
+    and the like beside the weights are left unread; nothing in a file is ever called.
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent, or of any dtype. Until all of it fits, nothing in the
@@ -67,6 +68,8 @@ def load_weights(
     path, model = Path(path), _fillable(model)
     tensors, stated, note = read(path, key, average)
     layout = _layout(path, tensors, stated)
+    if layout.to_ours:
+        tensors = {name: layout.to_ours(tensor) for name, tensor in tensors.items()}
     given = _fitting(path, tensors, layout, model, head)
     if finite:
         check_finite(path, given, model)
@@ -197,13 +200,10 @@ def _faults(
         kind = "" if tensor.is_floating_point() else f" of {tensor.dtype}"
         return f"{tuple(tensor.shape)}{kind}"
 
-    expected, parts, translated = (
-        model.state_dict(),
-        layout.parts(len(model.blocks)),
-        set(names.values()),
-    )
+    expected, translated = model.state_dict(), set(names.values())
+    theirs_of = their_names(expected, layout, len(model.blocks))
     faults = [
-        f"{both(name, translate(name, parts))} is missing, wanted {form(tensor)}"
+        f"{both(name, theirs_of[name])} is missing, wanted {form(tensor)}"
         for name, tensor in expected.items()
         if name not in translated and not name.endswith(OPTIONAL)
     ]

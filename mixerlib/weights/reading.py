@@ -5,21 +5,25 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
 
 from mixerlib.models import model_entry
+from mixerlib.weights.arrays import read_arrays
 from mixerlib.weights.choosing import choose, kind_of
 from mixerlib.weights.containers import read_pickled
 from mixerlib.weights.digests import Altered, check_digest
 from mixerlib.weights.layouts import OURS
+from mixerlib.weights.mindspore import FIRST_BYTE, read_mindspore
 from mixerlib.weights.pickled import Forbidden, StoredTensor
 
 SAFETENSORS = ".safetensors"
 PICKLED = (".pt", ".pth", ".tar", ".ckpt", ".bin")
+ARRAYS = ".npz"
 CHECKPOINT = "mixerlib checkpoint"  # what the schema of an unfinished run's state begins with
 
 
@@ -64,11 +68,12 @@ def read(path: Path, key: str | None = None, average: bool | None = None) -> Wei
     """
     check_regular(path)
     suffix = path.suffix.lower()
-    if suffix not in (SAFETENSORS, *PICKLED) and not path.is_dir() and not is_checkpoint(path):
-        known = ", ".join((SAFETENSORS, *PICKLED))
+    readable = (SAFETENSORS, *PICKLED, ARRAYS)
+    if suffix not in readable and not path.is_dir() and not is_checkpoint(path):
+        known = ", ".join(readable)
         raise ValueError(f"`path`='{path}' must end in one of {known}")
     with path.open("rb") as file:  # raises the plain OSError of a missing or forbidden file
-        content, stated = _content(path, file, suffix == SAFETENSORS)
+        content, stated = _content(path, file, suffix)
         table, note = choose(path, content, key, average)
         for name, value in table.items():
             if not isinstance(value, StoredTensor | torch.Tensor):
@@ -80,10 +85,14 @@ def read(path: Path, key: str | None = None, average: bool | None = None) -> Wei
             return Weights({name: _read(value) for name, value in table.items()}, stated, note)
 
 
-def _content(path: Path, file: BinaryIO, is_safetensors: bool) -> tuple[Any, dict[str, str]]:
+def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[str, str]]:
     """What is in a file, and what it states about the model that its tensors belong to."""
     with _damage_told(path):
-        if is_safetensors:
+        if suffix == ARRAYS:
+            return read_arrays(file), {}
+        if file.peek(1)[:1] == bytes([FIRST_BYTE]) and suffix != SAFETENSORS:
+            return read_mindspore(file.read()), {}
+        if suffix == SAFETENSORS:
             whole = file.read()
             tensors = dict(sorted(safetensors.torch.load(whole).items()))  # else in any order
             size = int.from_bytes(whole[:8], "little")  # of the header, which was checked above

@@ -84,7 +84,7 @@ def test_what_is_expected_is_read_from_the_file_of_the_recipe(catalogue, tmp_pat
 
 def test_recipes_are_listed_by_folder(catalogue):
     titles = [line for line in catalogue.recipes().splitlines() if line.startswith(":::{")]
-    assert ":::{dropdown} digits: 1 recipe on digits" in titles
+    assert ":::{dropdown} digits: 9 recipes on digits" in titles
     count = sum(name.startswith("flowers102/") for name in list_recipes())
     assert f":::{{dropdown}} flowers102: {count} recipes on flowers102" in titles
     assert any(

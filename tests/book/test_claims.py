@@ -232,7 +232,7 @@ CLAIMS = {
         lambda: setting("cifar10/{}_256_8", SPLITS)[:2],
         {
             "11": r"\$h = (\d+)\$ channels, \$d = (\d+)\$ blocks",
-            "17": r"CIFAR-10 tables, (\d+) channels and (\d+) blocks",
+            "17b": r"CIFAR-10 tables, (\d+) channels and (\d+) blocks",
         },
     ),
     "the CPU scale": Claim(
@@ -265,7 +265,7 @@ CLAIMS = {
         {"04": r"counts MACs and puts (\w+) on top for each element of a norm"},
     ),
     "SplitMixers in Table 3": Claim(
-        printed_speeds, {"17": r"ConvMixer-256/8 and (\w+) SplitMixers"}
+        printed_speeds, {"17b": r"ConvMixer-256/8 and (\w+) SplitMixers"}
     ),
     "ConvMixers with ReLU": Claim(
         by_activation,

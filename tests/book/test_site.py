@@ -7,7 +7,9 @@ Chromium opens the files themselves, with no server and no network. One visit to
 there is to know about it, and the tests ask the notes.
 """
 
+import base64
 import importlib
+import json
 import re
 import urllib.parse
 import zlib
@@ -482,16 +484,17 @@ def test_the_first_key_leads_past_the_menus(tab, name):
 
 
 def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
-    come_in(tab, page_with('class="mixer-explorer"'))
-    explorer = tab.locator(".mixer-explorer").first
+    come_in(tab, page_with('data-interactive="explorer"'))
+    explorer = tab.locator("[data-interactive=explorer]").first
     said, canvas = explorer.locator(".said"), explorer.locator("canvas")
-    controls = explorer.locator("input:enabled, select:enabled")
+    controls = explorer.locator(".guess button, input:enabled, select:enabled")
     assert said.get_attribute("aria-live") == "polite"
 
     controls.first.focus()
     for place in range(controls.count()):  # the Tab key goes through them in their order
         assert controls.nth(place).evaluate("control => control === document.activeElement")
-        assert tab.evaluate("() => document.activeElement.labels[0].textContent.trim() !== ''")
+        named = "() => (document.activeElement.labels[0] ?? document.activeElement).textContent"
+        assert tab.evaluate(named).strip()
         tab.keyboard.press("Tab")
 
     for name, key in (("h", "ArrowLeft"), ("blocks", "ArrowLeft"), ("family", "ArrowDown")):
@@ -505,11 +508,32 @@ def test_the_explorer_is_used_by_keyboard_and_says_its_result_in_words(tab):
     assert re.search(r"after \d+ of \d+ blocks: a channel hears [\d.]+ % of the channels", after[0])
 
 
+def test_an_exercise_is_answered_by_keyboard_and_says_so_in_words(tab):
+    come_in(tab, page_with("data-exercise="))
+    form = tab.locator("form[data-exercise]").first
+    packed = json.loads(base64.b64decode(form.get_attribute("data-exercise")))
+    for wrong in (True, False):
+        form.locator("input, select").first.focus()
+        for place, asked in enumerate(packed["fields"]):
+            value = asked["value"]
+            if isinstance(value, bool):
+                form.locator("select").nth(place).select_option("yes" if value else "no")
+            else:
+                tab.keyboard.press("Control+a")
+                tab.keyboard.type("-77" if wrong else str(value))
+            tab.keyboard.press("Tab")
+        tab.keyboard.press("Enter")
+        said = form.locator("output").inner_text()
+        assert said.startswith("Not yet." if wrong else "Right.")
+    assert tab.locator("details.exercise-correct summary").first.is_visible()
+    assert not tab.locator(".exercise-open > .exercise-message").first.is_visible()
+
+
 def test_the_explorer_draws_in_the_ink_of_the_page_when_its_theme_changes(tab):
-    come_in(tab, page_with('class="mixer-explorer"'))
-    tab.locator("[data-name=family]").first.select_option("convmixer")
+    come_in(tab, page_with('data-interactive="explorer"'))
+    tab.locator("[data-interactive=explorer] [data-name=family]").select_option("convmixer")
     first = """() => {
-        const canvas = document.querySelector('.mixer-explorer canvas');
+        const canvas = document.querySelector('[data-interactive=explorer] canvas');
         return [...canvas.getContext('2d').getImageData(0, 0, 1, 1).data].join();
     }"""
     inks = []

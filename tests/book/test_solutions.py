@@ -60,6 +60,12 @@ Twice as much, eightyfour.
 ````{solution-end}
 ````
 """
+# What a stub's output says of a right answer: it is in no source, as the notebook makes it
+OUTPUT = """
+```{raw} html
+<div><p>Ask.</p><details class="exercise-correct" hidden>It is ninetynine.</details></div>
+```
+"""
 CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
@@ -112,7 +118,7 @@ def built(folder: Path, word: str) -> Path:
     folder.mkdir(exist_ok=True)
     extensions = str(ROOT / "book" / "_ext")
     (folder / "conf.py").write_text(CONF.format(extensions=extensions))
-    (folder / "index.md").write_text(PAGE)
+    (folder / "index.md").write_text(PAGE + OUTPUT)
     command = [sys.executable, "-m", "sphinx", "-qW", "-b", "html", ".", "out"]
     here = {"PATH": "", "PYTHONPATH": str(ROOT), "SOLUTIONS": word}
     done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True)
@@ -132,6 +138,8 @@ def test_a_small_book_is_built_with_them_without_them_and_with_them_again(tmp_pa
         source = (out / "_sources" / "index.md.txt").read_text()
         for text in (page, index, source):
             assert bool(re.search("fortytwo|secretcod|eightyfour", text)) == (word == "yes")
+        assert "Ask." in page and ("ninetynine" in page) == (word == "yes")
+        assert word == "yes" or "ninetynin" not in index
 
 
 def test_a_notebook_for_colab_has_none(monkeypatch):

@@ -81,5 +81,7 @@ def test_hours_in_words():
 def test_an_exercise_is_read_without_its_options():
     text = ":::{exercise} Add\n:label: ex-add\n:class: hard\n\nSee {doc}`01-a`: $a$?\n:::\n"
     (one,) = chapters.exercises_of(text)
-    assert (one.title, one.label) == ("Add", "ex-add")
+    assert (one.title, one.label, one.checked) == ("Add", "ex-add", False)
+    (one,) = chapters.exercises_of(f'{text}\n```{{code-cell}}\ncheck("add", ...)\n```\n')
+    assert one.checked
     assert one.text == "See {doc}`../notebooks/01-a`: $a$?"

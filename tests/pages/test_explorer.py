@@ -2,17 +2,13 @@
 
 import itertools
 import json
-import re
-import shutil
-import subprocess
 
-import pytest
+from in_node import needs_node, run_script
 
 from mixerlib import costs, create_model
 from mixerlib.costs.channel_reach import mixing_steps, reach
-from mixerlib.pages import explorer
+from mixerlib.pages.interactives import explorer
 
-NODE = shutil.which("node")
 GRID = [
     {"family": family, "h": h, "d": d, "k": k, "p": p, "side": side, "s": s, "alpha": alpha}
     for family in explorer.LABELS
@@ -55,18 +51,6 @@ def python_side(case: dict) -> tuple[dict, dict]:
     return options, fields
 
 
-def run_script(program: str) -> list:
-    """What a program prints as JSON, run by Node after the explorer's own script."""
-    script = re.search(r"<script>(.*)</script>", explorer.page(), re.S).group(1)
-    code = script + "\nconst api = globalThis.mixerExplorer;\n" + program
-    done = subprocess.run([NODE, "-"], input=code, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-needs_node = pytest.mark.skipif(NODE is None, reason="Node.js, which runs the script, is not here")
-
-
 @needs_node
 def test_the_script_counts_what_python_counts():
     cases, expected = [], []
@@ -89,8 +73,9 @@ def test_the_script_counts_what_python_counts():
         expected.append(totals)
     assert len(cases) > 120
     counted = run_script(
+        explorer.Explorer(),
         f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => "
-        f"{json.dumps(explorer.QUANTITIES)}.map(q => api.formulas[f](o)[q]))))"
+        f"{json.dumps(explorer.QUANTITIES)}.map(q => api.formulas[f](o)[q]))))",
     )
     assert counted == expected
 
@@ -115,8 +100,9 @@ def test_the_script_hears_what_python_hears():
             cases.append([family, fields, blocks])
             expected.append(int(reach(24, steps[:blocks]).sum()))
     counted = run_script(
+        explorer.Explorer(),
         f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o, b]) => "
-        "api.pairs(api.reach(f, o, b)))))"
+        "api.pairs(api.reach(f, o, b)))))",
     )
     assert counted == expected
 
@@ -131,7 +117,8 @@ def test_the_script_refuses_what_the_models_refuse():
         ["splitmixer_ii", {"h": 256, "s": 3, "p": 2, "H": 32, "shuffle": 0}],
     ]
     said = run_script(
-        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => api.wrong(f, o))))"
+        explorer.Explorer(),
+        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => api.wrong(f, o))))",
     )
     assert [bool(text) for text in said] == [True, True, True, True, False]
 
@@ -140,20 +127,7 @@ def test_the_script_refuses_what_the_models_refuse():
 def test_a_difference_says_in_words_whether_it_is_a_saving():
     pairs = [[56, 100], [147_900, 100_000], [7, 7], [100_001, 100_000], [99_940, 100_000]]
     said = run_script(
-        f"console.log(JSON.stringify({json.dumps(pairs)}.map(([a, b]) => api.beside(a, b))))"
+        explorer.Explorer(),
+        f"console.log(JSON.stringify({json.dumps(pairs)}.map(([a, b]) => api.beside(a, b))))",
     )
     assert said == ["44.0 % less", "47.9 % more", "the same", "under 0.1 % more", "0.1 % less"]
-
-
-def test_the_page_needs_nothing_from_elsewhere_and_labels_every_control():
-    page = explorer.page()
-    assert not re.search(r"https?://|src=|@import|/\* (FORMULAS|TITLES|COLORS|SCRIPT) \*/", page)
-    for control in re.findall(r"<(?:input|select)[^>]*>", page):
-        before = page[: page.index(control)]
-        assert before.rindex("<label>") > before.rfind("</label>"), control
-    assert explorer.Explorer()._repr_html_() == page
-
-
-def test_the_script_says_its_result_in_words():
-    page = explorer.page()
-    assert 'aria-live="polite"' in page and "canvas.setAttribute" in page

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import mixerlib.training.loop
 from mixerlib import create_model, save_weights
-from mixerlib.data import Augmentation, Dataset
+from mixerlib.data import Augmentation, Dataset, Draws
+from mixerlib.training import batches
+from mixerlib.training.batches import Batch, batches_left, steps_at_once
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.evaluation import evaluate, evaluate_on
 from mixerlib.training.loop import train, train_step, training_steps
@@ -591,11 +594,12 @@ def test_no_step_waits_for_a_number(digits, monkeypatch, settings):
             torch.Tensor, name, lambda t, *a, kept=kept: numbers.append(t) or kept(t, *a)
         )
     images, labels = digits.normalize(digits.train_images), digits.train_labels
-    train_step(run, images, labels, labels, 70)  # the first may set something up
+    batch = Batch(images, labels, labels, 70)
+    train_step(run, batch)  # the first may set something up
     numbers.clear()
     with Reads() as reads:
         run.step += 1
-        sums = train_step(run, images, labels, labels, 70)
+        sums = train_step(run, batch)
     assert (reads.names, numbers) == ([], [])
     with Reads() as reads:
         sums[0].item(), bool(sums[0] > 0)  # the count is one that can count
@@ -695,3 +699,96 @@ def test_weights_that_are_not_finite_stop_the_run(digits, evaluate_every):
     wild = recipe(batch_size=70, epochs=5, max_learning_rate=1e39, evaluate_every=evaluate_every)
     with pytest.raises(Diverged, match="weights are not finite after step 1, in epoch 1, at learn"):
         train(wild, digits, "cpu")
+
+
+EVERYTHING = {
+    "one": {"flip": "alternating", "crop": "pad", "crop_padding": 1},
+    "policy": {"policy": "trivialaugment", "jitter": 0.4, "flip": "random"},
+    "mixed": {"crop": "resized", "crop_area": 0.3, "mixup": 0.4, "cutmix": 1.0},
+    "timm": {
+        "policy": "timm_randaugment",
+        "policy_operations": 2,
+        "policy_magnitude": 9,
+        "policy_magnitude_std": 0.5,
+        "erase": 0.9,
+        "erase_fill": "noise",
+    },
+}
+
+
+@pytest.mark.parametrize("settings", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize("begun", [0, 1])
+def test_augmented_together_the_images_of_several_steps_are_the_same(
+    digits, monkeypatch, settings, begun
+):
+    run = begin(recipe(batch_size=16, channels_last=True, **settings), digits, CPU, ALONE)
+    run.step = begun  # an epoch that is taken up again
+    by_step = list(batches_left(run, digits))
+    assert len(by_step) == 5 - begun and by_step[-1].size == 6
+    for count in (2, 3, 9):
+        monkeypatch.setattr(batches, "steps_at_once", lambda *_, count=count: count)
+        together = list(batches_left(run, digits))
+        assert [batch.size for batch in together] == [batch.size for batch in by_step]
+        for mine, expected in zip(together, by_step, strict=True):
+            assert torch.equal(mine.images, expected.images)
+            assert mine.images.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(mine.labels, expected.labels)
+            assert torch.equal(mine.targets, expected.targets)
+
+
+def test_a_gpu_augments_as_many_steps_as_are_small(digits):
+    assert steps_at_once(digits, 512) == 1  # on a CPU
+    on_a_gpu = SimpleNamespace(
+        device=torch.device("cuda"), crops_itself=False, in_channels=3, image_size=(32, 32)
+    )
+    assert steps_at_once(on_a_gpu, 512) == 10
+    on_a_gpu.image_size = (224, 224)
+    assert steps_at_once(on_a_gpu, 512) == 1
+    on_a_gpu.image_size, on_a_gpu.crops_itself = (32, 32), True
+    assert steps_at_once(on_a_gpu, 512) == 1
+
+
+class Kernels(TorchDispatchMode):
+    """Counts the operations that compute: of a view nothing is launched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.count += not function.is_view
+        return function(*arguments, **(keywords or {}))
+
+
+def test_augmented_together_the_images_of_seven_steps_take_a_fourth_of_the_launches(digits):
+    augmentation = recipe(policy="randaugment", policy_operations=2, policy_magnitude=12)
+    augment, images = augmentation.augmentation, digits.train_images
+    draws = [
+        augment.draw(10, digits.image_size, torch.Generator().manual_seed(step))
+        for step in range(7)
+    ]
+    with Kernels() as by_step:
+        for part, drawn in zip(images.split(10), draws, strict=True):
+            augment.each(part, drawn, digits.normalize)
+    with Kernels() as together:
+        augment.each(images, Draws.of_several(draws), digits.normalize)
+    assert 0 < together.count < by_step.count / 4
+
+
+@pytest.mark.parametrize(("graphs", "mode"), [(True, "reduce-overhead"), (False, None)])
+def test_graphs_are_a_mode_of_the_compiler(digits, monkeypatch, graphs, mode):
+    modes = []
+    monkeypatch.setattr(
+        torch, "compile", lambda net, dynamic, mode: modes.append((dynamic, mode)) or net
+    )
+    train(recipe(compile=True, graphs=graphs, epochs=1), digits, "cpu", progress=False)
+    assert modes == [(False, mode)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
+def test_a_step_replayed_as_graphs_is_the_compiled_step(digits):
+    settings = {"compile": True, "epochs": 3}
+    compiled, _ = train(recipe(**settings), digits, "cuda", progress=False)
+    replayed, _ = train(recipe(graphs=True, **settings), digits, "cuda", progress=False)
+    for mine, its in zip(replayed.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-4)

@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import nn
 
+from mixerlib.cli.options import parse_setting
 from mixerlib.data import DATASETS, FILE_DATASETS, Augmentation
 from mixerlib.models import create_model, model_entry
 from mixerlib.training.recipe import (
@@ -21,7 +22,6 @@ from mixerlib.training.recipe import (
     Recipe,
     list_recipes,
     load_recipe,
-    parse_setting,
 )
 
 # Facts of the data sets: channels, classes, side of the images (of files: none).

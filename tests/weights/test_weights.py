@@ -457,7 +457,12 @@ def test_no_state_dict(content, tmp_path):
 def test_unknown_layout(tmp_path):
     state = nn.ModuleDict({"conv1": nn.Conv2d(3, 4, 3), "fc": nn.Linear(4, 2)}).state_dict()
     path = write(state, tmp_path, "bare")
-    refuse(small("convmixer"), path, "aliborji, locuslab, mixerlib, timm, tweet", "conv1.weight")
+    refuse(
+        small("convmixer"),
+        path,
+        "aliborji, jax, locuslab, mindcv, mixerlib, timm, tweet",
+        "conv1.weight",
+    )
 
 
 @pytest.mark.parametrize(
@@ -663,8 +668,8 @@ def test_missing_file_folder_and_suffix(tmp_path):
     (tmp_path / "folder.pt").mkdir()
     with pytest.raises(IsADirectoryError, match=r"folder\.pt"):
         load_weights(small("convmixer"), tmp_path / "folder.pt")
-    (tmp_path / "w.npz").write_bytes(b"")
-    refuse(small("convmixer"), tmp_path / "w.npz", "must end in one of .safetensors, .pt")
+    (tmp_path / "w.onnx").write_bytes(b"")
+    refuse(small("convmixer"), tmp_path / "w.onnx", "must end in one of .safetensors, .pt")
 
 
 @pytest.mark.parametrize(

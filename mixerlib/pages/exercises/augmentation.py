@@ -1,4 +1,4 @@
-"""The exercises of chapter 12."""
+"""The exercises of chapters 12 and 12b."""
 
 import math
 import random

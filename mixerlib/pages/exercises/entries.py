@@ -10,10 +10,27 @@ from mixerlib.pages.exercises.outcome import Outcome
 from mixerlib.pages.exercises.running import SECONDS, Refused, Unanswered, is_open, within
 
 CHAPTERS = (
-    *("patches", "mlp_mixer", "tweet_of_convmixer", "counting"),
-    *("spatial_split", "puzzles", "splitmixer_i", "splitmixer_ii", "splitmixer_iii"),
-    *("splitmixer_iv", "splitmixer_v", "design_space"),
-    *("augmentation", "training_runs", "results", "ablations"),
+    "patches",
+    "mlp_mixer",
+    "tweet_of_convmixer",
+    "counting",
+    "spatial_split",
+    "puzzles",
+    "splitmixer_i",
+    "splitmixer_ii",
+    "splitmixer_iii",
+    "splitmixer_iv",
+    "splitmixer_v",
+    "design_space",
+    "augmentation",
+    "training_runs",
+    "whole_runs",
+    "results",
+    "ablations",
+    "throughput",
+    "roofline",
+    "folding_norms",
+    "filters",
     "information_flow",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}

@@ -148,70 +148,70 @@ def _enlarged(w1, b1, w2, b2, repeat: bool = False, sort_inputs=True, sort_outpu
     return inputs, b1.repeat(4), outputs, b2.repeat(4)[place] if sort_outputs else b2.repeat(4)
 
 
+UNSORTED = (
+    "The tokens of a quarter are not next to each other in the large table: put the columns of W1, "
+    "and the rows of W2 and b2, into the order of the rows."
+)
+MIXED = "Each copy must see its own quarter alone: elsewhere its weights are zero."
+HALF = "The order must be changed on both sides: in W1, and in W2 and b2."
+SIZES = "D_S and T both become four times as large."
+OTHER = "The large image's tokens are not those of its four quarters."
+CHANGED = {
+    UNSORTED: {"sort_inputs": False, "sort_outputs": False},
+    MIXED: {"repeat": True},
+    HALF: {"sort_outputs": False},
+}
+
+
+def _mlp(x: torch.Tensor, weights: Any) -> torch.Tensor:
+    w1, b1, w2, b2 = weights
+    return F.linear(F.gelu(F.linear(x, w1, b1)), w2, b2)
+
+
+def _as_the_quarters(answer: Any) -> Iterator[Row]:
+    """Whether the new weights make of a large image what the old ones make of its quarters."""
+    generator = torch.Generator().manual_seed(0)
+    for side, hidden in ((2, 3), (3, 5)):
+        tokens = side * side
+        shapes = (hidden, tokens), (hidden,), (tokens, hidden), (tokens,)
+        old = [torch.randn(shape, generator=generator).double() for shape in shapes]
+        new = called(answer, *old)
+        if not isinstance(new, list | tuple) or len(new) != 4:
+            raise Refused("Return the four new tensors W1, b1, W2, b2.")
+        for name, weights, shape in zip(("W1", "b1", "W2", "b2"), new, shapes, strict=True):
+            expected = tuple(4 * width for width in shape)
+            yours = tuple(weights.shape)
+            label = f"{tokens} tokens: shape of {name}"
+            yield Row(label, str(yours), str(expected), yours == expected, SIZES)
+            if yours != expected:
+                return
+        x = torch.randn(5, 4 * tokens, generator=generator).double()
+        result, parts = _mlp(x, new), torch.empty_like(x)
+        for quarter in _quarters(side).view(4, tokens):
+            parts[:, quarter] = _mlp(x[:, quarter], old)
+        different = gap(result, parts, 1e-8)
+        known = [
+            message
+            for message, how in CHANGED.items()
+            if not gap(result, _mlp(x, _enlarged(*old, **how)), 1e-8)
+        ]
+        message = known[0] if known else OTHER
+        label = f"{tokens} tokens: as the quarters"
+        yield Row(label, different or "equal", "equal", not different, message)
+
+
 @exercise("02-3")
 def larger_images_from_the_same_weights() -> Properties:
-    unsorted = (
-        "The tokens of a quarter are not next to each other in the large table: put the "
-        "columns of W1, and the rows of W2 and b2, into the order of the rows."
-    )
-    mixed = "Each copy must see its own quarter alone: elsewhere its weights are zero."
-    half = "The order must be changed on both sides: in W1, and in W2 and b2."
-    other = "The large image's tokens are not those of its four quarters."
-    changed = {
-        unsorted: {"sort_inputs": False, "sort_outputs": False},
-        mixed: {"repeat": True},
-        half: {"sort_outputs": False},
-    }
-
-    def judge(answer: Any) -> Iterator[Row]:
-        generator = torch.Generator().manual_seed(0)
-        for side, hidden in ((2, 3), (3, 5)):
-            tokens = side * side
-            shapes = (hidden, tokens), (hidden,), (tokens, hidden), (tokens,)
-            old = [torch.randn(shape, generator=generator).double() for shape in shapes]
-            new = called(answer, *old)
-            if not isinstance(new, list | tuple) or len(new) != 4:
-                raise Refused("Return the four new tensors W1, b1, W2, b2.")
-            for name, weights, shape in zip(("W1", "b1", "W2", "b2"), new, shapes, strict=True):
-                expected = tuple(4 * width for width in shape)
-                yield Row(
-                    f"{tokens} tokens: shape of {name}",
-                    str(tuple(weights.shape)),
-                    str(expected),
-                    tuple(weights.shape) == expected,
-                    "D_S and T both become four times as large.",
-                )
-                if tuple(weights.shape) != expected:
-                    return
-            x = torch.randn(5, 4 * tokens, generator=generator).double()
-            mlp = lambda x, w: F.linear(F.gelu(F.linear(x, w[0], w[1])), w[2], w[3])  # noqa: E731
-            result, parts = mlp(x, new), torch.empty_like(x)
-            for quarter in _quarters(side).view(4, tokens):
-                parts[:, quarter] = mlp(x[:, quarter], old)
-            different = gap(result, parts, 1e-8)
-            known = [
-                message
-                for message, how in changed.items()
-                if not gap(result, mlp(x, _enlarged(*old, **how)), 1e-8)
-            ]
-            yield Row(
-                f"{tokens} tokens: as the quarters",
-                different or "equal",
-                "equal",
-                not different,
-                known[0] if known else other,
-            )
-
     return Properties(
         "Return W1 (4·D_S, 4·T), b1, W2 and b2 for tokens in rows of the large image.",
-        judge,
+        _as_the_quarters,
         lambda: _enlarged,
         [
             *(
                 Mistake(message, lambda *old, how=how: _enlarged(*old, **how))
-                for message, how in changed.items()
+                for message, how in CHANGED.items()
             ),
-            Mistake("D_S and T both become four times as large.", lambda *old: old),
+            Mistake(SIZES, lambda *old: old),
         ],
     )
 

@@ -65,9 +65,7 @@ def wider_for_nothing() -> Numbers:
     return Numbers(
         {"width": width, "factor of the MACs": s, "factor of the whole": whole},
         [
-            Mistake(
-                "A segment is as wide as ConvMixer, and h is s times c.", {"width": base["dim"]}
-            ),
+            Mistake("That is c; the width h is s times c.", {"width": base["dim"]}),
             Mistake(
                 "That is right for matrices that are not shared; these count once.",
                 {"width": round(base["dim"] * s**0.5)},

@@ -1,0 +1,177 @@
+"""The exercises of chapter 20."""
+
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from mixerlib.pages.exercises.entries import exercise
+from mixerlib.pages.exercises.judges import Mistake, Numbers, Properties
+from mixerlib.pages.exercises.outcome import Row
+from mixerlib.pages.exercises.running import Refused, called
+
+
+@exercise("filters-1")
+def chance_grows_smaller() -> Numbers:
+    generator = torch.Generator().manual_seed(1)
+    shares, unsquared, least = {}, {}, {}
+    for k in (3, 5, 7, 9):
+        kernels = torch.randn(8000, k, k, generator=generator)
+        values = torch.linalg.svdvals(kernels)
+        squares = values.square()
+        shares[f"k = {k}"] = float((squares[:, 0] / squares.sum(1)).mean())
+        unsquared[f"k = {k}"] = float((values[:, 0] / values.sum(1)).mean())
+        least[f"k = {k}"] = 1 / k
+    return Numbers(
+        shares,
+        [
+            Mistake("That is the least that the best of k pairs can hold.", least),
+            Mistake("A pair's share is of the squares: of the kernel's squared length.", unsquared),
+            Mistake(
+                "Give shares, numbers from 0 to 1.",
+                {label: 100 * share for label, share in shares.items()},
+            ),
+        ],
+        tolerance=0.015,
+    )
+
+
+@exercise("filters-2")
+def two_pairs_see_a_diagonal() -> Properties:
+    sign = "That is the stripe in the other direction, θi − φj."
+    one = "One pair has no tilt: it takes two."
+    other = "The sum of the pairs is another picture."
+
+    def parts(theta: float, phi: float) -> tuple[torch.Tensor, ...]:
+        i = torch.arange(-2.0, 3.0, dtype=torch.float64)
+        return ((theta * i).cos(), (phi * i).cos(), (theta * i).sin(), (phi * i).sin())
+
+    def pairs(theta: float, phi: float, minus: float = -1.0) -> list[tuple]:
+        c, d, s, t = parts(theta, phi)
+        return [(c, d), (minus * s, t)]
+
+    def judge(answer: Any) -> Iterator[Row]:
+        draw = random.Random(0)
+        for _ in range(3):
+            theta, phi = draw.uniform(0.3, 1.5), draw.uniform(0.3, 1.5)
+            given = [*called(answer, theta, phi)]
+            label = f"θ = {theta:.2f}, φ = {phi:.2f}"
+            yield Row(f"{label}: pairs", str(len(given)), "2", len(given) == 2, one)
+            if len(given) != 2:
+                return
+            sides = [torch.as_tensor(x).double() for pair in given for x in pair]
+            if len(sides) != 4 or any(side.shape != (5,) for side in sides):
+                raise Refused("Return two pairs of vectors of length 5.")
+            total = torch.outer(*sides[:2]) + torch.outer(*sides[2:])
+            i = torch.arange(-2.0, 3.0, dtype=torch.float64)
+            off = [
+                float((total - (theta * i[:, None] + way * phi * i).cos()).abs().max())
+                for way in (1, -1)
+            ]
+            yield Row(
+                f"{label}: off by",
+                f"{off[0]:.2g}",
+                "0",
+                off[0] < 1e-5,
+                sign if off[1] < 1e-5 else other,
+            )
+
+    return Properties(
+        "Return two pairs of vectors, for the places −2 to 2.",
+        judge,
+        lambda: pairs,
+        [
+            Mistake(sign, lambda theta, phi: pairs(theta, phi, 1.0)),
+            Mistake(one, lambda theta, phi: pairs(theta, phi)[:1]),
+            Mistake(other, lambda theta, phi: [parts(theta, phi)[:2]] * 2),
+        ],
+    )
+
+
+def _cka(x: torch.Tensor, y: torch.Tensor) -> float:
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float((x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
+@exercise("filters-3")
+def what_cka_forgives() -> Numbers:
+    generator = torch.Generator().manual_seed(0)
+    x, matrix = (torch.randn(shape, generator=generator).double() for shape in ((60, 8), (8, 8)))
+    x = x * torch.linspace(0.2, 3, 8)
+    others = {
+        "a rotation": x @ torch.linalg.qr(matrix).Q,
+        "a matrix": x @ matrix,
+        "a scaling": x / x.std(0),
+    }
+    forgiven = {name: math.isclose(_cka(x, y), 1, rel_tol=1e-6) for name, y in others.items()}
+    return Numbers(
+        forgiven,
+        [
+            Mistake(
+                "A rotation keeps all products of images with each other.", {"a rotation": False}
+            ),
+            Mistake(
+                "A matrix changes the distances between images, though a probe can undo it.",
+                {"a matrix": True},
+            ),
+            Mistake(
+                "Scaling channels makes small ones count as much as large ones.",
+                {"a scaling": True},
+            ),
+        ],
+    )
+
+
+@exercise("filters-4")
+def start_from_what_training_finds() -> Properties:
+    diagonal = "That keeps the sizes of the weights alone: neighbours go together too."
+    square = "That is the covariance itself; noise has to pass its root."
+    turned = "Turned round: L Lᵀ must be the covariance, not Lᵀ L."
+    other = "L Lᵀ is not the covariance of the kernels, flattened, about zero."
+
+    def root(kernels: torch.Tensor) -> torch.Tensor:
+        rows = kernels.flatten(1).double()
+        values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        return vectors * values.clamp(min=0).sqrt()
+
+    def covariance(kernels: torch.Tensor) -> torch.Tensor:
+        return root(kernels) @ root(kernels).T
+
+    ways = {
+        diagonal: lambda kernels: covariance(kernels).diagonal().sqrt().diag(),
+        square: covariance,
+        turned: lambda kernels: torch.linalg.cholesky(covariance(kernels)).T,
+    }
+
+    def judge(answer: Any) -> Iterator[Row]:
+        generator = torch.Generator().manual_seed(0)
+        for count, k in ((80, 3), (200, 5)):
+            smooth = torch.randn(count, k + 1, k + 1, generator=generator, dtype=torch.float64)
+            kernels = smooth[:, 1:, 1:] + smooth[:, :-1, :-1] + smooth[:, 1:, :-1]
+            L = torch.as_tensor(called(answer, kernels)).double()
+            if L.ndim != 2 or L.shape[0] != k * k:
+                raise Refused(f"Return L, a matrix with k² = {k * k} rows.")
+            off = float((L @ L.T - covariance(kernels)).abs().max())
+            known = [
+                text
+                for text, way in ways.items()
+                if L.shape == (k * k, k * k)
+                and torch.allclose(L @ L.T, way(kernels) @ way(kernels).T, atol=1e-6)
+            ]
+            yield Row(
+                f"{count} kernels {k}×{k}: L Lᵀ off by",
+                f"{off:.2g}",
+                "0",
+                off < 1e-5,
+                known[0] if known else other,
+            )
+
+    return Properties(
+        "Return L, (k², k²), with L Lᵀ the covariance of the kernels' weights.",
+        judge,
+        lambda: root,
+        [Mistake(text, way) for text, way in ways.items()]
+        + [Mistake(other, lambda kernels: torch.eye(kernels[0].numel()).double())],
+    )

@@ -1,0 +1,57 @@
+"""Interactives: pieces of a page that the reader turns, without a kernel and without a network.
+
+How one is made. It has a module here, a script `NAME.js` and, if need be, a sheet `NAME.css`:
+
+>>> from mixerlib.pages.interactives import Interactive, controls, guess, script, slider
+>>> drawing = '<svg class="drawing" viewBox="0 0 300 100" role="img" aria-label=""></svg>'
+>>> body = guess("How many?", ("1", "2")) + controls(slider("k", "Kernel k", 1, 9, 3)) + drawing
+>>> code = "kit.start('thing', {}, root => kit.say(root, 'Nothing yet.'));"  # or part("thing.js")
+>>> Interactive("thing", "What it is", body, script(code), still=drawing).name
+'thing'
+
+- `Interactive` puts the parts into one root, `<div data-interactive="thing">`, with the kit's sheet
+  and script before the thing's own. As the last value of a cell it is HTML, in a page, in Jupyter
+  and in Colab alike. `options={"family": …}` become `data-family` of the root.
+- `still` is a figure in the page's ink (SVG with `currentColor`): it stands where no script runs,
+  and on paper. Where a script runs the `body` takes its place.
+- A script calls `mixerKit.start("thing", api, root => …)`. In Node, which has no page, only the
+  `api` is kept, as `mixerKit.api.thing`: put every function that computes there, and test it
+  against Python. Formulas are written by `formulas_script` from `mixerlib.costs`, never by hand.
+- The kit (kit.js says more): `kit.svg` makes elements, `kit.values` reads the controls, `kit.say`
+  sets the sentence that says the state, also to a screen reader, `kit.guess` asks first and says
+  whether the guess was right, `kit.player` steps, plays and goes back (in one go where the reader
+  wants no motion), `kit.on_theme` redraws what cannot use `currentColor`, as a canvas.
+- HTML and script stay under 20 kB each (tests/pages/test_interactives.py holds all this).
+"""
+
+from mixerlib.pages.interactives.base import (
+    Interactive,
+    buttons,
+    choice,
+    controls,
+    formulas_script,
+    guess,
+    javascript,
+    part,
+    script,
+    slider,
+)
+from mixerlib.pages.interactives.explorer import Explorer
+from mixerlib.pages.interactives.news import news_travels
+from mixerlib.pages.tables import LABELS
+
+__all__ = [
+    "LABELS",
+    "Explorer",
+    "Interactive",
+    "buttons",
+    "choice",
+    "controls",
+    "formulas_script",
+    "guess",
+    "javascript",
+    "news_travels",
+    "part",
+    "script",
+    "slider",
+]

@@ -1,0 +1,109 @@
+"""The weights that the book keeps: whole, of the runs that they say, and as good as they say."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+
+from mixerlib.cli import main
+from mixerlib.data import load_dataset
+from mixerlib.records import read_record, write_record
+from mixerlib.training import (
+    keep_weights,
+    kept_record,
+    list_trained,
+    load_recipe,
+    train_in_folder,
+    trained_model,
+)
+
+RECORDS = ROOT / "book" / "records"
+KEPT = list_trained()
+DIGITS = list_trained("digits/*")
+
+
+def test_every_family_has_weights_on_the_digits():
+    families = {name.removeprefix("digits/").rsplit("_", 2)[0] for name in DIGITS}
+    splitmixers = {f"splitmixer_{strategy}" for strategy in ("i", "ii", "iii", "iv", "v", "3d")}
+    assert families == {"convmixer", "mlp_mixer"} | splitmixers
+
+
+def test_all_of_it_is_under_a_megabyte():
+    assert sum(p.stat().st_size for p in (RECORDS / "weights").rglob("*.*")) < 1_000_000
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_kept_weights_are_those_of_a_run_in_the_book(name):
+    kept = kept_record(name)
+    run = read_record(RECORDS / kept.recipe / f"seed{kept.seed}.json")
+    assert kept.recipe == name
+    assert kept.settings == run.settings
+    assert kept.test_accuracy == run.test_accuracy
+    assert run.weights_sha256 in (None, kept.weights_sha256)  # older records lack it
+    file = RECORDS / "weights" / f"{name}.safetensors"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == kept.rounded_sha256
+    model = trained_model(name)
+    assert sum(p.numel() for p in model.parameters()) == run.parameters
+    assert all(torch.equal(p, p.half().float()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_kept_weights_are_as_good_as_their_record_says(name, capsys):
+    """By `mixerlib evaluate`. Another machine may add in another order: so an image may be another
+    class there where its two highest logits are almost equal, and only there."""
+    kept = kept_record(name)
+    file = RECORDS / "weights" / f"{name}.safetensors"
+    assert main(["evaluate", str(file), "--recipe", name, "--device", "cpu", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    digits = load_dataset("digits")
+    with torch.no_grad():
+        logits = trained_model(name)(digits.normalize(digits.test_images))
+    first, second = logits.topk(2).values.T
+    unsure = int((first - second < 1e-3).sum())
+    assert report["images"] == kept.test_images == 360
+    assert abs(round((report["top1"] - kept.rounded_accuracy) * 360)) <= unsure
+    assert report["loss"] == pytest.approx(kept.rounded_loss, rel=1e-3)
+    assert unsure <= 1
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The folder of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("run")
+    train_in_folder(load_recipe("digits", {"epochs": 1}), folder)
+    return folder
+
+
+def test_the_weights_of_any_run_are_kept_and_loaded(run, tmp_path):
+    kept = keep_weights(run, tmp_path)
+    assert list_trained(folder=tmp_path) == ["digits"]
+    assert kept == kept_record("digits", tmp_path)
+    state = torch.random.get_rng_state()
+    model = trained_model("digits", tmp_path)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert not model.training
+    digits = load_dataset("digits")
+    with torch.no_grad():
+        logits = model(digits.normalize(digits.test_images))
+    right = int((logits.argmax(1) == digits.test_labels).sum())
+    assert right == round(kept.rounded_accuracy * 360)
+
+
+def test_what_cannot_be_kept_or_loaded_is_refused(run, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        keep_weights(tmp_path, tmp_path)
+    keep_weights(run, tmp_path)
+    with pytest.raises(ValueError, match=r"`name`='digit' has no weights.*did you mean digits"):
+        trained_model("digit", tmp_path)
+    file = tmp_path / "digits.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ValueError, match=r"digits.safetensors is not the file that"):
+        trained_model("digits", tmp_path)
+    record = kept_record("digits", tmp_path)
+    write_record(replace(record, rounded_accuracy=1.5), tmp_path / "digits.json")
+    with pytest.raises(ValueError, match=r"`rounded_accuracy`=1\.5 must be"):
+        trained_model("digits", tmp_path)
