@@ -14,11 +14,13 @@ CHAPTERS = (
     "mlp_mixer",
     "tweet_of_convmixer",
     "counting",
+    "spatial_split",
     "puzzles",
     "splitmixer_i",
     "splitmixer_ii",
     "splitmixer_iii",
     "splitmixer_iv",
+    "splitmixer_v",
     "design_space",
     "augmentation",
     "training_runs",
@@ -29,6 +31,7 @@ CHAPTERS = (
     "roofline",
     "folding_norms",
     "filters",
+    "information_flow",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 

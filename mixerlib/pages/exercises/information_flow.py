@@ -1,0 +1,181 @@
+"""The exercises of chapter 21."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mixerlib.costs import blocks_to_span
+from mixerlib.pages.exercises.drawing import draw_matrices
+from mixerlib.pages.exercises.entries import exercise
+from mixerlib.pages.exercises.judges import Mistake, Numbers, Properties
+from mixerlib.pages.exercises.outcome import Row
+from mixerlib.pages.exercises.running import Refused, called
+
+
+@exercise("flow-1")
+def the_narrowest_overlap() -> Numbers:
+    h, d = 256, 8
+
+    def spans(m: int) -> bool:
+        blocks = blocks_to_span(h, m)
+        return blocks is not None and blocks <= d
+
+    m = next(width for width in range(h // 2, h + 1) if spans(width))
+    share = m * m / (h * h)
+    return Numbers(
+        {"m": m, "share": share},
+        [
+            Mistake("That is one too narrow: it needs two blocks more.", {"m": m - 1}),
+            Mistake("That is the paper's 2/3; a narrower one is enough.", {"m": 2 * h // 3}),
+            Mistake(
+                "Any overlap joins the channels, but not in all directions.", {"m": h // 2 + 1}
+            ),
+            Mistake("A mixing has m² weights of h².", {"share": m / h}),
+            Mistake("That is what is saved.", {"share": 1 - share}),
+            Mistake("Give the share as a number from 0 to 1.", {"share": 100 * share}),
+        ],
+    )
+
+
+def _growth(act: Callable, variance: float) -> float:
+    """γ of an activation, by the Gauss–Hermite rule."""
+    places, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = torch.from_numpy(weights / weights.sum())
+    z = (torch.from_numpy(places) * variance**0.5).requires_grad_()
+    y = act(z)
+    (slope,) = torch.autograd.grad(y.sum(), z)
+    y = y.detach()
+    spread = (weights * y**2).sum() - (weights * y).sum() ** 2
+    return float(variance * (weights * slope**2).sum() / spread)
+
+
+@exercise("flow-2")
+def how_deep_for_the_whole_picture() -> Numbers:
+    k, side = 5, 16
+    gamma = _growth(F.gelu, 1 / 3)
+
+    def used(branch: float) -> int:
+        """The first depth whose 2σ is half the side, with this share of the energy in f."""
+        return math.ceil((side / 4) ** 2 * 12 / ((k * k - 1) * branch) - 1e-9)
+
+    share = gamma / (1 + gamma)
+    seen = next(d for d in range(1, 99) if 1 + d * (k - 1) >= side + 1)
+    return Numbers(
+        {"seen": seen, "used": used(share)},
+        [
+            Mistake(
+                "Each block adds k − 1 places to the field, half of them on each side.",
+                {"seen": math.ceil(side / (k // 2))},
+            ),
+            Mistake(
+                "A block widens the field by k − 1, and not by k.",
+                {"seen": math.ceil(side / k) - 1},
+            ),
+            Mistake(
+                "Nearly: an activation gives the branch a little more than half of the energy.",
+                {"used": used(0.5)},
+            ),
+            Mistake("That leaves out the way round the block.", {"used": used(1)}),
+            Mistake(
+                "From the centre to the border it is half the side.", {"used": used(share / 4)}
+            ),
+        ],
+    )
+
+
+@exercise("flow-3")
+def a_gradient_that_does_not_grow() -> Numbers:
+    relu = 0.5 / (0.5 - 1 / (2 * math.pi))  # E g'² over the variance of max(0, z)
+    return Numbers(
+        {"linear": 1.0, "ReLU": relu, "ReLU depends on the variance": False},
+        [
+            Mistake("The variance of ReLU is E g² less the square of its mean.", {"ReLU": 1.0}),
+            Mistake("That is the inverse.", {"ReLU": 1 / relu}),
+            Mistake(
+                "That has the mean of ReLU where its square belongs.",
+                {"ReLU": 0.5 / (0.5 - 1 / math.sqrt(2 * math.pi))},
+            ),
+            Mistake(
+                "All terms beyond the first vanish: numerator and denominator agree.",
+                {"linear": 0.5},
+            ),
+            Mistake(
+                "ReLU has no scale: g(tz) = t g(z) for t > 0.",
+                {"ReLU depends on the variance": True},
+            ),
+        ],
+    )
+
+
+def _directions(h: int, segments: list[list[int]]) -> int:
+    """The rank of the product's derivative by the weights of each segment's mixing."""
+    random = torch.Generator().manual_seed(0)
+    factors = []
+    for segment in segments:
+        factor, index = torch.eye(h, dtype=torch.float64), torch.tensor(segment)
+        noise = torch.randn(len(segment), len(segment), generator=random, dtype=torch.float64)
+        factor[index[:, None], index] = torch.linalg.qr(noise).Q
+        factors.append(factor)
+    after = [torch.eye(h, dtype=torch.float64)]
+    for factor in reversed(factors[1:]):
+        after.insert(0, after[0] @ factor)
+    rows, before = [], torch.eye(h, dtype=torch.float64)
+    for segment, factor, left in zip(segments, factors, after, strict=True):
+        rows.append(torch.kron(left[:, segment].T.contiguous(), before[segment]))
+        before = factor @ before
+    return int(torch.linalg.matrix_rank(torch.cat(rows), rtol=1e-9))
+
+
+@exercise("flow-4")
+def turn_the_segments() -> Properties:
+    h, m, most = 9, 5, 5
+    alone = blocks_to_span(h, m)
+    form = "Return the 5 of 9 channels that block i mixes, numbers from 0 to 8."
+    cost = "A block mixes five different channels: that is the cost of strategy I."
+    outside = "A channel has a number from 0 to 8: go on at 0 after the last."
+    never = "Some directions are never reached: these blocks leave some channels alone."
+    late = "It gets there, but not in five blocks: the narrow place is the same again and again."
+
+    def judge(answer: Any) -> Iterator[Row | tuple[str, str]]:
+        blocks: list[list[int]] = []
+        for i in range(2 * h):
+            try:
+                blocks.append([int(channel) for channel in called(answer, i)])
+            except (TypeError, ValueError) as error:
+                raise error if isinstance(error, Refused) else Refused(form) from None
+        odd = [channel for block in blocks for channel in block if not 0 <= channel < h]
+        yield Row("channels outside", f"{len(odd)}", "0", not odd, outside)
+        if odd:
+            return
+        widths = sorted({len({*block}) if len({*block}) == len(block) else 0 for block in blocks})
+        yield Row("channels a block", f"{widths[-1]}", f"{m}", widths == [m], cost)
+        if widths != [m]:
+            return
+        marks = np.array([[channel in block for channel in range(h)] for block in blocks[:most]])
+        yield draw_matrices([("mixed, block by block", marks)])
+        rank = _directions(h, blocks[:most])
+        ever = rank == h * h or _directions(h, blocks) == h * h
+        label = f"directions after {most} blocks"
+        yield Row(label, f"{rank}", f"{h * h}", rank == h * h, late if ever else never)
+        if rank == h * h:
+            needed = next(d for d in range(1, most + 1) if _directions(h, blocks[:d]) == h * h)
+            yield Row("blocks needed", f"{needed}", f"strategy I: {alone}", True)
+
+    def turned(step: int) -> Callable[[int], list[int]]:
+        return lambda i: [(i * step + place) % h for place in range(m)]
+
+    return Properties(
+        form,
+        judge,
+        lambda: turned(h // 3),
+        [
+            Mistake(late, lambda i: range(m) if i % 2 == 0 else range(h - m, h)),
+            Mistake(never, lambda i: range(m)),
+            Mistake(cost, lambda i: range(h)),
+            Mistake(outside, lambda i: range(3 * i, 3 * i + m)),
+        ],
+    )
