@@ -1,6 +1,7 @@
-"""The exercises of chapter 19."""
+"""The exercises of chapters 19 and 19b."""
 
 import random
+import statistics
 from collections.abc import Callable, Iterator
 
 import torch
@@ -159,5 +160,50 @@ def an_order_that_folds() -> Function:
             ),
             Mistake("The convolution had a bias of its own.", with_bias(lambda K, w, a, b: b)),
             Mistake("The kernels must be scaled too.", lambda K, w, a, b: (K, a * w + b)),
+        ],
+    )
+
+
+@exercise("clock-1")
+def what_is_the_compilers() -> Function:
+    def gains(plain: list, best: list, fast: list) -> tuple[float, ...]:
+        pairs = (plain, best), (best, fast), (plain, fast)
+        ratios = (sorted(a / b for a, b in zip(*pair, strict=True)) for pair in pairs)
+        return tuple(statistics.median(ratio) for ratio in ratios)
+
+    def cases(draw: random.Random) -> Iterator[tuple]:
+        for rounds in (5, 7, 9, 5):
+            noise = [draw.uniform(0.8, 1.6) for _ in range(rounds)]
+            yield tuple(
+                [level * shared * draw.uniform(0.9, 1.1) for shared in noise]
+                for level in (6.0, 3.5, 2.5)
+            )
+
+    def of_medians(plain: list, best: list, fast: list) -> tuple[float, ...]:
+        a, b, c = map(statistics.median, (plain, best, fast))
+        return a / b, b / c, a / c
+
+    def multiplied(plain: list, best: list, fast: list) -> tuple[float, ...]:
+        stock, beyond, _ = gains(plain, best, fast)
+        return stock, beyond, stock * beyond
+
+    return Function(
+        "Return the gain of stock PyTorch, the gain beyond it, and both together as measured.",
+        gains,
+        cases,
+        [
+            Mistake(
+                "Divide round by round, and then take the median: a round shares its noise.",
+                of_medians,
+            ),
+            Mistake("The whole is measured too; a product of medians need not be it.", multiplied),
+            Mistake(
+                "Upside down: the longer time is above.",
+                lambda *times: tuple(1 / gain for gain in gains(*times)),
+            ),
+            Mistake(
+                "Beyond stock PyTorch: compare fast with best, not with plain.",
+                lambda *times: tuple(gains(*times)[place] for place in (0, 2, 2)),
+            ),
         ],
     )

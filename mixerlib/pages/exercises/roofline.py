@@ -1,4 +1,4 @@
-"""The exercises of chapter 18."""
+"""The exercises of chapters 18 and 18b."""
 
 import random
 from collections.abc import Iterator
