@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
 from mixerlib.pages.exercises import Outcome, check
-from mixerlib.pages.interactives import Explorer, Interactive, news_travels
+from mixerlib.pages.interactives import (
+    Explorer,
+    Guess,
+    Interactive,
+    block_guess,
+    live_mixer,
+    news_travels,
+    shuffle_guess,
+    tweet_under_glass,
+    where_a_pixel_goes,
+)
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
@@ -45,6 +55,7 @@ __all__ = [
     "Alternative",
     "Entry",
     "Explorer",
+    "Guess",
     "Interactive",
     "Listing",
     "Outcome",
@@ -53,6 +64,7 @@ __all__ = [
     "Verdict",
     "accuracy_rows",
     "audit",
+    "block_guess",
     "book_folder",
     "check",
     "colored_code",
@@ -61,6 +73,7 @@ __all__ = [
     "duration",
     "folded",
     "listed",
+    "live_mixer",
     "machine",
     "networks",
     "news_travels",
@@ -69,12 +82,15 @@ __all__ = [
     "preset_label",
     "prints_and_counts",
     "reach_panel",
+    "shuffle_guess",
     "signed",
     "span",
     "steps",
     "table",
     "tables",
+    "tweet_under_glass",
     "unbroken",
+    "where_a_pixel_goes",
 ]
 
 

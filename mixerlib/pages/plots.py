@@ -25,6 +25,7 @@ from matplotlib.patches import Rectangle
 from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
 from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
 from mixerlib.pages.figure_style import PAGE_WIDTH, STYLE, described
+from mixerlib.pages.narrow import COLUMN, can_be_stacked, panels_stacked
 
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
@@ -60,11 +61,13 @@ class Shown:
         self.figure, self.caption, self.alt = figure, caption, alt
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        drawing = svg(self.figure, self.alt or described(self.figure))
+        alt = self.alt or described(self.figure)
+        drawings, least = drawn_wide(self.figure, alt)
+        drawings += stacked_svg(self.figure, alt, least)
         words = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
         return {
             "text/html": (
-                f'<figure class="mixer-figure">{drawing}'
+                f'<figure class="mixer-figure">{drawings}'
                 f"<figcaption>{self.caption}</figcaption></figure>"
             ),
             "text/plain": f"[Figure: {words}]",
@@ -86,10 +89,8 @@ def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
 _drawn = 0  # figures drawn so far, so that the ids inside two drawings on one page differ
 
 
-def svg(figure: Figure, alt: str) -> str:
-    """The figure as an `<svg>` element that takes its colours from the page and scales with it, as
-    far as its smallest letters stay readable.
-    """
+def drawing(figure: Figure) -> tuple[str, float]:
+    """The figure as `<svg>` in the page's colours, and the width that its letters need: pixels."""
     global _drawn
     _drawn += 1
     buffer = io.StringIO()
@@ -102,16 +103,41 @@ def svg(figure: Figure, alt: str) -> str:
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="f{_drawn}-\1"', text)
     text = re.sub(r'(href="|url\()#', rf"\1#f{_drawn}-", text)
-    width = figure.get_figwidth()
-    share = min(1.0, width / PAGE_WIDTH)
     letters = [float(size) for size in re.findall(r'<text style="[^"]*?([\d.]+)px', text)]
-    least = READABLE / min(letters) * 72 * width if letters else 0.0
-    head = (
-        f'role="img" aria-label="{html.escape(alt, quote=True)}" '
-        f'style="width: {share:.0%}; min-width: {least:.0f}px; '
-        f'max-width: {max(760 * share, least):.0f}px; height: auto"'
-    )
+    return text, READABLE / min(letters) * 72 * figure.get_figwidth() if letters else 0.0
+
+
+def with_head(text: str, alt: str, head: str) -> str:
+    """The drawing with what a screen reader says of it, and with a style in place of its size."""
+    head = f'role="img" aria-label="{html.escape(alt, quote=True)}" {head}'
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: head, text, count=1)
+
+
+def drawn_wide(figure: Figure, alt: str) -> tuple[str, float]:
+    """What `svg` returns, and the least pixels that it is wide."""
+    text, least = drawing(figure)
+    share = min(1.0, figure.get_figwidth() / PAGE_WIDTH)
+    most = max(760 * share, least)
+    size = f"width: {share:.0%}; min-width: {least:.0f}px; max-width: {most:.0f}px; height: auto"
+    return with_head(text, alt, f'style="{size}"'), least
+
+
+def svg(figure: Figure, alt: str) -> str:
+    """The figure as an `<svg>` element in the page's colours, as wide as its letters need."""
+    return drawn_wide(figure, alt)[0]
+
+
+def stacked_svg(figure: Figure, alt: str, least: float) -> str:
+    """The figure for a phone, one panel a row; empty where that cannot be, or where it fits as it
+    is, with its `least` width in pixels. The page's style sheet shows it in a narrow window.
+    """
+    if least <= COLUMN or not can_be_stacked(figure):
+        return ""
+    with panels_stacked(figure, figure.get_figwidth() * COLUMN / least):
+        text, least = drawing(figure)
+    if least > COLUMN + 0.5:
+        return ""
+    return with_head(text, alt, 'class="narrow" style="display: none; width: 100%; height: auto"')
 
 
 def bare(axes: Axes) -> Axes:

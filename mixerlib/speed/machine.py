@@ -140,7 +140,7 @@ class Gauge:
     """The operations whose seconds say what a device can do at best, to be raced with others.
 
     A copy of `map_bytes` may stay in a cache, as the maps of a model of that size may. On CUDA,
-    float32 products are allowed to use TF32 where convolutions are. Chapter 18.
+    float32 products are allowed to use TF32 where convolutions are. Chapter 18b.
     """
 
     def __init__(self, dtype: torch.dtype, map_bytes: int, device: torch.device | str):
@@ -173,7 +173,7 @@ class Gauge:
 def measure_machine(dtype: torch.dtype, map_bytes: int, device: torch.device | str) -> Machine:
     """The rates of a device alone, from rounds of all the operations of a `Gauge`.
 
-    What is to be compared with them should run in the same rounds. Chapter 18.
+    What is to be compared with them should run in the same rounds. Chapter 18b.
     """
     gauge = Gauge(dtype, map_bytes, device)
     return gauge.machine(race(gauge.runs, ROUNDS, device))

@@ -3,7 +3,7 @@
 A layer whose MACs went at the rate of a large matrix product, and whose reads and writes went at
 the speed of a plain copy, both at once, would take the greater of the two times: the prediction.
 MACs and numbers moved are those of `mixerlib.costs`; rate and speed are measured in the same
-rounds as the layers, on the same device. Chapter 18.
+rounds as the layers, on the same device. Chapter 18b.
 """
 
 import copy
@@ -73,7 +73,7 @@ def roofline_race(
         clock: what is read on devices other than CUDA, whose clock is its own.
 
     Raises `ValueError` as `Case` does, for `rounds` below 1, and for no model or one named twice.
-    Chapter 18.
+    Chapter 18b.
     """
     if not models or len(set(models)) < len(models):
         raise ValueError(f"`models`={list(models)!r} must name at least one, and each once")

@@ -1,6 +1,6 @@
 """Rooflines: the time that each layer needs at best, predicted, and the time that it takes.
 
-`mixerlib.speed.roofline_runs` measures them. Chapter 18.
+`mixerlib.speed.roofline_runs` measures them. Chapter 18b.
 """
 
 import re

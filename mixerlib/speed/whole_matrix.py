@@ -25,7 +25,7 @@ class OneMatrix(nn.Module):
     and saves their copies: nothing is cut, joined or shuffled but the small matrix.
 
     Images (B, in_channels, H, W) → logits (B, num_classes). Holds the model; adds no parameter.
-    Raises `ValueError` for another model. Chapter 19.
+    Raises `ValueError` for another model. Chapter 19b.
     """
 
     def __init__(self, model: SplitMixer):

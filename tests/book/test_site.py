@@ -215,8 +215,9 @@ WIDE = """() => {
   return out.slice(0, 5);
 }"""
 
-# The smallest letter of each drawing, in pixels of the screen: text and pixels.
+# The smallest letter of each drawing that is shown, in pixels of the screen: text and pixels.
 LETTERS = """() => [...document.querySelectorAll(".mixer-figure svg")].flatMap(drawing => {
+  if (!drawing.checkVisibility()) return [];  // one of two, for another width of the window
   const texts = [...drawing.querySelectorAll("text")].filter(t => t.textContent.trim());
   return texts.map(t => {
     const {a, b} = t.getScreenCTM();
@@ -252,10 +253,16 @@ STRANGE = """() => [...document.querySelectorAll("article *:not(svg)")].flatMap(
     .filter(sign => /[\\ue000-\\uf8ff]/.test(sign) && e.checkVisibility())
     .map(() => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`))"""
 
-# On a phone an equation's number stands in a line of its own, and a table that scrolls keeps its
-# first column.
+# On a phone a drawing whose panels can be stacked is, an equation's number stands in a line of its
+# own, and a table that scrolls keeps its first column.
 NARROW = """() => {
   const faults = [];
+  for (const drawing of document.querySelectorAll(".mixer-figure > svg.narrow")) {
+    const figure = drawing.parentElement, shown = [...figure.querySelectorAll(":scope > svg")];
+    if (shown.filter(e => e.checkVisibility()).length !== 1 || !drawing.checkVisibility())
+      faults.push(`${figure.id} is not stacked`);
+    else if (figure.scrollWidth > figure.clientWidth + 1) faults.push(`${figure.id} has no room`);
+  }
   for (const number of document.querySelectorAll("article .math .eqno")) {
     const formula = number.parentElement.querySelector("mjx-container");
     if (formula && number.checkVisibility() &&
@@ -455,7 +462,7 @@ class TestPage:
     def test_what_scrolls_shows_it_and_formulas_are_no_tab_stops(self, visited):
         assert visited.scrollers == []
 
-    def test_equations_and_tables_are_laid_out_for_a_phone(self, visited):
+    def test_drawings_equations_and_tables_are_laid_out_for_a_phone(self, visited):
         assert visited.narrow == []
 
 

@@ -4,20 +4,40 @@ import itertools
 import json
 import re
 
+import numpy as np
 import pytest
+import torch
 from in_node import needs_node, run_script, script_of
 
 from mixerlib import costs, create_model
-from mixerlib.pages import Explorer, Interactive, news_travels
-from mixerlib.pages.interactives import LABELS, choice, guess
+from mixerlib.models import model_entry, tweet
+from mixerlib.pages import (
+    Explorer,
+    Interactive,
+    block_guess,
+    live_mixer,
+    news_travels,
+    tweet_under_glass,
+    where_a_pixel_goes,
+)
+from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
 
-EVERY = {"explorer": Explorer(), **{f"news of {f}": news_travels(f) for f in LABELS}}
+MODEL = create_model("convmixer", dim=4, depth=2, patch_size=1, in_channels=1).eval()
+EVERY = {
+    "explorer": Explorer(),
+    "mixer": live_mixer({"A ConvMixer": MODEL}, block_guess(MODEL)),
+    **{f"news of {family}": news_travels(family) for family in LABELS},
+    "tweet": tweet_under_glass(),
+    "pixel": where_a_pixel_goes(),
+}
 HEAVY = 20_000  # bytes, of the HTML and of the script
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_an_interactive_is_light_and_needs_nothing_from_elsewhere(name):
     page, code = EVERY[name]._repr_html_(), script_of(EVERY[name])
+    if name == "mixer":  # whose weights are no script
+        page, code = (re.sub(r"^const data = .*$", "", text, flags=re.M) for text in (page, code))
     assert len(code.encode()) < HEAVY and len(page.encode()) - len(code.encode()) < HEAVY
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|src=|@import|fetch\(", page)
     assert page.count("<script>") == 1
@@ -102,10 +122,10 @@ def test_news_travels_as_in_the_models():
 def test_when_all_have_heard_is_right_also_where_it_is_never():
     asked, expected = [], []
     for case in CASES:
-        model, fields = model_of(*case, depth=60)
-        steps, needed = costs.mixing_steps(model), {}
-        for blocks in range(1, 61):
-            heard = costs.reach(24, steps[:blocks])
+        model, fields = model_of(*case, depth=30)
+        needed, heard = {}, np.eye(24, dtype=bool)
+        for blocks, step in enumerate(costs.mixing_steps(model), start=1):
+            heard = costs.reach(24, [step]) @ heard
             for channel in (0, 11, 23):
                 if heard[:, channel].all():
                     needed.setdefault(channel, blocks)
@@ -125,10 +145,84 @@ def test_the_parameters_that_count_beside_the_news_are_those_of_the_mixing():
     for case, depth in itertools.product(CASES, (1, 3, 8)):
         model, fields = model_of(*case, depth)
         asked.append([case[0], fields])
-        expected.append(costs.measure(model, 32).params["channel mixing"])
+        mixings = [getattr(block, "mixing", None) or block[1] for block in model.blocks]
+        expected.append(sum(weight.numel() for m in mixings for weight in m.parameters()))
     answers = run_script(
         news_travels(),
         f"console.log(JSON.stringify({json.dumps(asked)}"
         ".map(([f, o]) => api.formulas[f](o).params)))",
     )
     assert answers == expected
+
+
+# --- the tweet under glass ------------------------------------------------------------------------
+
+
+def test_the_pieces_are_the_tweet():
+    assert "".join(text for text, *_ in glass.PIECES) == glass.tweet_text()
+    assert len(glass.tweet_text()) <= 280
+    drawn = re.findall(r"\[\"([a-z]+)\", \d", code := script_of(EVERY["tweet"]))
+    drawn += [f"{a} {b}" for a in ("stem", "spatial", "channel") for b in ("conv", "gelu", "norm")]
+    assert {box for _, boxes, *_ in glass.PIECES for box in boxes} == {*drawn, "block"}
+    assert all(f'layers("{a}"' in code for a in ("stem", "spatial", "channel"))
+
+
+@needs_node
+def test_the_letters_count_as_in_the_tweet_itself():
+    sizes = [
+        {"h": 256, "d": 8, "k": 5, "p": 2, "n": 10},
+        {"h": 33, "d": 2, "k": 4, "p": 8, "n": 7},
+        {"h": 8, "d": 1, "k": 1, "p": 1, "n": 100},
+    ]
+
+    def count(size):
+        return sum(weight.numel() for weight in tweet.ConvMixer(*size.values()).parameters())
+
+    answers = run_script(
+        tweet_under_glass(),
+        f"console.log(JSON.stringify({json.dumps(sizes)}.map(v => "
+        "[Object.values(api.params(v)).reduce((a, b) => a + b), api.doubled(v)])))",
+    )
+    for size, (total, doubled) in zip(sizes, answers, strict=True):
+        assert total == count(size)
+        for letter, factor in doubled.items():
+            twice = size | {letter: 2 * size[letter]}
+            assert factor == pytest.approx(count(twice) / count(size), rel=1e-12)
+
+
+@needs_node
+def test_no_number_is_missing_from_what_a_piece_says():
+    told = run_script(
+        tweet_under_glass(),
+        "const v = {h: 256, d: 8, k: 5, p: 2, n: 10};"
+        "console.log(JSON.stringify(api.pieces.map(piece => api.told(piece, v))))",
+    )
+    assert len(told) == len(glass.PIECES)
+    assert not [words for words in told if re.search(r"[{}]|undefined|NaN", words)]
+    (same,) = [words for words in told if "padding" in words]
+    model = tweet.ConvMixer(16, 1, 5, 2, 10)
+    side = model[0](torch.zeros(1, 3, 32, 32)).shape[-1]
+    assert f"{side} × {side}" in same
+
+
+# --- where a pixel goes ---------------------------------------------------------------------------
+
+
+@needs_node
+@pytest.mark.parametrize("p", pixel.PATCHES)
+def test_a_pixel_goes_where_unfold_puts_it(p):
+    addresses = torch.arange(3.0 * 32 * 32).reshape(1, 3, 32, 32)
+    table = torch.nn.functional.unfold(addresses, p, stride=p)[0].T
+    every = [(q, u, v) for q in range(3) for u in range(0, 32, 5) for v in range(1, 32, 3)]
+    asked = [{"q": q, "u": u, "v": v, "p": p} for q, u, v in every]
+    answers = run_script(
+        where_a_pixel_goes(),
+        f"console.log(JSON.stringify([{json.dumps(asked)}.map(api.place), api.macs({p})]))",
+    )
+    for (q, u, v), place in zip(every, answers[0], strict=True):
+        assert table.shape == (place["rows"], place["columns"])
+        assert table[place["t"], place["j"]] == addresses[0, q, u, v]
+    settings = dict(model_entry("convmixer_256_8").defaults) | {"patch_size": p}
+    macs = costs.formulas("convmixer").counts(settings, 32).macs
+    blocks = macs["spatial mixing"] + macs["channel mixing"]
+    assert answers[1] == {"embedding": macs["stem"], "blocks": blocks}

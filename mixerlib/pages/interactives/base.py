@@ -1,5 +1,6 @@
 """What all interactives share: their frame, their controls, and formulas in JavaScript."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from sympy.printing.jscode import JavascriptCodePrinter
 from mixerlib import costs
 from mixerlib.costs import symbols as sym
 
+SAID = '<p class="said" aria-live="polite"></p>'  # where the state is said
 NUMERATOR, DENOMINATOR = sympy.symbols("alpha_num alpha_den", integer=True, positive=True)
 
 
@@ -24,7 +26,7 @@ class Interactive:
     Args:
         name: what its script starts it by.
         label: what a screen reader calls it.
-        body: HTML, for the reader's hands.
+        body: HTML, for the reader's hands; where it has no `SAID`, that comes at its end.
         script: JavaScript, which runs after the body.
         still: the figure that stands for the body where no script runs, and on paper.
         style: CSS of its own.
@@ -56,7 +58,7 @@ class Interactive:
         data = "".join(f' data-{key}="{escape(value)}"' for key, value in self.options.items())
         inside = (
             f'<div class="still">{self.still}</div>\n'
-            f'<div class="live">\n{self.body}\n<p class="said" aria-live="polite"></p>\n</div>\n'
+            f'<div class="live">\n{self.body}\n{"" if SAID in self.body else SAID}\n</div>\n'
         )
         if self.folded:
             inside = f"<details><summary>{escape(self.folded)}</summary>\n{inside}</details>\n"
@@ -154,13 +156,16 @@ def javascript(expression: sympy.Expr) -> str:
 
 
 def formulas_script(
-    families: Iterable[str], quantities: Iterable[str], layer: str | None = None
+    families: Iterable[str],
+    quantities: Iterable[str],
+    layer: str | None = None,
+    by_layer: bool = False,
 ) -> str:
     """JavaScript: an object `formulas`, family → a function of the options to the totals.
 
     The functions take one object with the fields h, d, k, p, n, C_in, H, W, s, shuffle, gelu,
     alpha_num and alpha_den, all whole numbers, and return the quantities: those of the whole model,
-    or of one kind of layer, as "channel mixing".
+    of one kind of `layer`, as "channel mixing", or, `by_layer`, an object with all kinds.
     """
     inputs = [s for s in sym.SYMBOLS if s not in sym.DEFINITIONS and s != sym.alpha]
     inputs = [s for s in inputs if s not in (sym.D_S, sym.D_C)] + [NUMERATOR, DENOMINATOR]
@@ -169,20 +174,24 @@ def formulas_script(
     functions = []
     for family in families:
         forms = costs.formulas(family)
-        totals = {}
+        used, fields = set(), []
         for quantity in quantities:
-            every = getattr(forms, quantity)
-            totals[quantity] = every[layer] if layer else sympy.Add(*every.values())
-        free = set().union(*(sympy.sympify(total).free_symbols for total in totals.values()))
+            every = {kind: sympy.sympify(c) for kind, c in getattr(forms, quantity).items()}
+            used |= set().union(*(count.free_symbols for count in every.values()))
+            if by_layer:
+                inside = (f"{json.dumps(kind)}: {javascript(c)}" for kind, c in every.items())
+                fields.append(f"{quantity}: {{{', '.join(inside)}}}")
+            else:
+                total = every[layer] if layer else sympy.Add(*every.values())
+                fields.append(f"{quantity}: {javascript(total)}")
         for symbol, definition in reversed(list(sym.DEFINITIONS.items())):
-            free |= definition.free_symbols if symbol in free else set()
+            used |= definition.free_symbols if symbol in used else set()
         derived = "\n".join(
             f"    const {symbol.name} = {javascript(definition)};"
             for symbol, definition in sym.DEFINITIONS.items()
-            if symbol in free
+            if symbol in used
         )
-        fields = ", ".join(f"{quantity}: {javascript(total)}" for quantity, total in totals.items())
         functions.append(
-            f"  {family}: ({{{names}}}) => {{\n{derived}\n    return {{{fields}}};\n  }}"
+            f"  {family}: ({{{names}}}) => {{\n{derived}\n    return {{{', '.join(fields)}}};\n  }}"
         )
     return "const formulas = {\n" + ",\n".join(functions) + "\n};"

@@ -1,0 +1,225 @@
+"""Every interactive in a Chromium, from a file: by keyboard, without motion, without a script, on
+paper, in light and dark, on a phone."""
+
+import json
+import re
+
+import pytest
+
+from mixerlib.data import load_dataset
+from mixerlib.pages import (
+    Explorer,
+    live_mixer,
+    news_travels,
+    shuffle_guess,
+    tweet_under_glass,
+    where_a_pixel_goes,
+)
+from mixerlib.training import trained_model
+
+
+def mixer():
+    """The mixer of chapter 02, with a ConvMixer beside it."""
+    names = {"MLP-Mixer": "digits/mlp_mixer_24_4", "ConvMixer": "digits/convmixer_64_4"}
+    models = {title: trained_model(name) for title, name in names.items()}
+    return live_mixer(models, shuffle_guess(models))
+
+
+EVERY = {
+    "explorer": Explorer,
+    "news": news_travels,
+    "tweet": tweet_under_glass,
+    "pixel": where_a_pixel_goes,
+    "mixer": mixer,
+}
+PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
+<title>A page</title><meta name="viewport" content="width=device-width">
+<style>body { background: #fff; color: #222 }
+[data-theme=dark] body { background: #121212; color: #ddd }</style><main><h1>A page</h1>%s</main>"""
+
+
+@pytest.fixture
+def opened(tab, tmp_path, request):
+    """A page with one interactive, opened from a file."""
+    page = tmp_path / "page.html"
+    page.write_text(PAGE % EVERY[request.param]()._repr_html_(), encoding="utf-8")
+    tab.goto(page.as_uri())
+    yield tab
+    assert tab.failed == [] and tab.left == [] and tab.said == []
+
+
+every = pytest.mark.parametrize("opened", EVERY, indirect=True)
+with_tables = pytest.mark.parametrize("opened", [n for n in EVERY if n != "mixer"], indirect=True)
+
+
+@with_tables
+def test_a_guess_is_answered_and_every_control_is_used_by_keyboard(opened):
+    said, verdict = opened.locator(".said"), opened.locator(".verdict")
+    assert verdict.inner_text() == "" and said.inner_text() != ""
+    answers = opened.locator(".guess button")
+    for place in range(answers.count()):
+        answers.nth(place).focus()
+        opened.keyboard.press("Enter")
+        assert re.match(r"✓ Right\. |✗ Not so\. ", verdict.inner_text())
+        assert answers.nth(place).get_attribute("aria-pressed") == "true"
+
+    def told():
+        return said.inner_text(), opened.locator("tbody").all_inner_texts()
+
+    controls = opened.locator("input:enabled, select:enabled").element_handles()
+    for control in reversed(controls):  # the first, a strategy, switches others off
+        before, states = told(), []
+        control.focus()
+        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):
+            opened.keyboard.press(key)
+            states.append(told())
+        assert set(map(str, states)) != {str(before)}, control.get_attribute("data-name")
+    drawing = opened.locator(".drawing")
+    assert drawing.get_attribute("aria-label") == said.text_content()
+
+
+@every
+def test_right_and_wrong_guesses_are_told_apart(opened):
+    rights = []
+    for button in opened.locator(".guess button").all():
+        button.click()
+        rights.append(opened.locator(".guess").get_attribute("data-right"))
+    assert {"true", "false"} == set(rights) and rights.count("true") <= 2
+
+
+@every
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_keeps_anyone_out_or_is_wider_than_a_phone(opened, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    opened.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    opened.set_viewport_size({"width": 390, "height": 844})
+    opened.locator(".guess button").first.click()
+    assert opened.evaluate("() => document.documentElement.scrollWidth") == 390
+    assert [fault["id"] for fault in Axe().run(opened).response["violations"]] == []
+    small = """() => [...document.querySelectorAll("svg.drawing text")].filter(text =>
+        parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a < 9).length"""
+    assert opened.evaluate(small) == 0
+
+
+@every
+def test_on_paper_stands_the_figure(opened):
+    still, live = opened.locator(".still"), opened.locator(".live")
+    assert live.is_visible() and not still.is_visible()
+    opened.emulate_media(media="print")
+    assert still.is_visible() and not live.is_visible()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_without_a_script_stands_the_figure(browser, tmp_path, name):
+    page = tmp_path / "page.html"
+    page.write_text(PAGE % EVERY[name]()._repr_html_(), encoding="utf-8")
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    assert tab.locator(".still svg").is_visible() and not tab.locator(".live").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("opened", ["news"], indirect=True)
+def test_who_wants_no_motion_sees_the_end_at_once(opened):
+    opened.emulate_media(reduced_motion="reduce")
+    opened.locator("[data-name=play]").click()
+    assert "after 3 of 8 blocks: 24 of 24" in opened.locator(".said").inner_text()
+    opened.locator("[data-name=again]").click()
+    assert "after 0 of 8 blocks: 1 of 24" in opened.locator(".said").inner_text()
+
+
+@pytest.mark.parametrize("opened", ["news"], indirect=True)
+def test_the_news_is_played_in_steps_and_a_channel_is_touched(opened):
+    box = opened.locator(".drawing").bounding_box()
+    opened.mouse.click(box["x"] + box["width"] / 2, box["y"] + 8)
+    channel = int(opened.locator("[data-name=channel]").input_value())
+    assert channel in (12, 13)
+    opened.locator("[data-name=play]").click()
+    opened.wait_for_function("() => document.querySelector('[data-name=blocks]').value === '2'")
+    assert (
+        f"24 of 24 channels have heard of channel {channel}."
+        in opened.locator(".said").inner_text()
+    )
+
+
+@pytest.mark.parametrize("opened", ["news"], indirect=True)
+def test_the_browser_computes_what_node_does(opened):
+    from in_node import NODE, run_script
+
+    if NODE is None:
+        pytest.skip("Node.js is not here")
+    fields = {"h": 24, "d": 8, "s": 3, "shuffle": 1, "alpha_num": 2, "alpha_den": 3}
+    asked = f'["splitmixer_ii", {json.dumps(fields)}, 23, 8]'
+    there = run_script(news_travels(), f"console.log(JSON.stringify(api.news(...{asked})))")
+    assert opened.evaluate(f"() => mixerKit.api.news.news(...{asked})") == there
+
+
+@pytest.mark.parametrize("opened", ["pixel"], indirect=True)
+def test_a_pixel_is_touched(opened):
+    box = opened.locator(".drawing image").bounding_box()
+    opened.mouse.click(box["x"] + box["width"] * 10.5 / 32, box["y"] + box["height"] * 30.5 / 32)
+    assert opened.locator(".said").inner_text().startswith("u = 30 = 4·7 + 2 and v = 10 = 4·2 + 2")
+
+
+@every
+def test_put_into_a_page_as_jupyter_does_it_works(opened, request):
+    """JupyterLab and Colab set an element's HTML and then run its scripts anew."""
+    opened.evaluate(
+        """html => {
+            const host = document.createElement("div");
+            document.querySelector("main").replaceChildren(host);
+            host.innerHTML = html;
+            host.querySelectorAll("script").forEach(old => {
+                const fresh = document.createElement("script");
+                fresh.textContent = old.textContent;
+                old.replaceWith(fresh);
+            });
+        }""",
+        EVERY[request.node.callspec.params["opened"]]()._repr_html_(),
+    )
+    opened.locator(".guess button").first.click()
+    assert opened.locator(".verdict").inner_text() and opened.locator(".said").inner_text()
+
+
+@pytest.mark.parametrize("opened", ["mixer"], indirect=True)
+def test_a_digit_is_drawn_and_read_by_keyboard_and_by_mouse(opened):
+    said, pad = opened.locator(".said"), opened.locator(".pad")
+    digits = load_dataset("digits")
+    three = digits.test_images[digits.test_labels == 3][:1]
+    expected = trained_model("digits/mlp_mixer_24_4")(digits.normalize(three))[0].tolist()
+    opened.get_by_label("A 3 of the test set").press("Enter")
+    label = opened.locator(".logits").get_attribute("aria-label")
+    actual = [float(number) for number in re.findall(r"\d: (-?[\d.]+)", label)]
+    assert actual == pytest.approx(expected, abs=0.0502)  # as rounded to a decimal
+    plain = said.inner_text()
+    assert plain.startswith("MLP-Mixer reads a 3 with")
+
+    opened.locator("[data-name=shuffle]").press("Space")
+    assert "The pixels are shuffled." in said.inner_text()
+    opened.locator("[data-name=deal]").press("Space")
+    assert said.inner_text().startswith(plain)  # the same logits
+    opened.locator("[data-name=network]").select_option(label="ConvMixer")
+    assert "no weights for places" in said.inner_text()
+    assert opened.locator("[data-name=deal]").is_disabled()
+
+    opened.locator("[data-name=reset]").press("Enter")
+    opened.get_by_label("residual of block 2").press("Space")
+    assert "Off: the residual of block 2." in said.inner_text()
+    opened.locator("[data-name=clear]").press("Enter")
+    pad.focus()
+    for key in ("Space", "ArrowRight", "ArrowDown", "Space"):
+        opened.keyboard.press(key)
+    inks = (
+        "() => [...document.querySelectorAll('.pad rect')].map(r => r.getAttribute('fill-opacity'))"
+    )
+    drawn = opened.evaluate(inks)
+    assert [place for place, ink in enumerate(drawn) if ink == "1"] == [0, 9]
+    box = pad.bounding_box()
+    opened.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.2)
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.8, steps=5)
+    opened.mouse.up()
+    drawn = opened.evaluate(inks)
+    assert all(float(drawn[8 * row + 5]) > 0.5 for row in range(2, 6))
