@@ -1,4 +1,4 @@
-"""Which pixels a logit owes its value to: by gradients, along a path, and by covering.
+"""Which pixels a logit owes its value to: by gradients, along a path, and by covering. Chapter 22.
 
 Every function takes any model in evaluation mode that gives logits (B, classes) for images
 (B, C, H, W), a home-made one too. A score is signed: it speaks for the class above 0, against it
@@ -18,7 +18,7 @@ def gradients(
 ) -> torch.Tensor:
     """How fast each image's logit of its class grows with each pixel: (B, C, H, W).
 
-    Simonyan et al., "Deep Inside Convolutional Networks", arXiv 1312.6034.
+    Simonyan et al., "Deep Inside Convolutional Networks", arXiv 1312.6034. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -58,7 +58,7 @@ def gradient_times_input(
     """The gradient times each pixel's difference from a baseline: (B, C, H, W).
 
     It is `integrated_gradients` with the gradient at the image alone: right for a linear model.
-    Errors are those of `integrated_gradients`.
+    Errors are those of `integrated_gradients`. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -94,7 +94,7 @@ def integrated_gradients(
     The shares of an image sum to the gain, but for the error of the integral: completeness. The
     integral is taken by Gauss and Legendre's rule, whose error falls exponentially with `steps`
     where the model is smooth, as with GELU. Sundararajan et al., "Axiomatic Attribution for Deep
-    Networks", arXiv 1703.01365, equation 1.
+    Networks", arXiv 1703.01365, equation 1. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -139,7 +139,7 @@ def smooth_gradients(
 ) -> torch.Tensor:
     """The mean gradient over copies of each image with normal noise: (B, C, H, W).
 
-    Smilkov et al., "SmoothGrad", arXiv 1706.03825, equation 1.
+    Smilkov et al., "SmoothGrad", arXiv 1706.03825, equation 1. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -186,7 +186,7 @@ def occlusion(
     """How much of the logit is lost when a square that holds the pixel is covered: (B, H, W).
 
     A pixel has the mean over the squares that hold it. Zeiler and Fergus, "Visualizing and
-    Understanding Convolutional Networks", arXiv 1311.2901, section 4.2.
+    Understanding Convolutional Networks", arXiv 1311.2901, section 4.2. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode; it needs no gradients.

@@ -1,4 +1,4 @@
-"""Maps of a class over the places of a layer: class activation maps and Grad-CAM."""
+"""Maps of a class over the places of a layer: class activation maps and Grad-CAM. Chapter 22."""
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ def class_activation_map(
     Where the head is a mean over the places and a linear layer, as in all our models, the mean of
     the map and the head's bias are the logit: exactly, whatever norm lies before the mean. Zhou et
     al., "Learning Deep Features for Discriminative Localization", arXiv 1512.04150, equation 2.
-
+    Chapter 22.
 
     Args:
         model: a classifier in evaluation mode with `forward_features`, which gives maps (B, h, H,
@@ -79,7 +79,7 @@ def grad_cam(
 
     After the last block of our models and before rectification it is `class_activation_map` over
     the number of places, but for a norm between that block and the head. Selvaraju et al.,
-    "Grad-CAM", arXiv 1610.02391, equations 1 and 2.
+    "Grad-CAM", arXiv 1610.02391, equations 1 and 2. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -118,7 +118,7 @@ def layer_gradients(
 
     Tokens (B, T, h) are laid out as the patches lie in the image. Their product, summed over h, is
     what each place adds to the logit if what follows is taken to be linear. Errors are those of
-    `grad_cam`.
+    `grad_cam`. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.

@@ -1,5 +1,5 @@
 """Whether scores of pixels say something about the model: by taking away or giving back the pixels
-they rank first, and by redrawing the weights.
+they rank first, and by redrawing the weights. Chapter 22.
 """
 
 import copy
@@ -30,7 +30,7 @@ def deletion_curve(
     (B, `steps` + 1), from the whole image to none of it.
 
     The lower its mean, the sooner the scores name what the model needs. Petsiuk et al., "RISE",
-    arXiv 1806.07421, section 3.3.
+    arXiv 1806.07421, section 3.3. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -69,7 +69,7 @@ def insertion_curve(
     scores first: (B, `steps` + 1), from none of the image to the whole.
 
     The higher its mean, the sooner the scores name what is enough for the model. Errors and source
-    are those of `deletion_curve`.
+    are those of `deletion_curve`. Chapter 22.
 
     Args:
         model: any classifier in evaluation mode.
@@ -142,7 +142,7 @@ def with_random_weights(
 
     BatchNorms among them measure `images` once, as those of an untrained network would in training;
     else the copy's maps would have another scale at each layer. Adebayo et al., "Sanity Checks for
-    Saliency Maps", arXiv 1810.03292, redraw from the head down.
+    Saliency Maps", arXiv 1810.03292, redraw from the head down. Chapter 22.
 
     Args:
         model: any model in evaluation mode; it stays as it is.

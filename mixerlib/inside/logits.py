@@ -1,4 +1,4 @@
-"""The logits that are asked about, and the errors of asking."""
+"""The logits that are asked about, and the errors of asking. Chapter 22."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -17,6 +17,7 @@ from mixerlib.pages.interactives import (
     news_travels,
     shuffle_guess,
     tweet_under_glass,
+    where_a_pixel_goes,
 )
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
@@ -89,6 +90,7 @@ __all__ = [
     "tables",
     "tweet_under_glass",
     "unbroken",
+    "where_a_pixel_goes",
 ]
 
 

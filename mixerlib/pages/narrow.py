@@ -2,31 +2,44 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+from matplotlib.gridspec import GridSpec, SubplotSpec
 
 COLUMN = 342  # pixels: the text column on a phone that is 390 wide
 MOST_PANELS = 6
 MOST_PIXELS = 20_000  # of all pictures in a figure: it is stored twice
 
 
-def panels_of(figure: Figure) -> list[tuple[Axes, int, int]] | None:
-    """The panels with their rows and columns, row by row; None where they are not one plain grid,
-    as with a colour bar, a panel over several cells, or lines from one panel to another.
+class Panel(NamedTuple):
+    """A panel, its place in the grid, and the label of its height."""
+
+    axes: Axes
+    spec: SubplotSpec
+    row: int
+    column: int
+    label: str
+
+
+def panels_of(figure: Figure) -> list[Panel] | None:
+    """The panels, row by row; None where they are not one plain grid, as with a colour bar, a panel
+    over several cells, or lines from one panel to another.
     """
-    placed, grids = [], set()
+    panels = []
     for axes in figure.axes:
         spec = axes.get_subplotspec()
         if spec is None or len(spec.rowspan) > 1 or len(spec.colspan) > 1:
             return None
-        grids.add(id(spec.get_gridspec()))
-        placed.append((axes, spec.rowspan.start, spec.colspan.start))
+        place = spec.rowspan.start, spec.colspan.start
+        panels.append(Panel(axes, spec, *place, axes.get_ylabel()))
     drawn_over = figure.texts or figure.patches or figure.lines or figure.artists
+    grids = {id(panel.spec.get_gridspec()) for panel in panels}
     if len(grids) != 1 or drawn_over or figure.subfigs:
         return None
-    return sorted(placed, key=lambda panel: panel[1:])
+    return sorted(panels, key=lambda panel: (panel.row, panel.column))
 
 
 def hides_names(axes: Axes) -> bool:
@@ -45,16 +58,16 @@ def can_be_stacked(figure: Figure) -> bool:
     Small multiples whose first panel alone names the rows are not stacked, nor are many panels or
     large pictures: they scroll.
     """
-    panels = panels_of(figure)
-    if panels is None or not 2 <= len({place[1:] for place in panels}) <= MOST_PANELS:
+    panels = panels_of(figure) or []
+    if not 2 <= len({(panel.row, panel.column) for panel in panels}) <= MOST_PANELS:
         return False
-    if max(column for *_, column in panels) == 0:
+    if max(panel.column for panel in panels) == 0:
         return False
-    sizes = [image.get_size() for axes, *_ in panels for image in axes.images]
+    sizes = [image.get_size() for panel in panels for image in panel.axes.images]
     if sum(height * width for height, width in sizes) > MOST_PIXELS:
         return False
-    named = {row: names_rows(axes) for axes, row, column in reversed(panels) if column == 0}
-    return all(axes.images or names_rows(axes) or not named.get(row) for axes, row, _ in panels)
+    named = {p.row: names_rows(p.axes) for p in reversed(panels) if p.column == 0}
+    return all(p.axes.images or names_rows(p.axes) or not named.get(p.row) for p in panels)
 
 
 @contextmanager
@@ -64,27 +77,28 @@ def panels_stacked(figure: Figure, width: float) -> Iterator[None]:
     A panel without a label at its height takes that of the first panel in its row, and what it left
     to that one's ticks stands at its own.
     """
-    panels = panels_of(figure) or []
-    before = [(axes, axes.get_subplotspec(), axes.get_ylabel()) for axes, *_ in panels]
-    bare = [axes for axes, *_ in panels if hides_names(axes)]
-    size = figure.get_size_inches().copy()
-    places = sorted({place[1:] for place in panels})
-    tall = before[0][1].get_gridspec().get_height_ratios()
-    heights = [tall[row] / sum(tall) * size[1] for row, _ in places]
+    panels = panels_of(figure)
+    if panels is None:
+        raise ValueError(f"`figure`={figure!r} must be one grid of panels")
+    wide, tall = map(float, figure.get_size_inches())
+    bare = [panel.axes for panel in panels if hides_names(panel.axes)]
+    labels = {panel.row: panel.label for panel in reversed(panels) if panel.column == 0}
+    places = sorted({(panel.row, panel.column) for panel in panels})
+    shares = np.asarray(panels[0].spec.get_gridspec().get_height_ratios(), dtype=float)
+    heights = [float(shares[row] / shares.sum() * tall) for row, _ in places]
     grid = GridSpec(len(places), 1, figure=figure, height_ratios=heights)
-    labels = {row: axes.get_ylabel() for axes, row, column in reversed(panels) if column == 0}
     try:
-        for axes, row, column in panels:
-            axes.set_subplotspec(grid[places.index((row, column))])
-            axes.set_ylabel(axes.get_ylabel() or ("" if axes.images else labels.get(row, "")))
+        for axes, _, row, column, label in panels:
+            axes.set_subplotspec(grid[places.index((row, column)), 0])
+            axes.set_ylabel(label or ("" if axes.images else labels.get(row, "")))
         for axes in bare:
             axes.tick_params(labelleft=True)
         figure.set_size_inches(width, sum(heights))
         yield
     finally:
-        for axes, spec, label in before:
-            axes.set_subplotspec(spec)
-            axes.set_ylabel(label)
+        for panel in panels:
+            panel.axes.set_subplotspec(panel.spec)
+            panel.axes.set_ylabel(panel.label)
         for axes in bare:
             axes.tick_params(labelleft=False)
-        figure.set_size_inches(size)
+        figure.set_size_inches(wide, tall)

@@ -40,10 +40,9 @@ def load_weights(
             themselves. None takes the average where there is one, and a `UserWarning` says so.
         finite: False also loads weights that are NaN or infinite, as of a run that diverged.
 
-    Layouts: "locuslab", "tweet", "timm", "aliborji", "mindcv", "jax" and "mixerlib";
-    `mixerlib.weights` says whose they are. What wrappers put before every name (`module.`,
-    `model.`, …) is dropped, and so are the counters of other tools. Numbers, text, paths, arrays
-    and the like beside the weights are left unread; nothing in a file is ever called.
+    `mixerlib.weights` lists the layouts. What wrappers put before every name (`module.`, `model.`,
+    …) is dropped, and so are the counters of other tools. Numbers, text, paths, arrays and the like
+    beside the weights are left unread; nothing in a file is ever called.
 
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent, or of any dtype. Until all of it fits, nothing in the
@@ -68,8 +67,6 @@ def load_weights(
     path, model = Path(path), _fillable(model)
     tensors, stated, note = read(path, key, average)
     layout = _layout(path, tensors, stated)
-    if layout.to_ours:
-        tensors = {name: layout.to_ours(tensor) for name, tensor in tensors.items()}
     given = _fitting(path, tensors, layout, model, head)
     if finite:
         check_finite(path, given, model)
@@ -109,6 +106,8 @@ def _fitting(
 ) -> dict[str, torch.Tensor]:
     """The tensors under the model's names. `ValueError` unless each has its place."""
     names = our_names(tensors, layout)
+    if layout.to_ours:
+        tensors = {name: layout.to_ours(tensor) for name, tensor in tensors.items()}
     if not head:
         classifier = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
         tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith("head.")}

@@ -200,6 +200,13 @@ class TestChapter:
             if "plots.canvas" in cell.source:
                 assert {"hide-input", "remove-input"} & tags(cell)
 
+    def test_what_is_folded_whole_says_what_it_shows(self, path):
+        whole = [cell for cell in code_cells(path) if "hide-cell" in tags(cell)]
+        said = [cell.metadata.get("mystnb", {}).get("code_prompt_show", "") for cell in whole]
+        assert all(len(words.split()) > 3 for words in said), said
+        assert len(set(said)) == len(said)  # no two lines of a page promise the same
+        assert all("hide-input" in tags(cell) for cell in whole)  # so that Colab folds its code
+
     def test_no_count_or_accuracy_is_typed_into_the_text(self, path):
         prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.S)
         prose = re.sub(r"^---.*?^---", "", prose, flags=re.S | re.M)

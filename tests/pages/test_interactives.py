@@ -10,7 +10,7 @@ import torch
 from in_node import needs_node, run_script, script_of
 
 from mixerlib import costs, create_model
-from mixerlib.models import tweet
+from mixerlib.models import model_entry, tweet
 from mixerlib.pages import (
     Explorer,
     Interactive,
@@ -18,8 +18,9 @@ from mixerlib.pages import (
     live_mixer,
     news_travels,
     tweet_under_glass,
+    where_a_pixel_goes,
 )
-from mixerlib.pages.interactives import LABELS, choice, glass, guess
+from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
 
 MODEL = create_model("convmixer", dim=4, depth=2, patch_size=1, in_channels=1).eval()
 EVERY = {
@@ -27,6 +28,7 @@ EVERY = {
     "mixer": live_mixer({"A ConvMixer": MODEL}, block_guess(MODEL)),
     **{f"news of {family}": news_travels(family) for family in LABELS},
     "tweet": tweet_under_glass(),
+    "pixel": where_a_pixel_goes(),
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 
@@ -120,7 +122,7 @@ def test_news_travels_as_in_the_models():
 def test_when_all_have_heard_is_right_also_where_it_is_never():
     asked, expected = [], []
     for case in CASES:
-        model, fields = model_of(*case, depth=60)
+        model, fields = model_of(*case, depth=30)
         needed, heard = {}, np.eye(24, dtype=bool)
         for blocks, step in enumerate(costs.mixing_steps(model), start=1):
             heard = costs.reach(24, [step]) @ heard
@@ -201,3 +203,26 @@ def test_no_number_is_missing_from_what_a_piece_says():
     model = tweet.ConvMixer(16, 1, 5, 2, 10)
     side = model[0](torch.zeros(1, 3, 32, 32)).shape[-1]
     assert f"{side} × {side}" in same
+
+
+# --- where a pixel goes ---------------------------------------------------------------------------
+
+
+@needs_node
+@pytest.mark.parametrize("p", pixel.PATCHES)
+def test_a_pixel_goes_where_unfold_puts_it(p):
+    addresses = torch.arange(3.0 * 32 * 32).reshape(1, 3, 32, 32)
+    table = torch.nn.functional.unfold(addresses, p, stride=p)[0].T
+    every = [(q, u, v) for q in range(3) for u in range(0, 32, 5) for v in range(1, 32, 3)]
+    asked = [{"q": q, "u": u, "v": v, "p": p} for q, u, v in every]
+    answers = run_script(
+        where_a_pixel_goes(),
+        f"console.log(JSON.stringify([{json.dumps(asked)}.map(api.place), api.macs({p})]))",
+    )
+    for (q, u, v), place in zip(every, answers[0], strict=True):
+        assert table.shape == (place["rows"], place["columns"])
+        assert table[place["t"], place["j"]] == addresses[0, q, u, v]
+    settings = dict(model_entry("convmixer_256_8").defaults) | {"patch_size": p}
+    macs = costs.formulas("convmixer").counts(settings, 32).macs
+    blocks = macs["spatial mixing"] + macs["channel mixing"]
+    assert answers[1] == {"embedding": macs["stem"], "blocks": blocks}

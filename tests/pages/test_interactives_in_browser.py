@@ -6,9 +6,32 @@ import re
 
 import pytest
 
-from mixerlib.pages import Explorer, news_travels, tweet_under_glass
+from mixerlib.data import load_dataset
+from mixerlib.pages import (
+    Explorer,
+    live_mixer,
+    news_travels,
+    shuffle_guess,
+    tweet_under_glass,
+    where_a_pixel_goes,
+)
+from mixerlib.training import trained_model
 
-EVERY = {"explorer": Explorer, "news": news_travels, "tweet": tweet_under_glass}
+
+def mixer():
+    """The mixer of chapter 02, with a ConvMixer beside it."""
+    names = {"MLP-Mixer": "digits/mlp_mixer_24_4", "ConvMixer": "digits/convmixer_64_4"}
+    models = {title: trained_model(name) for title, name in names.items()}
+    return live_mixer(models, shuffle_guess(models))
+
+
+EVERY = {
+    "explorer": Explorer,
+    "news": news_travels,
+    "tweet": tweet_under_glass,
+    "pixel": where_a_pixel_goes,
+    "mixer": mixer,
+}
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
 <title>A page</title><meta name="viewport" content="width=device-width">
 <style>body { background: #fff; color: #222 }
@@ -26,9 +49,10 @@ def opened(tab, tmp_path, request):
 
 
 every = pytest.mark.parametrize("opened", EVERY, indirect=True)
+with_tables = pytest.mark.parametrize("opened", [n for n in EVERY if n != "mixer"], indirect=True)
 
 
-@every
+@with_tables
 def test_a_guess_is_answered_and_every_control_is_used_by_keyboard(opened):
     said, verdict = opened.locator(".said"), opened.locator(".verdict")
     assert verdict.inner_text() == "" and said.inner_text() != ""
@@ -130,3 +154,72 @@ def test_the_browser_computes_what_node_does(opened):
     asked = f'["splitmixer_ii", {json.dumps(fields)}, 23, 8]'
     there = run_script(news_travels(), f"console.log(JSON.stringify(api.news(...{asked})))")
     assert opened.evaluate(f"() => mixerKit.api.news.news(...{asked})") == there
+
+
+@pytest.mark.parametrize("opened", ["pixel"], indirect=True)
+def test_a_pixel_is_touched(opened):
+    box = opened.locator(".drawing image").bounding_box()
+    opened.mouse.click(box["x"] + box["width"] * 10.5 / 32, box["y"] + box["height"] * 30.5 / 32)
+    assert opened.locator(".said").inner_text().startswith("u = 30 = 4·7 + 2 and v = 10 = 4·2 + 2")
+
+
+@every
+def test_put_into_a_page_as_jupyter_does_it_works(opened, request):
+    """JupyterLab and Colab set an element's HTML and then run its scripts anew."""
+    opened.evaluate(
+        """html => {
+            const host = document.createElement("div");
+            document.querySelector("main").replaceChildren(host);
+            host.innerHTML = html;
+            host.querySelectorAll("script").forEach(old => {
+                const fresh = document.createElement("script");
+                fresh.textContent = old.textContent;
+                old.replaceWith(fresh);
+            });
+        }""",
+        EVERY[request.node.callspec.params["opened"]]()._repr_html_(),
+    )
+    opened.locator(".guess button").first.click()
+    assert opened.locator(".verdict").inner_text() and opened.locator(".said").inner_text()
+
+
+@pytest.mark.parametrize("opened", ["mixer"], indirect=True)
+def test_a_digit_is_drawn_and_read_by_keyboard_and_by_mouse(opened):
+    said, pad = opened.locator(".said"), opened.locator(".pad")
+    digits = load_dataset("digits")
+    three = digits.test_images[digits.test_labels == 3][:1]
+    expected = trained_model("digits/mlp_mixer_24_4")(digits.normalize(three))[0].tolist()
+    opened.get_by_label("A 3 of the test set").press("Enter")
+    label = opened.locator(".logits").get_attribute("aria-label")
+    actual = [float(number) for number in re.findall(r"\d: (-?[\d.]+)", label)]
+    assert actual == pytest.approx(expected, abs=0.0502)  # as rounded to a decimal
+    plain = said.inner_text()
+    assert plain.startswith("MLP-Mixer reads a 3 with")
+
+    opened.locator("[data-name=shuffle]").press("Space")
+    assert "The pixels are shuffled." in said.inner_text()
+    opened.locator("[data-name=deal]").press("Space")
+    assert said.inner_text().startswith(plain)  # the same logits
+    opened.locator("[data-name=network]").select_option(label="ConvMixer")
+    assert "no weights for places" in said.inner_text()
+    assert opened.locator("[data-name=deal]").is_disabled()
+
+    opened.locator("[data-name=reset]").press("Enter")
+    opened.get_by_label("residual of block 2").press("Space")
+    assert "Off: the residual of block 2." in said.inner_text()
+    opened.locator("[data-name=clear]").press("Enter")
+    pad.focus()
+    for key in ("Space", "ArrowRight", "ArrowDown", "Space"):
+        opened.keyboard.press(key)
+    inks = (
+        "() => [...document.querySelectorAll('.pad rect')].map(r => r.getAttribute('fill-opacity'))"
+    )
+    drawn = opened.evaluate(inks)
+    assert [place for place, ink in enumerate(drawn) if ink == "1"] == [0, 9]
+    box = pad.bounding_box()
+    opened.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.2)
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.8, steps=5)
+    opened.mouse.up()
+    drawn = opened.evaluate(inks)
+    assert all(float(drawn[8 * row + 5]) > 0.5 for row in range(2, 6))

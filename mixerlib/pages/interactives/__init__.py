@@ -18,10 +18,10 @@ How one is made. It has a module here, a script `NAME.js` and, if need be, a she
   `api` is kept, as `mixerKit.api.thing`: put every function that computes there, and test it
   against Python. Formulas are written by `formulas_script` from `mixerlib.costs`, never by hand.
 - The kit (kit.js says more): `kit.svg` makes elements, `kit.values` reads the controls, `kit.say`
-  sets the sentence that says the state, also to a screen reader (at the end,
-  or where the body has `SAID`), `kit.guess` asks first and says
-  whether the guess was right, `kit.player` steps, plays and goes back (in one go where the reader
-  wants no motion), `kit.on_theme` redraws what cannot use `currentColor`, as a canvas.
+  sets the sentence that says the state, also to a screen reader (at the end, or where the body has
+  `SAID`), `kit.guess` asks first and says whether the guess was right, `kit.player` steps, plays
+  and goes back (in one go where the reader wants no motion), `kit.on_theme` redraws what cannot use
+  `currentColor`, as a canvas.
 - HTML and script stay under 20 kB each (tests/pages/test_interactives.py holds all this).
 """
 
@@ -43,6 +43,7 @@ from mixerlib.pages.interactives.glass import tweet_under_glass
 from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, shuffle_guess
 from mixerlib.pages.interactives.network_script import network_script
 from mixerlib.pages.interactives.news import news_travels
+from mixerlib.pages.interactives.pixel import where_a_pixel_goes
 from mixerlib.pages.tables import LABELS
 
 __all__ = [
@@ -66,4 +67,5 @@ __all__ = [
     "shuffle_guess",
     "slider",
     "tweet_under_glass",
+    "where_a_pixel_goes",
 ]

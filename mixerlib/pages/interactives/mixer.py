@@ -22,7 +22,15 @@ from torch import nn
 
 from mixerlib.checks import shown
 from mixerlib.data import Dataset, load_dataset
-from mixerlib.pages.interactives.base import Interactive, buttons, choice, guess, part, script
+from mixerlib.pages.interactives.base import (
+    SAID,
+    Interactive,
+    buttons,
+    choice,
+    guess,
+    part,
+    script,
+)
 from mixerlib.pages.interactives.network_script import network_script
 
 LEVELS = 16  # of ink in a pixel of the digits
@@ -103,7 +111,7 @@ def shuffle_guess(models: Mapping[str, nn.Module]) -> Guess:
         (*names, "all of them", "none of them"),
         right,
         f"With shuffled pixels {counts} of the {len(moved)} test digits come out right. Now "
-        "shuffle one below, and deal the weights along where there are weights for places.",
+        "shuffle a digit below, and deal the weights along where there are weights for places.",
     )
 
 
@@ -190,6 +198,7 @@ def _body(titles: list[str], asked: Guess) -> str:
 <div class="reads">{networks}<div class="logits" role="img" aria-label="The logits"></div></div>
 </div>
 {orders}
+{SAID}
 <div class="blocks"></div>
 <p class="small">Each square is a channel. Above zero it is ink, below zero violet; the strongest
 hundredth of a row is drawn in full. <span class="time"></span></p>"""

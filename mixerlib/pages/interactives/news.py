@@ -60,7 +60,7 @@ def news_travels(family: str = "splitmixer_i", folded: bool = False) -> Interact
         guess("", ANSWERS)
         + controls(
             choice("family", "Strategy", LABELS, family),
-            slider("channel", "Channel that is told", 1, CHANNELS, CHANNELS),
+            slider("channel", "Channel told", 1, CHANNELS, CHANNELS),
             choice("s", "Segments s", {s: s for s in SEGMENTS}, "2"),
             choice("shuffle", "Shuffle the channels", {"0": "no", "1": "yes"}, "0"),
         )
