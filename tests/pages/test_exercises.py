@@ -41,8 +41,6 @@ def test_every_exercise_of_every_chapter_has_a_check():
 
 @pytest.mark.parametrize("exercise", WRITTEN, ids=lambda exercise: exercise.name)
 def test_an_exercise_has_a_stub_and_a_solution_that_are_checked(exercise):
-    if exercise.chapter in WITHOUT:
-        pytest.skip("this chapter has no checks yet")
     asked = f'check("{exercise.name}", '
     (stub,) = exercise.stubs
     lines = [line for line in stub.splitlines() if line.strip()]
@@ -53,8 +51,6 @@ def test_an_exercise_has_a_stub_and_a_solution_that_are_checked(exercise):
 
 @pytest.mark.parametrize("exercise", WRITTEN, ids=lambda exercise: exercise.name)
 def test_a_stub_is_no_answer(exercise):
-    if exercise.chapter in WITHOUT:
-        pytest.skip("this chapter has no checks yet")
     *before, last = exercise.stubs[0].strip().splitlines()
     given = {"sympy": sympy, "torch": torch, "np": np, "Fraction": Fraction, **vars(costs)}
     exec("\n".join(before), given)
