@@ -29,7 +29,10 @@ OPENED = (
     *(f"{number:02}" for number in range(1, 16)),
     *("05b", "12b", "13b", "17", "17b", "18", "18b", "19", "19b", "20", "21", "22"),
 )
-SHORT = (*(f"{number:02}" for number in range(1, 16)), "12b", "13b", "20", "21", "22")
+SHORT = (
+    *(f"{number:02}" for number in range(1, 16)),
+    *("12b", "13b", "17", "17b", "18", "18b", "19", "19b", "20", "21", "22"),
+)
 
 
 def few_digits(train: int = 70, test: int = 30) -> Dataset:
