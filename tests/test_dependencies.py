@@ -51,6 +51,7 @@ def sources(folder: str) -> Iterator[str]:
         for path in sorted((ROOT / folder).glob("*.md")):
             text = path.read_text(encoding="utf-8")
             for cell in re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", text, re.M | re.S):
+                cell = re.sub(r"\A---\n.*?^---\n", "", cell, flags=re.M | re.S)  # its options
                 yield re.sub(r"^(?::|%|!).*\n", "", cell, flags=re.M)
 
 
