@@ -10,6 +10,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from jupyter_cache import get_cache
 from jupyter_core.utils import ensure_event_loop
 from myst_nb.core.execute import create_client
 from myst_nb.core.read import create_nb_reader
@@ -29,6 +30,8 @@ def jobs() -> int:
 def run_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
     """Run what has to be read and is not in the cache yet; the build then finds it there."""
     if jobs() > 1 and env.mystnb_config.execution_mode == "cache":
+        cache = get_cache(env.mystnb_config.execution_cache_path)
+        cache.list_cache_records()  # so that its tables are there
         with ThreadPoolExecutor(jobs()) as pool:
             list(pool.map(lambda name: run(env, name), names))
 

@@ -10,9 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mixerlib import checks
 from mixerlib.files import one_line
-from mixerlib.training.recipe import FIELD_TYPES
 
 # The options of models by name (a test holds this list against the registry), and how to read them
 # from text. The second table's follow from the data where there are any.
@@ -169,6 +167,9 @@ def parse_setting(name: str, text: str) -> Any:
     Numbers are read as Python reads them (so 1e-2 is one), switches as true or false, and "none" or
     "null" as None where a field may be that. Raises `ValueError` when the text means no such value.
     """
+    from mixerlib import checks
+    from mixerlib.training.recipe import FIELD_TYPES
+
     classes, _ = checks.TYPES[FIELD_TYPES[name]]
     if type(None) in classes and text.lower() in ("none", "null"):
         return None

@@ -95,7 +95,7 @@ def test_a_chapter_loses_its_solutions_and_nothing_else(path):
             inside = ending = False
         ending |= "{solution-end}" in line
     assert rest == "".join(kept)
-    assert text.count("{solution-start}") >= 3
+    assert text.count("{solution-start}") >= 1  # two halves of a chapter share theirs
 
 
 def test_a_solution_without_an_end_is_refused():

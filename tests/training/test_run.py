@@ -19,13 +19,13 @@ import mixerlib.training.run
 from mixerlib.data import Augmentation
 from mixerlib.models import create_model
 from mixerlib.training import checkpoint, schedule
+from mixerlib.training.batches import augmentation_for
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.first_weights import load_first_weights
 from mixerlib.training.loop import finish_epoch, training_steps
 from mixerlib.training.recipe import Recipe, load_recipe
 from mixerlib.training.run import (
     Run,
-    augmentation_for,
     begin,
     collect,
     dataset_for,
@@ -405,7 +405,7 @@ def test_a_compiled_step_is_compiled_for_each_size_and_not_for_all(digits, monke
 
     monkeypatch.setattr(torch, "compile", compiler)
     run = begin(recipe(compile=True), digits, CPU, ALONE)
-    assert asked == [{"dynamic": False}] and run.form.compile
+    assert asked == [{"dynamic": False, "mode": None}] and run.form.compile
     begin(recipe(), digits, CPU, ALONE)
     assert len(asked) == 1
 
