@@ -6,7 +6,6 @@ index.html        leads to the first page; a link to the whole site shows its ca
 sitemap.xml       every page, for search engines; only where the book's home is known
 """
 
-import copy
 import html
 import json
 import re
@@ -82,7 +81,7 @@ def meanings(app: Sphinx) -> dict[str, str]:
     texts = {}
     for entry in doctree.findall(nodes.definition_list_item):
         text = "".join(
-            app.builder.render_partial(copy.deepcopy(part))["fragment"]
+            app.builder.render_partial(part.deepcopy())["fragment"]
             for definition in entry.findall(nodes.definition)
             for part in definition.children
         )

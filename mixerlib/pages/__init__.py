@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
 from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
-from mixerlib.pages.exercises import Outcome, check
+from mixerlib.pages.exercises import Outcome, Row, check
 from mixerlib.pages.interactives import (
     Explorer,
     Guess,
@@ -60,6 +60,7 @@ __all__ = [
     "Listing",
     "Outcome",
     "Published",
+    "Row",
     "Step",
     "Verdict",
     "accuracy_rows",

@@ -30,6 +30,7 @@ FIRST_BYTE = VALUE << 3 | BYTES  # no zip and no pickle begins with it
 def read_mindspore(content: bytes) -> dict[str, torch.Tensor]:
     """The tensors of a file by their names. `ValueError` where it is damaged, or encrypted.
 
+    >>> import torch
     >>> from mixerlib.weights.mindspore import read_mindspore, write_mindspore
     >>> read_mindspore(write_mindspore({"head.bias": torch.tensor([1.0, 2.0])}))
     {'head.bias': tensor([1., 2.])}

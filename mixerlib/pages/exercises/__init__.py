@@ -4,6 +4,6 @@ A chapter's exercises have a module here. What is right is computed by the libra
 """
 
 from mixerlib.pages.exercises.entries import check
-from mixerlib.pages.exercises.outcome import Outcome
+from mixerlib.pages.exercises.outcome import Outcome, Row
 
-__all__ = ["Outcome", "check"]
+__all__ = ["Outcome", "Row", "check"]

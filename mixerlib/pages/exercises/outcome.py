@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
-class Row(NamedTuple):
-    """One line of a verdict: what it is about, yours, the expected, and whether it passes.
+@dataclass(frozen=True)
+class Row:
+    """One line of what `check` answers.
 
-    `message` is what to say where it does not; empty where the row itself says enough.
+    Args:
+        label: what the line is about.
+        yours: the reader's value, as text.
+        expected: the right one, as text.
+        passed: whether they agree.
+        message: what to say where they do not; empty where the line itself says enough.
     """
 
     label: str
