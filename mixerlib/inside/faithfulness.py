@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 
 import numpy as np
-import scipy.stats
+import scipy  # loads `scipy.stats`, which takes a second, when it is used
 import torch
 from torch import nn
 

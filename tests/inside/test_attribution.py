@@ -1,10 +1,9 @@
 """Scores of pixels: completeness, captum's numbers, forms written anew, and what is refused."""
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
-from helpers import trained_look
+from helpers import Later, trained_look
 from torch import nn
 
 from mixerlib.inside import (
@@ -16,6 +15,7 @@ from mixerlib.inside import (
 )
 from mixerlib.models import create_model, list_models, model_entry
 
+captum = Later("captum.attr")
 FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 CLASSES = torch.tensor([3, 0, 9])
 
@@ -67,15 +67,15 @@ def test_a_smooth_model_needs_few_steps_and_a_kinked_one_many():
 def test_captum_gives_the_same(name):
     model, images = model_of(name), images_of()
     asked = images.clone().requires_grad_(True)
-    other = captum.attr.Saliency(model).attribute(asked, CLASSES, abs=False)
+    other = captum.Saliency(model).attribute(asked, CLASSES, abs=False)
     assert torch.allclose(gradients(model, images, CLASSES), other, atol=1e-10)
     baseline = torch.full_like(images, -0.4)
-    path = captum.attr.IntegratedGradients(model)
+    path = captum.IntegratedGradients(model)
     other = path.attribute(images, baseline, CLASSES, n_steps=7, method="gausslegendre")
     ours = integrated_gradients(model, images, CLASSES, -0.4, steps=7)
     assert torch.allclose(ours, other, atol=1e-10)
     for side, stride in ((1, 1), (3, 1), (4, 2)):
-        other = captum.attr.Occlusion(model).attribute(
+        other = captum.Occlusion(model).attribute(
             images, (3, side, side), (3, stride, stride), baseline, CLASSES
         )
         ours = occlusion(model, images, CLASSES, -0.4, side, stride)

@@ -1,15 +1,15 @@
 """Class activation maps and Grad-CAM: exactness, captum's numbers, layers and models refused."""
 
-import captum.attr
 import pytest
 import torch
-from helpers import trained_look
+from helpers import Later, trained_look
 from torch import nn
 from torch.nn import functional as F
 
 from mixerlib.inside import class_activation_map, enlarged, grad_cam, layer_gradients
 from mixerlib.models import create_model, list_models, model_entry
 
+captum = Later("captum.attr")
 FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 CLASSES = torch.tensor([3, 0, 9])
 
@@ -61,13 +61,13 @@ def test_captum_gives_the_same_maps(name, layer):
     features, slopes = layer_gradients(model, images, CLASSES, layer)
     assert features.shape == slopes.shape == (3, 12, 4, 6)
     module = model.get_submodule(layer)
-    other = captum.attr.LayerGradientXActivation(model, module).attribute(
+    other = captum.LayerGradientXActivation(model, module).attribute(
         images.clone().requires_grad_(True), CLASSES
     )
     if name == "mlp_mixer":  # tokens, row by row
         other = other.transpose(1, 2).reshape(3, 12, 4, 6)
     else:
-        cam = captum.attr.LayerGradCam(model, module).attribute(
+        cam = captum.LayerGradCam(model, module).attribute(
             images.clone().requires_grad_(True), CLASSES, relu_attributions=True
         )
         assert torch.allclose(grad_cam(model, images, CLASSES, layer), cam[:, 0], atol=1e-10)

@@ -1,7 +1,7 @@
 """Deletion, insertion, redrawn weights and rank correlation, against forms written anew."""
 
 import pytest
-import scipy.stats
+import scipy
 import torch
 from helpers import trained_look
 from torch import nn

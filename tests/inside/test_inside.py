@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import RidgeClassifier
-from sklearn.preprocessing import StandardScaler
+from helpers import Later
 from torch import nn
 
 from mixerlib.inside import (
@@ -22,6 +21,7 @@ from mixerlib.inside import (
 from mixerlib.inside.choosing import check_classes
 from mixerlib.models import create_model, list_models, model_entry
 
+linear_model, preprocessing = Later("sklearn.linear_model"), Later("sklearn.preprocessing")
 FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 
 
@@ -305,9 +305,9 @@ def test_layers_that_cannot_be_compared_are_refused():
 def test_the_probe_is_scikit_learns_ridge_classifier(digits):
     x, z = (digits.normalize(i).flatten(1) for i in (digits.train_images, digits.test_images))
     labels, expected = digits.train_labels, digits.test_labels
-    scaler = StandardScaler().fit(x.numpy())
+    scaler = preprocessing.StandardScaler().fit(x.numpy())
     for penalty in (0.01, 1.0):
-        other = RidgeClassifier(alpha=penalty * len(x))
+        other = linear_model.RidgeClassifier(alpha=penalty * len(x))
         other.fit(scaler.transform(x.numpy()), labels.numpy())
         score = other.score(scaler.transform(z.numpy()), expected.numpy())
         assert linear_probe(x, labels, z, expected, penalty) == pytest.approx(score)

@@ -1,5 +1,6 @@
 """What every interactive must have, and what some of them compute, against Python."""
 
+import functools
 import itertools
 import json
 import re
@@ -22,20 +23,30 @@ from mixerlib.pages import (
 )
 from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
 
-MODEL = create_model("convmixer", dim=4, depth=2, patch_size=1, in_channels=1).eval()
-EVERY = {
-    "explorer": Explorer(),
-    "mixer": live_mixer({"A ConvMixer": MODEL}, block_guess(MODEL)),
-    **{f"news of {family}": news_travels(family) for family in LABELS},
-    "tweet": tweet_under_glass(),
-    "pixel": where_a_pixel_goes(),
+
+def mixer() -> Interactive:
+    model = create_model("convmixer", dim=4, depth=2, patch_size=1, in_channels=1).eval()
+    return live_mixer({"A ConvMixer": model}, block_guess(model))
+
+
+EVERY = {  # made when a test first asks for them, as some take a second
+    "explorer": Explorer,
+    "mixer": mixer,
+    **{f"news of {family}": functools.partial(news_travels, family) for family in LABELS},
+    "tweet": tweet_under_glass,
+    "pixel": where_a_pixel_goes,
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 
 
+@functools.cache
+def made(name: str) -> Interactive:
+    return EVERY[name]()
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_an_interactive_is_light_and_needs_nothing_from_elsewhere(name):
-    page, code = EVERY[name]._repr_html_(), script_of(EVERY[name])
+    page, code = made(name)._repr_html_(), script_of(made(name))
     if name == "mixer":  # whose weights are no script
         page, code = (re.sub(r"^const data = .*$", "", text, flags=re.M) for text in (page, code))
     assert len(code.encode()) < HEAVY and len(page.encode()) - len(code.encode()) < HEAVY
@@ -45,7 +56,7 @@ def test_an_interactive_is_light_and_needs_nothing_from_elsewhere(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_an_interactive_asks_first_says_its_state_and_has_a_still_figure(name):
-    page = EVERY[name]._repr_html_()
+    page = made(name)._repr_html_()
     places = [page.index(part) for part in ('class="still"', 'class="guess"', 'class="said"')]
     assert places == sorted(places)
     still = page[places[0] : page.index('class="live"')]
@@ -55,7 +66,7 @@ def test_an_interactive_asks_first_says_its_state_and_has_a_still_figure(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_control_has_a_label_and_a_name(name):
-    page = EVERY[name]._repr_html_()
+    page = made(name)._repr_html_()
     for control in re.findall(r"<(?:input|select)[^>]*>", page):
         before = page[: page.index(control)]
         assert before.rindex("<label>") > before.rfind("</label>"), control
@@ -161,7 +172,7 @@ def test_the_parameters_that_count_beside_the_news_are_those_of_the_mixing():
 def test_the_pieces_are_the_tweet():
     assert "".join(text for text, *_ in glass.PIECES) == glass.tweet_text()
     assert len(glass.tweet_text()) <= 280
-    drawn = re.findall(r"\[\"([a-z]+)\", \d", code := script_of(EVERY["tweet"]))
+    drawn = re.findall(r"\[\"([a-z]+)\", \d", code := script_of(made("tweet")))
     drawn += [f"{a} {b}" for a in ("stem", "spatial", "channel") for b in ("conv", "gelu", "norm")]
     assert {box for _, boxes, *_ in glass.PIECES for box in boxes} == {*drawn, "block"}
     assert all(f'layers("{a}"' in code for a in ("stem", "spatial", "channel"))

@@ -1,6 +1,7 @@
 """The network in the page against PyTorch: its script, run by Node, on digits of the test set."""
 
 import copy
+import functools
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from helpers import trained_look
 from in_node import needs_node, run_script, script_of
 from torch import nn
 
-from mixerlib.data import load_dataset
+from mixerlib.data import Dataset, load_dataset
 from mixerlib.models import create_model
 from mixerlib.pages import Guess, block_guess, live_mixer, shuffle_guess
 from mixerlib.pages.interactives import network_script
@@ -17,14 +18,22 @@ from mixerlib.training import list_trained, trained_model
 
 KEPT = list_trained("digits/*")
 ASKED = Guess("Which?", ("this", "that"), "that", "Look.")
-DIGITS = load_dataset("digits")
-HUNDRED = DIGITS.test_images[:100]
 SMALL = {"depth": 2, "in_channels": 1, "num_classes": 10}
+
+
+@functools.cache
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def hundred() -> torch.Tensor:
+    """The first of the test images: uint8 (100, 1, 8, 8)."""
+    return digits().test_images[:100]
 
 
 def returned(models: dict[str, nn.Module], program: str) -> object:
     """What a program returns that is run after the script of the page, with its networks."""
-    pixels = (HUNDRED.flatten(1) * (16 / 255)).round().int().tolist()
+    pixels = (hundred().flatten(1) * (16 / 255)).round().int().tolist()
     code = (
         f"const pixels = {pixels}, nets = api.data.networks;\n"
         "const plain = Array.from(pixels[0].keys());\n"
@@ -36,11 +45,12 @@ def returned(models: dict[str, nn.Module], program: str) -> object:
     return run_script(live_mixer(models, ASKED), code)
 
 
-def logits_of(model: nn.Module, images: torch.Tensor = HUNDRED) -> torch.Tensor:
+def logits_of(model: nn.Module, images: torch.Tensor | None = None) -> torch.Tensor:
     """PyTorch's logits in float64. Its float32 has errors of up to 3e-4 where BatchNorm enlarges a
     channel that hardly varies, as some do in the kept SplitMixer-III; the page computes in float64.
     """
-    inputs = (images.double() / 255 - DIGITS.mean) / DIGITS.std
+    images = hundred() if images is None else images
+    inputs = (images.double() / 255 - digits().mean) / digits().std
     with torch.no_grad():
         return copy.deepcopy(model).double()(inputs)
 
@@ -62,7 +72,7 @@ def test_every_family_gives_pytorchs_logits():
         exact, actual = logits_of(model), doubles(logits)
         assert (actual - exact).abs().max() < 1e-6, name
         with torch.no_grad():
-            in_float32 = model(DIGITS.normalize(HUNDRED))
+            in_float32 = model(digits().normalize(hundred()))
         error = (in_float32 - exact).abs().max()
         assert (actual - in_float32).abs().max() < max(1e-4, 1.1 * error), name
 
@@ -118,10 +128,10 @@ def test_an_mlp_mixer_whose_weights_are_dealt_along_does_not_notice_a_shuffle():
     none, plain, along, shuffled, order = returned(models, program)
     assert none is None
     torch.testing.assert_close(doubles(along), doubles(plain), atol=1e-9, rtol=0)
-    moved = HUNDRED.flatten(2)[..., order].view_as(HUNDRED)
+    moved = hundred().flatten(2)[..., order].view_as(hundred())
     expected = logits_of(models[names[0]], moved)
     torch.testing.assert_close(doubles(shuffled), expected, atol=1e-6, rtol=0)
-    assert (expected.argmax(1) != DIGITS.test_labels[:100]).sum() > 50
+    assert (expected.argmax(1) != digits().test_labels[:100]).sum() > 50
 
 
 class Zero(nn.Module):
@@ -165,8 +175,8 @@ def test_what_is_asked_is_answered_by_measurement():
     for block in range(4):
         changed = copy.deepcopy(convmixer)
         changed.blocks[block][0] = nn.Identity()
-        logits = logits_of(changed, DIGITS.test_images)
-        right.append(int((logits.argmax(1) == DIGITS.test_labels).sum()))
+        logits = logits_of(changed, digits().test_images)
+        right.append(int((logits.argmax(1) == digits().test_labels).sum()))
     assert asked.right == f"block {right.index(min(right)) + 1}"
     assert f"{right[0] / 360:.0%} without block 1's" in asked.text
 

@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from helpers import Later
 
-from mixerlib.pages import plots
-from mixerlib.pages.narrow import COLUMN, can_be_stacked, panels_of, panels_stacked
+plots, stacking = Later("mixerlib.pages.plots"), Later("mixerlib.pages.narrow")
 
 
 def two_panels(columns: int = 2, rows: int = 1):
@@ -48,7 +48,7 @@ def test_the_letters_of_the_stacked_drawing_can_be_read_on_a_phone(columns):
     _, narrow = drawings(figure)
     styles = [text.get("style") for text in narrow.iter() if text.tag.endswith("text")]
     sizes = [float(re.search(r"([\d.]+)px", style)[1]) for style in styles]
-    assert min(sizes) * COLUMN / sides(narrow)[0] >= 9
+    assert min(sizes) * stacking.COLUMN / sides(narrow)[0] >= 9
 
 
 def test_ids_of_the_two_drawings_differ():
@@ -59,7 +59,7 @@ def test_ids_of_the_two_drawings_differ():
 
 def test_every_stacked_panel_says_what_its_height_means():
     figure, axes = two_panels()
-    with panels_stacked(figure, 4.5):
+    with stacking.panels_stacked(figure, 4.5):
         assert [place.get_ylabel() for place in axes.flat] == ["seconds", "seconds"]
         assert [place.get_subplotspec().rowspan.start for place in axes.flat] == [0, 1]
         assert tuple(figure.get_size_inches()) == pytest.approx((4.5, 2 * 2.8))
@@ -71,18 +71,21 @@ def test_a_shared_axis_has_its_numbers_at_every_stacked_panel():
     axes[0, 0].plot([1, 2])
     figure.draw_without_rendering()
     ticks = axes[0, 1].yaxis
-    assert can_be_stacked(figure) and not ticks.get_tick_params()["labelleft"]
-    with panels_stacked(figure, 4.5):
+    assert stacking.can_be_stacked(figure) and not ticks.get_tick_params()["labelleft"]
+    with stacking.panels_stacked(figure, 4.5):
         assert ticks.get_tick_params()["labelleft"]
     assert not ticks.get_tick_params()["labelleft"]
 
 
 def test_the_figure_is_as_it_was_after_a_fault_too():
     figure, _ = two_panels(columns=3, rows=2)
-    before = figure.get_size_inches().tolist(), [p[2:] for p in panels_of(figure)]
-    with pytest.raises(KeyError), panels_stacked(figure, 4.5):
+    before = figure.get_size_inches().tolist(), [p[2:] for p in stacking.panels_of(figure)]
+    with pytest.raises(KeyError), stacking.panels_stacked(figure, 4.5):
         raise KeyError
-    assert (figure.get_size_inches().tolist(), [p[2:] for p in panels_of(figure)]) == before
+    assert (
+        figure.get_size_inches().tolist(),
+        [p[2:] for p in stacking.panels_of(figure)],
+    ) == before
 
 
 def one_panel():
@@ -141,11 +144,11 @@ def panels_in_a_small_drawing():
 )
 def test_what_cannot_be_stacked_is_drawn_once(make):
     figure = make()
-    assert not can_be_stacked(figure)
+    assert not stacking.can_be_stacked(figure)
     assert len(drawings(figure)) == 1
 
 
 def test_what_fits_a_phone_is_drawn_once():
     figure = panels_in_a_small_drawing()
-    assert can_be_stacked(figure)
+    assert stacking.can_be_stacked(figure)
     assert len(drawings(figure)) == 1

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import scipy  # loads `scipy.stats`, which takes a second, when it is used
 import torch
-from scipy import stats
 
 from mixerlib.models import create_model
 from mixerlib.pages.exercises.drawing import draw_matrices
@@ -22,7 +22,7 @@ from mixerlib.pages.exercises.running import Refused, called
 def recompute_an_interval() -> Numbers:
     runs, printed = np.array([72.1, 72.9, 72.5]), 73.4  # as the exercise gives them
     n, deviation = len(runs), runs.std(ddof=1)
-    t = stats.t.ppf(0.975, n - 1)
+    t = scipy.stats.t.ppf(0.975, n - 1)
     half, one_more = t * deviation / n**0.5, t * deviation * (1 / n + 1) ** 0.5
     return Numbers(
         {
@@ -43,7 +43,7 @@ def recompute_an_interval() -> Numbers:
             ),
             Mistake(
                 "With three runs the factor is t with two degrees of freedom, not 1.96.",
-                {"half-width": float(stats.norm.ppf(0.975) * deviation / n**0.5)},
+                {"half-width": float(scipy.stats.norm.ppf(0.975) * deviation / n**0.5)},
             ),
             Mistake(
                 "That is the deviation of the mean; the interval is t times as wide.",
@@ -63,8 +63,11 @@ def seeds_for(difference: float, power: float = 0.8, level: float = 0.05) -> int
     with this power by a t-test: by the noncentral t."""
     for n in range(2, 10_000):
         freedom, shift = 2 * n - 2, difference * (n / 2) ** 0.5
-        bound = stats.t.ppf(1 - level / 2, freedom)
-        if stats.nct.sf(bound, freedom, shift) + stats.nct.cdf(-bound, freedom, shift) >= power:
+        bound = scipy.stats.t.ppf(1 - level / 2, freedom)
+        if (
+            scipy.stats.nct.sf(bound, freedom, shift) + scipy.stats.nct.cdf(-bound, freedom, shift)
+            >= power
+        ):
             return n
     raise ValueError(f"`difference`={difference} must be one that 10,000 runs can show")
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from scipy import stats
+import scipy  # loads `scipy.stats`, which takes a second, when it is used
 
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers
@@ -53,7 +53,7 @@ def how_many_rounds() -> Numbers:
         ranks = [
             rank
             for rank in range(1, n // 2 + 1)
-            if 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5) >= 0.95
+            if 1 - 2 * scipy.stats.binom.cdf(rank - 1, n, 0.5) >= 0.95
         ]
         return bool(ranks) and 4 * (ranks[-1] - 1) >= n - 1
 

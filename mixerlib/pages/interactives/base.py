@@ -56,9 +56,11 @@ class Interactive:
 
     def _repr_html_(self) -> str:
         data = "".join(f' data-{key}="{escape(value)}"' for key, value in self.options.items())
+        # a drawing has the label for its name until the script says what it shows
+        body = self.body.replace('aria-label=""', f'aria-label="{escape(self.label)}"')
         inside = (
             f'<div class="still">{self.still}</div>\n'
-            f'<div class="live">\n{self.body}\n{"" if SAID in self.body else SAID}\n</div>\n'
+            f'<div class="live">\n{body}\n{"" if SAID in self.body else SAID}\n</div>\n'
         )
         if self.folded:
             inside = f"<details><summary>{escape(self.folded)}</summary>\n{inside}</details>\n"
