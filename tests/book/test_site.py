@@ -70,7 +70,9 @@ class Reader(HTMLParser):
         elif tag == "img":
             written.pictures.append("")
         elif tag == "svg" and at.get("aria-hidden") != "true" and not self.inside:
-            written.pictures.append(at.get("aria-label", "") if at.get("role") == "img" else "")
+            written.pictures.append(
+                at.get("aria-label", "") if at.get("role") in ("img", "application") else ""
+            )
         elif tag == "html":
             written.language = at.get("lang", "")
         if tag in ("svg", "button", "title"):
