@@ -269,6 +269,15 @@ def test_a_function_that_raises_hangs_or_returns_nothing_is_answered(monkeypatch
     assert "must be a number" in ask(lambda n: "two").message
 
 
+def test_a_reader_who_interrupts_a_check_is_heard(monkeypatch):
+    def interrupted(seconds, work):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entries, "within", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check("one-1", [1])
+
+
 def test_what_hangs_is_stopped():
     turns = []
 

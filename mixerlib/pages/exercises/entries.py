@@ -98,7 +98,9 @@ def check(name: str, answer: object) -> Outcome:
         return Outcome(name, False, f"Not yet. {problem}")
     except TimeoutError as problem:
         return Outcome(name, False, f"Not yet. Your answer was stopped: {problem}.")
-    except BaseException as problem:  # an answer can be anything
+    except KeyboardInterrupt:  # the reader's, who is tired of waiting
+        raise
+    except BaseException as problem:  # an answer can be anything, `exit()` too
         kind = type(problem).__name__
         return Outcome(name, False, f"Not yet. It raises {kind}: {shown(str(problem))}")
     if verdict.passed:

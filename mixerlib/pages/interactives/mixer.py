@@ -189,7 +189,8 @@ def _body(titles: list[str], asked: Guess) -> str:
     return f"""{guess(escape(asked.question), asked.answers)}
 <div class="top">
 <div><p>Draw a digit, or take one:</p>
-<svg class="pad" viewBox="0 0 8 8" tabindex="0" role="application" aria-label="Your drawing of a digit"></svg>
+<svg class="pad" viewBox="0 0 8 8" tabindex="0" role="application"
+ aria-label="Your drawing of a digit"></svg>
 <div class="samples" role="group" aria-label="Digits of the test set"></div>{buttons(clear="Clear")}
 </div>
 <div><p>The network sees</p>
