@@ -32,6 +32,7 @@ CHAPTERS = (
     "folding_norms",
     "filters",
     "information_flow",
+    "attribution",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
