@@ -118,7 +118,7 @@ def test_the_list_of_the_book_has_every_published_row_and_ablation():
     for data in ("cifar10", "cifar100", "flowers102", "food101"):
         for family in strategies:
             assert {(f"{data}/{family}_256_8", seed) for seed in range(3)} <= listed
-    for name in ("cpu", "cpu_ablations", "gpu"):
+    for name in ("cpu", "cpu_ablations", "cpu_depth", "cpu_split", "cpu_others", "gpu"):
         others = read_sweep(ROOT / "book" / "sweeps" / f"{name}.yaml")
         rest = {(r.name, r.seed) for r in others} - listed
         have = {(r.recipe, r.seed) for r in read_records(ROOT / "book" / "records")}
