@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT, load_file
 
-ahead = load_file(ROOT / "book" / "_ext" / "ahead.py")
 PAGE = """---
 jupytext:
   text_representation:
@@ -21,6 +20,11 @@ kernelspec:
 print(6 * 7)
 ```
 """
+
+
+@pytest.fixture(scope="module")
+def ahead():  # it imports what takes a second
+    return load_file(ROOT / "book" / "_ext" / "ahead.py")
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def env(tmp_path):
     )
 
 
-def test_pages_with_cells_are_run_into_the_cache(env, tmp_path, monkeypatch):
+def test_pages_with_cells_are_run_into_the_cache(ahead, env, tmp_path, monkeypatch):
     for name, text in {"a": PAGE, "b": PAGE.replace("6 * 7", "7 * 7"), "c": "# No cell\n"}.items():
         (tmp_path / f"{name}.md").write_text(text)
     monkeypatch.delenv("JOBS", raising=False)
@@ -53,7 +57,7 @@ def test_pages_with_cells_are_run_into_the_cache(env, tmp_path, monkeypatch):
     assert env.cached() == 2
 
 
-def test_a_page_that_fails_ends_the_build(env, tmp_path, monkeypatch):
+def test_a_page_that_fails_ends_the_build(ahead, env, tmp_path, monkeypatch):
     from myst_nb.core.execute.base import ExecutionError
 
     (tmp_path / "a.md").write_text(PAGE.replace("6 * 7", "6 / 0"))
@@ -63,7 +67,7 @@ def test_a_page_that_fails_ends_the_build(env, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", "1.5"])
-def test_what_is_no_count_is_refused(monkeypatch, text):
+def test_what_is_no_count_is_refused(ahead, monkeypatch, text):
     monkeypatch.setenv("JOBS", text)
     with pytest.raises(ValueError, match=f"`JOBS`='{text}' must be a whole number above 0"):
         ahead.jobs()
