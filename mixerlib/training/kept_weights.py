@@ -25,7 +25,14 @@ from torch import nn
 from mixerlib.checks import did_you_mean, shown
 from mixerlib.data import ImageSource
 from mixerlib.pages import book_folder
-from mixerlib.records import Provenance, parse_record, provenance, read_record, write_record
+from mixerlib.records import (
+    Provenance,
+    Record,
+    parse_record,
+    provenance,
+    read_record,
+    write_record,
+)
 from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.finished import load_trained, recipe_of
 from mixerlib.training.recipe import Recipe
@@ -51,6 +58,7 @@ class KeptWeights:
         weights_sha256: of the run's own file.
         rounded_sha256: of the file that lies beside this record.
         provenance: where and when the weights were rounded.
+        run: its own record; older ones lack it, and theirs is in the book.
         schema: the shape of the record.
     """
 
@@ -67,6 +75,7 @@ class KeptWeights:
     weights_sha256: str
     rounded_sha256: str
     provenance: Provenance
+    run: Record | None = None
     schema: str = "mixerlib weights 1"
 
 
@@ -111,6 +120,7 @@ def keep_weights(
         weights_sha256=_sha256(run / "model.safetensors"),
         rounded_sha256=_sha256(file),
         provenance=provenance("cpu"),
+        run=record,
     )
     write_record(kept, file.with_suffix(".json"))
     return kept
