@@ -139,6 +139,29 @@ def list_trained(pattern: str = "*", folder: str | Path | None = None) -> list[s
     return sorted(fnmatch.filter((p.with_suffix("").as_posix() for p in files), pattern))
 
 
+def largest_trained(folder: str | Path | None = None) -> dict[str, dict[str, str]]:
+    """The networks with the most weights that are kept: data set → family → name.
+
+    Of two with as many weights, the last by name is taken. A chapter that asks for these uses
+    larger networks as soon as they are kept. `folder` is that of `keep_weights`; None: the book's.
+
+    >>> from mixerlib.training import largest_trained
+    >>> largest_trained()["digits"]["mlp_mixer"]
+    'digits/mlp_mixer_24_4'
+    """
+    sizes: dict[str, dict[str, tuple[int, str]]] = {}
+    for name in list_trained(folder=folder):
+        settings = kept_record(name, folder).settings
+        weights = sum(p.numel() for p in trained_model(name, folder).parameters())
+        known = sizes.setdefault(settings["dataset"], {})
+        family = settings["model"]
+        known[family] = max(known.get(family, (0, "")), (weights, name))
+    return {
+        dataset: {family: name for family, (_, name) in known.items()}
+        for dataset, known in sizes.items()
+    }
+
+
 def kept_record(name: str, folder: str | Path | None = None) -> KeptWeights:
     """The record of kept weights. Arguments and errors as in `trained_model`.
 
