@@ -12,6 +12,12 @@ from mixerlib.checks import did_you_mean, shown
 LARGEST = 32.0
 
 
+def check_module(model: nn.Module) -> None:
+    """Raises `ValueError` for what is no `nn.Module`."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"`model` must be a torch.nn.Module, not a {type(model).__name__}")
+
+
 def check_ready(model: nn.Module) -> None:
     """Raises `ValueError` unless `model` is an `nn.Module`, all of it in evaluation mode.
 
@@ -24,8 +30,7 @@ def check_ready(model: nn.Module) -> None:
     Traceback (most recent call last):
     ValueError: `model`, a ConvMixer, is in training mode; call `model.eval()` first
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"`model` must be a torch.nn.Module, not a {type(model).__name__}")
+    check_module(model)
     for name, module in model.named_modules():
         if module.training:
             part = f": its part `{name}` is" if name else ", is"
@@ -88,13 +93,14 @@ def _check_fit(model: nn.Module, shape: tuple[int, ...], name: str) -> None:
 
 def layer_names(model: nn.Module) -> list[str]:
     """The layers that are looked at where none are named: the stem and each block of a model that
-    has `stem` and `blocks`, the children of another.
+    has `stem` and `blocks`, the children of another. `ValueError` for what is no `nn.Module`.
 
     >>> from torch import nn
     >>> from mixerlib.inside import layer_names
     >>> layer_names(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()))
     ['0', '1']
     """
+    check_module(model)
     blocks = getattr(model, "blocks", None)
     if isinstance(getattr(model, "stem", None), nn.Module) and isinstance(
         blocks, nn.Sequential | nn.ModuleList
@@ -107,8 +113,9 @@ def chosen_layers(model: nn.Module, layers: Iterable[str] | None) -> dict[str, n
     """The modules of these names, in the order given; those of `layer_names` for None. A name that
     the model has not is refused, with near ones.
     """
-    if isinstance(layers, str):
-        raise ValueError(f"`layers`={shown(layers)} must be a list of names, such as [{layers!r}]")
+    such = f"[{layers!r}]" if isinstance(layers, str) else layer_names(model)[:2]
+    if isinstance(layers, str) or not (layers is None or isinstance(layers, Iterable)):
+        raise ValueError(f"`layers`={shown(layers)} must be a list of names, such as {such}")
     names = layer_names(model) if layers is None else list(layers)
     if not names:
         raise ValueError(f"`layers`={shown(names)} must name a layer at least")

@@ -196,10 +196,18 @@ def enlarged(maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     >>> enlarged(torch.rand(5, 4, 4), torch.rand(5, 1, 8, 8)).shape
     torch.Size([5, 8, 8])
     """
-    if maps.ndim != 3 or images.ndim != 4 or len(maps) != len(images):
+    _check_axes("maps", maps, 3, "(B, rows, columns)")
+    _check_axes("images", images, 4, "(B, C, H, W)")
+    if len(maps) != len(images):
         raise ValueError(
-            f"`maps` of shape {tuple(maps.shape)} must be (B, rows, columns), one for each of the "
-            f"images (B, C, H, W), here of shape {tuple(images.shape)}"
+            f"`maps` of shape {tuple(maps.shape)} must have one for each of the images, "
+            f"{len(images)}"
         )
     size = list(images.shape[2:])
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _check_axes(name: str, value: torch.Tensor, axes: int, shape: str) -> None:
+    if not isinstance(value, torch.Tensor) or value.ndim != axes or not value.numel():
+        what = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"`{name}` of shape {what} must be a tensor {shape}")

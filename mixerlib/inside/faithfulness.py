@@ -202,6 +202,8 @@ def layers_from_the_head(model: nn.Module) -> list[str]:
     """The layers of a model from the last to the first, to be redrawn one after the other: its
     children, and each block for itself where it has `stem` and `blocks`.
 
+    Raises `ValueError` for what is no `nn.Module`.
+
     >>> from mixerlib.inside import layers_from_the_head
     >>> from mixerlib.models import create_model
     >>> layers_from_the_head(create_model("convmixer", dim=8, depth=2))

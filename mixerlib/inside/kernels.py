@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from mixerlib.inside.choosing import check_module
+
 
 def spatial_kernels(model: nn.Module) -> dict[str, torch.Tensor]:
     """The kernels of a model's depthwise convolutions: name of the layer → (h, height, width).
@@ -17,8 +19,7 @@ def spatial_kernels(model: nn.Module) -> dict[str, torch.Tensor]:
     >>> [tuple(kernels.shape) for kernels in spatial_kernels(model).values()]
     [(8, 1, 5), (8, 5, 1)]
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"`model` must be a torch.nn.Module, not a {type(model).__name__}")
+    check_module(model)
     return {
         name: module.weight.detach().flatten(0, 1).clone()
         for name, module in model.named_modules()

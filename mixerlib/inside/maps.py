@@ -125,7 +125,8 @@ def pooled_features(
     torch.Size([5, 8])
     """
     checks.positive_int("batch_size", batch_size)
-    names = layers if layers is None or isinstance(layers, str) else list(layers)
+    check_ready(model)
+    names = list(chosen_layers(model, layers))
     check_images(model, images)
     parts = [
         {name: pooled(features) for name, features in feature_maps(model, part, names).items()}

@@ -42,6 +42,7 @@ from mixerlib.training.kept_weights import (
     KeptWeights,
     keep_weights,
     kept_record,
+    largest_trained,
     list_trained,
     trained_model,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "joined",
     "keep_weights",
     "kept_record",
+    "largest_trained",
     "learning_rate",
     "list_recipes",
     "list_trained",

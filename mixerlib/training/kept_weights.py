@@ -25,7 +25,14 @@ from torch import nn
 from mixerlib.checks import did_you_mean, shown
 from mixerlib.data import ImageSource
 from mixerlib.pages import book_folder
-from mixerlib.records import Provenance, parse_record, provenance, read_record, write_record
+from mixerlib.records import (
+    Provenance,
+    Record,
+    parse_record,
+    provenance,
+    read_record,
+    write_record,
+)
 from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.finished import load_trained, recipe_of
 from mixerlib.training.recipe import Recipe
@@ -51,6 +58,7 @@ class KeptWeights:
         weights_sha256: of the run's own file.
         rounded_sha256: of the file that lies beside this record.
         provenance: where and when the weights were rounded.
+        run: its own record; older ones lack it, and theirs is in the book.
         schema: the shape of the record.
     """
 
@@ -67,6 +75,7 @@ class KeptWeights:
     weights_sha256: str
     rounded_sha256: str
     provenance: Provenance
+    run: Record | None = None
     schema: str = "mixerlib weights 1"
 
 
@@ -111,6 +120,7 @@ def keep_weights(
         weights_sha256=_sha256(run / "model.safetensors"),
         rounded_sha256=_sha256(file),
         provenance=provenance("cpu"),
+        run=record,
     )
     write_record(kept, file.with_suffix(".json"))
     return kept
@@ -127,6 +137,29 @@ def list_trained(pattern: str = "*", folder: str | Path | None = None) -> list[s
     folder = _folder(folder)
     files = (path.relative_to(folder) for path in folder.rglob("*.safetensors"))
     return sorted(fnmatch.filter((p.with_suffix("").as_posix() for p in files), pattern))
+
+
+def largest_trained(folder: str | Path | None = None) -> dict[str, dict[str, str]]:
+    """The networks with the most weights that are kept: data set → family → name.
+
+    Of two with as many weights, the last by name is taken. A chapter that asks for these uses
+    larger networks as soon as they are kept. `folder` is that of `keep_weights`; None: the book's.
+
+    >>> from mixerlib.training import largest_trained
+    >>> largest_trained()["digits"]["mlp_mixer"]
+    'digits/mlp_mixer_24_4'
+    """
+    sizes: dict[str, dict[str, tuple[int, str]]] = {}
+    for name in list_trained(folder=folder):
+        settings = kept_record(name, folder).settings
+        weights = sum(p.numel() for p in trained_model(name, folder).parameters())
+        known = sizes.setdefault(settings["dataset"], {})
+        family = settings["model"]
+        known[family] = max(known.get(family, (0, "")), (weights, name))
+    return {
+        dataset: {family: name for family, (_, name) in known.items()}
+        for dataset, known in sizes.items()
+    }
 
 
 def kept_record(name: str, folder: str | Path | None = None) -> KeptWeights:
