@@ -18,6 +18,7 @@ from mixerlib.pages.interactives import (
     shuffle_guess,
     tweet_under_glass,
     where_a_pixel_goes,
+    which_convention,
 )
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.panels import accuracy_rows, reach_panel
@@ -92,6 +93,7 @@ __all__ = [
     "tweet_under_glass",
     "unbroken",
     "where_a_pixel_goes",
+    "which_convention",
 ]
 
 

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from in_node import needs_node, run_script, script_of
 
 from mixerlib import costs, create_model
@@ -15,13 +16,19 @@ from mixerlib.models import model_entry, tweet
 from mixerlib.pages import (
     Explorer,
     Interactive,
+    audit,
     block_guess,
     live_mixer,
     news_travels,
     tweet_under_glass,
     where_a_pixel_goes,
+    which_convention,
 )
 from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
+
+
+def conventions() -> Interactive:
+    return which_convention(audit.load(ROOT / "book/published.yaml"))
 
 
 def mixer() -> Interactive:
@@ -35,6 +42,7 @@ EVERY = {  # made when a test first asks for them, as some take a second
     **{f"news of {family}": functools.partial(news_travels, family) for family in LABELS},
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
+    "convention": conventions,
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 

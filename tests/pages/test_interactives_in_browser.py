@@ -5,15 +5,18 @@ import json
 import re
 
 import pytest
+from helpers import ROOT
 
 from mixerlib.data import load_dataset
 from mixerlib.pages import (
     Explorer,
+    audit,
     live_mixer,
     news_travels,
     shuffle_guess,
     tweet_under_glass,
     where_a_pixel_goes,
+    which_convention,
 )
 from mixerlib.training import trained_model
 
@@ -25,12 +28,17 @@ def mixer():
     return live_mixer(models, shuffle_guess(models))
 
 
+def conventions():
+    return which_convention(audit.load(ROOT / "book/published.yaml"))
+
+
 EVERY = {
     "explorer": Explorer,
     "news": news_travels,
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
     "mixer": mixer,
+    "convention": conventions,
 }
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
 <title>A page</title><meta name="viewport" content="width=device-width">
@@ -70,7 +78,8 @@ def test_a_guess_is_answered_and_every_control_is_used_by_keyboard(opened):
     for control in reversed(controls):  # the first, a strategy, switches others off
         before, states = told(), []
         control.focus()
-        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):
+        ticked = control.get_attribute("type") == "checkbox"
+        for key in ("Space",) if ticked else ("ArrowRight", "ArrowLeft", "ArrowLeft"):
             opened.keyboard.press(key)
             states.append(told())
         assert set(map(str, states)) != {str(before)}, control.get_attribute("data-name")
@@ -223,3 +232,24 @@ def test_a_digit_is_drawn_and_read_by_keyboard_and_by_mouse(opened):
     opened.mouse.up()
     drawn = opened.evaluate(inks)
     assert all(float(drawn[8 * row + 5]) > 0.5 for row in range(2, 6))
+
+
+@pytest.mark.parametrize("opened", ["convention"], indirect=True)
+def test_what_was_counted_is_ticked_until_the_digits_come_out(opened):
+    said = opened.locator(".said")
+    assert "too little. Solved: 0 of 6." in said.inner_text()
+    opened.get_by_label("MACs of depthwise convolutions").press("Space")
+    opened.get_by_label("Elements that pass a norm").select_option("4")
+    assert "152.5704 M: the printed digits" in said.inner_text()
+    assert "But of the 20 such numbers" in said.inner_text()
+    opened.get_by_label("The final mean").press("Space")
+    assert "Your choice gives 20 of the 20" in said.inner_text()
+    assert said.inner_text().endswith("The audit's name for it: thop. Solved: 1 of 6.")
+    for _ in range(5):
+        opened.locator("[data-name=next]").press("Enter")
+        assert opened.locator("table:visible").count() == 1
+    opened.locator("[data-name=none]").press("Enter")
+    assert re.match("Right: none of the 32 choices .* Solved: 2 of 6.", said.inner_text())
+    opened.locator("[data-name=next]").press("Enter")
+    opened.locator("[data-name=none]").press("Enter")
+    assert said.inner_text().startswith("Not so: 8 of the 240 choices")

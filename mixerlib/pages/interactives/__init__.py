@@ -37,7 +37,9 @@ from mixerlib.pages.interactives.base import (
     part,
     script,
     slider,
+    tick,
 )
+from mixerlib.pages.interactives.convention import which_convention
 from mixerlib.pages.interactives.explorer import Explorer
 from mixerlib.pages.interactives.glass import tweet_under_glass
 from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, shuffle_guess
@@ -66,6 +68,8 @@ __all__ = [
     "script",
     "shuffle_guess",
     "slider",
+    "tick",
     "tweet_under_glass",
     "where_a_pixel_goes",
+    "which_convention",
 ]

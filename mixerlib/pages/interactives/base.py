@@ -112,6 +112,11 @@ def choice(name: str, label: str, options: Mapping[str, str], chosen: str) -> st
     return f'<label>{escape(label)} <select data-name="{name}">{inside}</select></label>'
 
 
+def tick(name: str, label: str) -> str:
+    """A box to tick, empty at first; its value is 0 or 1."""
+    return f'<label><input type="checkbox" data-name="{name}"> {escape(label)}</label>'
+
+
 def buttons(**named: str) -> str:
     """Buttons in a row: name → what stands on it."""
     row = "".join(
