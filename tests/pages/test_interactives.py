@@ -16,6 +16,7 @@ from mixerlib.pages import (
     Explorer,
     Interactive,
     block_guess,
+    kernel_workshop,
     live_mixer,
     news_travels,
     tweet_under_glass,
@@ -35,6 +36,7 @@ EVERY = {  # made when a test first asks for them, as some take a second
     **{f"news of {family}": functools.partial(news_travels, family) for family in LABELS},
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
+    "kernel": kernel_workshop,
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 

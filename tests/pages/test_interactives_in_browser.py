@@ -9,6 +9,7 @@ import pytest
 from mixerlib.data import load_dataset
 from mixerlib.pages import (
     Explorer,
+    kernel_workshop,
     live_mixer,
     news_travels,
     shuffle_guess,
@@ -30,6 +31,7 @@ EVERY = {
     "news": news_travels,
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
+    "kernel": kernel_workshop,
     "mixer": mixer,
 }
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
