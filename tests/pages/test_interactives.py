@@ -18,6 +18,7 @@ from mixerlib.pages import (
     Interactive,
     audit,
     block_guess,
+    kernel_workshop,
     live_mixer,
     news_travels,
     tweet_under_glass,
@@ -43,6 +44,7 @@ EVERY = {  # made when a test first asks for them, as some take a second
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
     "convention": conventions,
+    "kernel": kernel_workshop,
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 

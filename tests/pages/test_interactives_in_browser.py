@@ -11,6 +11,7 @@ from mixerlib.data import load_dataset
 from mixerlib.pages import (
     Explorer,
     audit,
+    kernel_workshop,
     live_mixer,
     news_travels,
     shuffle_guess,
@@ -37,6 +38,7 @@ EVERY = {
     "news": news_travels,
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
+    "kernel": kernel_workshop,
     "mixer": mixer,
     "convention": conventions,
 }

@@ -46,6 +46,7 @@ from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, sh
 from mixerlib.pages.interactives.network_script import network_script
 from mixerlib.pages.interactives.news import news_travels
 from mixerlib.pages.interactives.pixel import where_a_pixel_goes
+from mixerlib.pages.interactives.workshop import kernel_workshop
 from mixerlib.pages.tables import LABELS
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "formulas_script",
     "guess",
     "javascript",
+    "kernel_workshop",
     "live_mixer",
     "network_script",
     "news_travels",

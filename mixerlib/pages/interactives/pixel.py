@@ -23,17 +23,27 @@ PATCHES = (1, 2, 4, 8, 16, 32)
 ANSWERS = {"0.25": "a quarter", "0.5": "half", "1": "the same", "2": "twice", "4": "four times"}
 
 
-@cache
-def photograph() -> str:
-    """The middle of scikit-learn's temple, shrunk to SIDE pixels, as an address of data."""
-    from sklearn.datasets import load_sample_image  # takes a second, and only this page needs it
+def temple(side: int) -> Image.Image:
+    """The middle of scikit-learn's temple, shrunk to `side` pixels."""
+    from sklearn.datasets import load_sample_image  # takes a second, and few pages need it
 
     whole = Image.fromarray(load_sample_image("china.jpg"))
     left = (whole.width - whole.height) // 2
     square = whole.crop((left, 0, left + whole.height, whole.height))
+    return square.resize((side, side), Image.Resampling.BOX)
+
+
+def png(image: Image.Image) -> str:
+    """An image as an address of data."""
     buffer = io.BytesIO()
-    square.resize((SIDE, SIDE), Image.Resampling.BOX).save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@cache
+def photograph() -> str:
+    """The temple in SIDE pixels, as an address of data."""
+    return png(temple(SIDE))
 
 
 def _still() -> str:
