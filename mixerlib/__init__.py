@@ -1,7 +1,7 @@
 """mixerlib: ConvMixer, SplitMixer and MLP-Mixer, the library of The Mixer Book.
 
 The rooms are `models`, `costs`, `data`, `training`, `inside`, `speed` and `pages`, beside `weights`
-and `records`. Each lists its public names; the five that most users want are here too.
+and `records`. Each lists its public names; the six that most users want are here too.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixerlib.models import create_model, list_models
     from mixerlib.speed import optimize_for_inference
-    from mixerlib.weights import load_weights, save_weights
+    from mixerlib.weights import load_weights, save_weights, weights_of
 
 __all__ = [
     "create_model",
@@ -18,6 +18,7 @@ __all__ = [
     "load_weights",
     "optimize_for_inference",
     "save_weights",
+    "weights_of",
 ]
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _ROOM_OF = {
     "load_weights": "weights",
     "optimize_for_inference": "speed",
     "save_weights": "weights",
+    "weights_of": "weights",
 }
 
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "cost": ("count what a model costs, by formula and by measurement", "models"),
     "bench": ("measure how fast models are", "bench"),
     "train": ("train a model by a recipe", "training"),
-    "evaluate": ("validate a trained model on its test set", "training"),
+    "evaluate": ("validate a trained model on its test set", "evaluating"),
     "sweep": ("train a list of recipes with several seeds, as far as the time goes", "sweeps"),
     "reproduce": ("test the device, then train what the book still lacks", "reproducing"),
     "import": ("convert a published checkpoint", "models"),

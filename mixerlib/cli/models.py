@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 def add_list(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("list", description="Print every model with its parameters.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--weights", action="store_true", help="print the weights that others have published"
+    )
     parser.set_defaults(run=run_list, parser=parser)
 
 
 def run_list(options: argparse.Namespace) -> int:
+    if options.weights:
+        return _list_weights(options.json)
     import torch
 
     from mixerlib.models import create_model, list_models, model_entry
@@ -46,6 +51,25 @@ def run_list(options: argparse.Namespace) -> int:
     print(f"{'name':{width}}  {'parameters':>11}  description")
     for model in models:
         print(f"{model['name']:{width}}  {model['parameters']:>11,}  {model['description']}")
+    return 0
+
+
+def _list_weights(as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from mixerlib.weights import weights_of
+
+    if as_json:
+        both = [asdict(w) | {"preprocessing": w.preprocessing.settings()} for w in weights_of()]
+        print_json(both)
+        return 0
+    width = max(len(weights.name) for weights in weights_of())
+    print(f"{'name':{width}}  top-1 %  license     images are prepared as")
+    for weights in weights_of():
+        top1 = "      –" if weights.top1 is None else f"{weights.top1:7.3f}"
+        terms = weights.license or "–"
+        print(f"{weights.name:{width}}  {top1}  {terms:10}  {weights.preprocessing}")
+    print("\nOf SplitMixer none is published. --json adds each file's address, source and size.")
     return 0
 
 
@@ -170,8 +194,18 @@ def add_import(commands: argparse._SubParsersAction) -> None:
             ".ckpt, or the .npz of\na JAX program; nothing in it is run."
         ),
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file to read")
-    parser.add_argument("--model", metavar="NAME", required=True, help="see `mixerlib list`")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, nargs="?", help="the file to read"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="published weights in its place: `mixerlib list --weights`",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch the published weights if missing"
+    )
+    parser.add_argument("--model", metavar="NAME", help="see `mixerlib list`; --weights knows it")
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -193,13 +227,21 @@ def add_import(commands: argparse._SubParsersAction) -> None:
 
 def run_import(options: argparse.Namespace) -> int:
     from mixerlib.models import create_model, model_entry
-    from mixerlib.weights import load_weights, save_weights
+    from mixerlib.weights import load_weights, published_weights, save_weights, weights_file
     from mixerlib.weights.saving import suffixes_of
 
+    given = model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
+    if (options.checkpoint is None) == (options.weights is None):
+        raise ValueError("give either CHECKPOINT or --weights NAME; see `mixerlib import --help`")
+    if options.weights is not None:
+        published = published_weights(options.weights)
+        options.checkpoint = weights_file(published.name, download=options.download)
+        options.model = options.model or published.model
+        given = {"num_classes": published.classes} | given
+    if options.model is None:
+        raise ValueError("`model`=None: name the model that CHECKPOINT is of with --model")
     model_entry(options.model, "model")
-    model = create_model(
-        options.model, **model_options_given(options, MODEL_OPTIONS | DATA_OPTIONS)
-    )
+    model = create_model(options.model, **given)
     stem = Path(options.checkpoint.name.removesuffix(".tar"))
     suffixes = suffixes_of(options.to)
     out = options.out or stem.with_suffix(".pth" if ".pth" in suffixes else suffixes[0])

@@ -93,12 +93,12 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print what is warned of meanwhile as one line each on stderr."""
+def warnings_as_lines(said: bool = True) -> Iterator[None]:
+    """Print what is warned of meanwhile as one line each on stderr; not what is not to be said."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
-    for warning in caught:
+    for warning in caught if said else []:
         print(f"mixerlib: warning: {warning.message}", file=sys.stderr)
 
 

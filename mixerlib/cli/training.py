@@ -1,4 +1,4 @@
-"""The subcommands that train and validate one model: train, evaluate."""
+"""The subcommand that trains one model: train."""
 
 import argparse
 import signal
@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mixerlib.cli.options import (
     MODEL_OPTIONS,
-    add_choice_of_weights,
     add_model_options,
     flag,
     folder_name,
     model_options_given,
     parse_setting,
-    print_json,
-    warnings_as_lines,
     warnings_at_once,
 )
 from mixerlib.training import (
-    Evaluation,
     Processes,
     Recipe,
     RunWarning,
@@ -29,12 +25,10 @@ from mixerlib.training import (
     choose_device,
     dataset_for,
     errors_explained,
-    evaluate_on,
     finished_record,
     joined,
     list_recipes,
     load_recipe,
-    load_trained,
     local_device,
     loop,
     model_for,
@@ -43,10 +37,10 @@ from mixerlib.training import (
     run_folder,
     save_results,
     stop_on_signals,
-    weights_in,
 )
-from mixerlib.training.evaluation import BATCH_SIZE
+from mixerlib.training.first_weights import is_published
 from mixerlib.training.recipe import CHOICES, SETTINGS
+from mixerlib.weights import weights_file
 
 if TYPE_CHECKING:
     import torch
@@ -185,6 +179,8 @@ def _dataset(recipe: Recipe, options: argparse.Namespace, processes: Processes) 
     fetches = options.download and processes.is_first
     if options.download and not fetches:
         processes.barrier()
+    if fetches and is_published(recipe.weights):
+        weights_file(str(recipe.weights), download=True)
     dataset = dataset_for(recipe, options.data, fetches, options.workers)
     if fetches:
         processes.barrier()
@@ -212,89 +208,6 @@ def _closing_lines(recipe: Recipe, record: "Record", out: Path) -> str:
         f"record:   {out / 'record.json'}\n"
         f"weights:  {out / 'model.safetensors'}"
     )
-
-
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "evaluate",
-        description="Validate a trained model: accuracy, loss, each class, confusion.",
-    )
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        type=Path,
-        help="a run's folder, its model.safetensors or checkpoint.pt, or a published checkpoint",
-    )
-    parser.add_argument(
-        "--recipe", metavar="RECIPE", help="what it was trained by, if no record beside it tells"
-    )
-    add_choice_of_weights(parser)
-    add_places(parser)
-    parser.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=int,
-        default=BATCH_SIZE,
-        help=f"images that go through the model together (default: {BATCH_SIZE})",
-    )
-    parser.add_argument(
-        "--flip-average",
-        action="store_true",
-        help="also validate the mean of each image's logits and its mirror image's",
-    )
-    parser.add_argument("--confusion", action="store_true", help="also print the confusion matrix")
-    parser.add_argument("--json", action="store_true", help="print JSON, with all of it")
-    parser.set_defaults(run=run_evaluate, parser=parser)
-
-
-def run_evaluate(options: argparse.Namespace) -> int:
-    if options.batch_size < 1:
-        raise ValueError(f"`batch_size`={options.batch_size} must be at least 1")
-    device = choose_device(options.device)
-    file = weights_in(options.checkpoint)
-    recipe = load_recipe(options.recipe) if options.recipe else recipe_of(file)
-    places = (options.data, options.download, options.workers)
-    dataset = dataset_for(recipe, *places, test_only=True).to(device)
-    with warnings_as_lines():
-        model = load_trained(file, recipe, dataset, key=options.key, average=options.average)
-    model, size = model.to(device), options.batch_size
-    plain, averaged = evaluate_on(model, dataset, batch_size=size), None
-    if options.flip_average:
-        averaged = evaluate_on(model, dataset, batch_size=size, flip_average=True)
-    if options.json:
-        report: dict[str, Any] = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
-        report |= {"dataset": dataset.name, "images": len(plain.predictions)}
-        report |= _evaluation_report(plain, dataset.classes)
-        if averaged:
-            report["flip_average"] = _evaluation_report(averaged, dataset.classes)
-        print_json(report)
-        return 0
-    images = f"{len(plain.predictions):,} test images of {dataset.name}"
-    print(f"{file}: {recipe.model} on the {images}")
-    print(f"top-1 {plain.top1:8.2%}\ntop-5 {plain.top5:8.2%}\nloss  {plain.loss:8.4f}")
-    if averaged:
-        print(f"top-1 {averaged.top1:8.2%}  of each image and its mirror image, averaged")
-    width = max(map(len, ("class", *dataset.classes)))
-    print(f"\n{'class':{width}}  accuracy")
-    for name, share in zip(dataset.classes, plain.per_class.tolist(), strict=True):
-        print(f"{name:{width}}  {share:8.2%}")
-    if options.confusion:
-        print("\nconfusion: a row for each class, a column for what its images were taken for")
-        digits = len(str(plain.confusion.max().item()))
-        for name, row in zip(dataset.classes, plain.confusion.tolist(), strict=True):
-            print(f"{name:{width}}  " + " ".join(f"{count:{digits}}" for count in row))
-    return 0
-
-
-def _evaluation_report(result: Evaluation, classes: tuple[str, ...]) -> dict[str, Any]:
-    shares = zip(classes, result.per_class.tolist(), strict=True)
-    return {
-        "top1": result.top1,
-        "top5": result.top5,
-        "loss": result.loss,
-        "per_class": dict(shares),
-        "confusion": result.confusion.tolist(),
-    }
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,11 @@ torch.Size([120, 1, 8, 8]) torch.Size([120])
   long as it lies beside them, as the images have no checksums of their own.
 - "imagenet" is the folder imagenet, with `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG` in it. It
   cannot be downloaded here. Files with torchvision's other suffixes are taken too, of the folders
-  in a class as well; hidden ones, and what systems leave behind, are not.
+  in a class as well; hidden ones, and what systems leave behind, are not. The validation images
+  may also lie in `val` as they come, `val/*.JPEG`, with the development kit beside them, Kaggle's
+  LOC_val_solution.csv, a val.txt or a list of names of classes. A class index, such as
+  imagenet_class_index.json or LOC_synset_mapping.txt, gives the classes their numbers; without it
+  they are numbered as they sort.
 
 Photographs are read as torchvision's `ImageFolder` reads them: of an animation the first image,
 what a transparent pixel hides is shown, and nothing is turned by its EXIF orientation. 16-bit grey
@@ -42,6 +46,7 @@ from mixerlib.data.operations import (
     torchvision_arguments,
 )
 from mixerlib.data.photographs import FILE_DATASETS
+from mixerlib.data.preprocessing import PREPROCESSINGS, Preprocessing, preprocessing_named
 from mixerlib.data.source import INTERPOLATIONS, NORMALIZATIONS, ImageSource
 
 __all__ = [
@@ -51,6 +56,7 @@ __all__ = [
     "MAGNITUDES",
     "NORMALIZATIONS",
     "OPERATIONS",
+    "PREPROCESSINGS",
     "TIMM_OPERATIONS",
     "Augmentation",
     "DataDamaged",
@@ -59,9 +65,11 @@ __all__ = [
     "Draws",
     "ImageFiles",
     "ImageSource",
+    "Preprocessing",
     "apply_operations",
     "batches",
     "import_torchvision",
     "load_dataset",
+    "preprocessing_named",
     "torchvision_arguments",
 ]

@@ -20,6 +20,7 @@ from mixerlib.data.source import INTERPOLATIONS, NORMALIZATIONS
 
 # What `load_dataset` knows, in memory and on the disk
 DATASETS = (*MEMORY_DATASETS, *FILE_DATASETS)
+CONSTANTS = {"half": (0.5, 0.5), "unit": (0.0, 1.0)}  # mean and deviation of every channel
 
 
 def load_dataset(
@@ -51,7 +52,8 @@ def load_dataset(
             keeps: see `ImageFiles`.
         crop_pct: on the disk, the share of a resized test image's side that its centre crop keeps.
         normalization: "dataset" takes mean and deviation from the training images, for those on
-            the disk ImageNet's constants; "half" takes 0.5, as MLP-Mixer's weights expect.
+            the disk ImageNet's constants; "half" takes 0.5, as MLP-Mixer's weights expect; "unit"
+            takes none.
         workers: processes that read files, by default one a core; 0: none but this one.
         test_only: whether imagenet may lack its training images; then there are none.
 
@@ -77,10 +79,10 @@ def load_dataset(
         assert image_size is not None  # as the arguments have been checked
         reading = (image_size, mode, crop_area, crop_pct, workers, test_only)
         dataset = load_image_files(name, folder, download, *reading)
-    if normalization == "half":
-        half = torch.full((dataset.in_channels,), 0.5)
-        dataset = replace(dataset, mean=half, std=half)
-    return dataset
+    if normalization not in CONSTANTS:
+        return dataset
+    mean, std = (torch.full((dataset.in_channels,), n) for n in CONSTANTS[normalization])
+    return replace(dataset, mean=mean, std=std)
 
 
 def _check_name(name: str) -> None:

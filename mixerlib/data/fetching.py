@@ -24,8 +24,12 @@ class WrongContent(Exception):
     """What came is not what its checksum promises."""
 
 
-def fetch(url: str, file: Path, md5: str, most_bytes: int) -> None:
+def fetch(
+    url: str, file: Path, checksum: str | None, most_bytes: int, algorithm: str = "md5"
+) -> None:
     """Download a file, in place of one that is there. What does not arrive whole leaves nothing.
+
+    `checksum` is the beginning of what `algorithm` gives, in hexadecimal digits; None: not known.
 
     Raises `WrongContent`, and `OSError` or `http.client.HTTPException` for a server that cannot be
     reached, is silent or too slow, or sends more than `most_bytes`.
@@ -35,7 +39,8 @@ def fetch(url: str, file: Path, md5: str, most_bytes: int) -> None:
         _remove_older(file.parent, f".{file.name}.*.part", 2 * SILENCE)
         part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
         try:
-            if _received(response, part, most_bytes) != md5:
+            received = _received(response, part, most_bytes, algorithm)
+            if not received.startswith(checksum or ""):
                 raise WrongContent
             part.replace(file)
         finally:
@@ -50,13 +55,13 @@ def _answer(request: urllib.request.Request) -> Any:
         raise
 
 
-def _received(response: Any, part: Path, most_bytes: int) -> str:
-    """The MD5 of what comes, which is written to a new file."""
+def _received(response: Any, part: Path, most_bytes: int, algorithm: str) -> str:
+    """The checksum of what comes, which is written to a new file."""
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdigit() else None
     if total is not None and total > most_bytes:
         raise OSError(f"the server offers {total:,} bytes, and {most_bytes:,} are the most")
-    digest, since, before = hashlib.md5(usedforsecurity=False), time.monotonic(), 0
+    digest, since, before = hashlib.new(algorithm, usedforsecurity=False), time.monotonic(), 0
     with (
         part.open("xb") as file,
         tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar,

@@ -40,8 +40,8 @@ class ImageFiles(ImageSource):
         crop_area: of a training image a random part is resized, of an area between this share and
             the whole and an aspect between 3/4 and 4/3 (ImageNet's usual crop). None: the whole
             photograph, squashed.
-        crop_pct: a test image has its shorter side resized to side / `crop_pct`, and its centre is
-            cut out. None: it is squashed as well.
+        crop_pct: a test image has its shorter side resized to ⌊side / `crop_pct`⌋, and its centre
+            is cut out. None: it is squashed as well.
         workers: processes that read images; 0: this one does.
 
     Paths are encoded into arrays of bytes (N,): to read a string in a list changes the count of its
@@ -96,8 +96,15 @@ class ImageFiles(ImageSource):
         mine = part_of(len(self.test_labels), part)
         size = checks.positive_int("batch_size", batch_size)
         steps = [step for step in torch.arange(mine.start, mine.stop).split(size) if len(step)]
+        return self.test_images_at(steps)
+
+    def test_images_at(self, chosen: Iterable[torch.Tensor]) -> Batches:
+        """For each step's numbers of test images (int64 (B,), on the CPU) images and labels.
+
+        Raises what `training_batches` raises.
+        """
         reading = _Reading(self.image_size, self.interpolation, crop_pct=self.crop_pct)
-        return self._read(reading, self.test_files, self.test_labels, steps)
+        return self._read(reading, self.test_files, self.test_labels, list(chosen))
 
     @cached_property
     def _readers(self) -> Readers:
@@ -147,7 +154,7 @@ class _Reading:
             box = random_part(image.height, image.width, self.crop_area, random)
             image = functional.resized_crop(image, *box, size=size, interpolation=mode)
         elif self.crop_pct is not None:
-            side = round(min(size) / self.crop_pct)
+            side = math.floor(min(size) / self.crop_pct)  # as timm and MindCV
             refuse_narrow(file, image, side)
             image = functional.resize(image, [side], mode)
             image = functional.center_crop(image, size)

@@ -85,6 +85,11 @@ class Dataset(ImageSource):
             batch = slice(start, min(start + step, mine.stop))
             yield self._resized(self.test_images[batch]), self.test_labels[batch]
 
+    def test_images_at(self, chosen: Iterable[torch.Tensor]) -> Batches:
+        """For each step's numbers of test images (int64 (B,), on the CPU) images and labels."""
+        for images, labels in _cut(self.test_images, self.test_labels, list(chosen)):
+            yield self._resized(images), labels
+
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
         """The batch in `image_size`, antialiased and rounded to uint8 as torchvision does it."""
         if self.resized_to is None:

@@ -14,7 +14,8 @@ import torch
 from mixerlib._torchvision import import_torchvision
 
 INTERPOLATIONS = ("bilinear", "bicubic")  # how images may be resized
-NORMALIZATIONS = ("dataset", "half")  # by which mean and deviation pixels may be normalised
+# By which mean and deviation pixels may be normalised; "unit" is 0 and 1
+NORMALIZATIONS = ("dataset", "half", "unit")
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -47,6 +48,10 @@ class ImageSource(ABC):
     @abstractmethod
     def test_batches(self, batch_size: int = 500, part: tuple[int, int] = (0, 1)) -> Batches:
         """The test images and their labels in order; of n nearly equal parts the i-th, from 0."""
+
+    @abstractmethod
+    def test_images_at(self, chosen: Iterable[torch.Tensor]) -> Batches:
+        """For each step's numbers of test images (int64 (B,), on the CPU) images and labels."""
 
     @property
     def num_classes(self) -> int:

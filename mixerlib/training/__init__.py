@@ -38,6 +38,7 @@ from mixerlib.training.folders import (
     settings_differences,
     train_in_folder,
 )
+from mixerlib.training.kept_outcomes import evaluate_in_folder
 from mixerlib.training.kept_weights import (
     KeptWeights,
     keep_weights,
@@ -116,6 +117,7 @@ __all__ = [
     "dataset_for",
     "errors_explained",
     "evaluate",
+    "evaluate_in_folder",
     "evaluate_on",
     "finish_epoch",
     "finished_record",

@@ -1,6 +1,7 @@
 """How good a model is on labelled images: loss, top-1, top-5, predictions and confusion."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -117,32 +118,50 @@ def _evaluate(
     normalize: Callable[[torch.Tensor], torch.Tensor],
     flip_average: bool,
 ) -> Evaluation:
+    with evaluating(model):
+        parts = []
+        for images, labels in batches:
+            inputs = normalize(images)
+            logits = model(inputs).float()
+            if flip_average:
+                logits = (logits + model(inputs.flip(-1)).float()) / 2
+            parts.append((*outcomes(logits, labels), labels))
+        losses, ranked, labels = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        return summary(losses, ranked, labels, logits.shape[1])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """While this lasts the model is in evaluation mode, and nothing is kept for gradients."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.inference_mode():
-            all_logits, all_labels = [], []
-            for images, labels in batches:
-                inputs = normalize(images)
-                logits = model(inputs).float()
-                if flip_average:
-                    logits = (logits + model(inputs.flip(-1)).float()) / 2
-                all_logits.append(logits)
-                all_labels.append(labels)
-            logits, labels = torch.cat(all_logits), torch.cat(all_labels)  # (N, K), (N,)
-            loss = F.cross_entropy(logits, labels)
-            classes = logits.shape[1]
-            ranked = logits.topk(min(5, classes)).indices  # (N, 5), the highest first
-            correct = ranked == labels.unsqueeze(1)
-            predictions = ranked[:, 0]
-            confusion = torch.bincount(labels * classes + predictions, minlength=classes**2)
-            return Evaluation(
-                loss=loss.item(),
-                top1=correct[:, 0].sum().item() / len(labels),
-                top5=correct.any(dim=1).sum().item() / len(labels),
-                predictions=predictions.cpu(),
-                confusion=confusion.view(classes, classes).cpu(),
-            )
+            yield
     finally:
         for module in training:
             module.training = True
+
+
+def outcomes(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What logits (B, K) make of each image: its cross-entropy, float32 (B,), and the five classes
+    with the highest logits, int64 (B, 5), the highest first; of fewer classes all.
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return losses, logits.topk(min(5, logits.shape[1])).indices
+
+
+def summary(
+    losses: torch.Tensor, ranked: torch.Tensor, labels: torch.Tensor, classes: int
+) -> Evaluation:
+    """The evaluation that the outcomes of all images make; tensors (N,), (N, 5), (N,), on CPU."""
+    correct = ranked == labels.unsqueeze(1)
+    predictions = ranked[:, 0]
+    confusion = torch.bincount(labels * classes + predictions, minlength=classes**2)
+    return Evaluation(
+        loss=losses.double().mean().item(),
+        top1=correct[:, 0].sum().item() / len(labels),
+        top5=correct.any(dim=1).sum().item() / len(labels),
+        predictions=predictions,
+        confusion=confusion.view(classes, classes),
+    )

@@ -28,12 +28,14 @@ class Recipe:
         dataset: a name that `load_dataset` knows; it also gives the model's input and classes.
         model: a name that `create_model` knows.
         model_options: options of the model that differ from the name's.
-        weights: a checkpoint to start from (its head may differ); null: at random.
+        weights: a checkpoint to start from (its head may differ), or the name of published weights;
+            null: at random.
         frozen: whether the head alone is trained; the body stays as `weights` has it.
         image_size: side in pixels to which images are resized; null: as they are.
         interpolation: "bilinear" or "bicubic", for that resizing.
         crop_pct: test images are resized to side / this, and the centre is kept (files).
-        normalization: of each channel, with mean and deviation of the "dataset", or "half": 0.5.
+        normalization: of each channel, with mean and deviation of the "dataset", with 0.5 ("half"),
+            or with none ("unit").
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
         crop_padding: pixels on each side, for "pad".
         crop_area: the smallest share of the area that "resized" keeps.

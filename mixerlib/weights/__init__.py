@@ -15,6 +15,19 @@ that nothing it names is ever called. The layouts:
 """
 
 from mixerlib.weights.loading import load_weights
+from mixerlib.weights.published import (
+    PublishedWeights,
+    published_weights,
+    weights_file,
+    weights_of,
+)
 from mixerlib.weights.saving import save_weights
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = [
+    "PublishedWeights",
+    "load_weights",
+    "published_weights",
+    "save_weights",
+    "weights_file",
+    "weights_of",
+]

@@ -945,7 +945,7 @@ def test_evaluate_says_what_is_wrong(capsys, tmp_path, monkeypatch, trained):
         ([done, "--recipe", "digts"], "`recipe`='digts' is no recipe of mixerlib; did you mean"),
         ([done, "--recipe", "cifar10/convmixer_256_8"], "cifar10 was not found: there is no "),
         ([done, "--device", "gpu"], "`device`='gpu' must be cpu"),
-        ([], "the following arguments are required: CHECKPOINT"),
+        ([], "give either CHECKPOINT or --weights NAME"),
     ):
         assert message in refusal(capsys, "evaluate", *arguments)
 
