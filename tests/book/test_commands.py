@@ -1,0 +1,246 @@
+"""The page of commands: every command of ours on it runs, on made-up data in the real layouts.
+
+A row's commands run in order in one folder, as `book/commands.yaml` has them, with the flags of its
+`small` after them: a network of one block and eight channels, one epoch, batches of four. Files of
+weights that a command reads are made first, in their layout. What torchrun starts on the page runs
+in two processes of torchrun's here, all such commands in the same two.
+"""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import made_up_data
+import pytest
+import torch
+import yaml
+from commands import ENVIRONMENT, run
+from helpers import ROOT, load_file
+
+from mixerlib.models import create_model
+from mixerlib.records import read_record, read_records
+from mixerlib.training import load_recipe
+from mixerlib.weights import save_weights
+
+page = load_file(ROOT / "book" / "assets" / "commands.py")
+FILE = ROOT / "book" / "commands.yaml"
+ROWS = page.read_rows(FILE)
+SMALL = {
+    name: shlex.split(flags) for name, flags in yaml.safe_load(FILE.read_text())["small"].items()
+}
+TINY = {"dim": 8, "depth": 1}
+LAYOUTS = {".pth.tar": "locuslab", ".ckpt": "mindcv", ".safetensors": "mixerlib"}
+SEEDS = {
+    *("splitmixer-readme-1", "convmixer-readme", "mindcv", "splitmixer-slides"),
+    "mindspore-mixer",
+}
+# tables that a slide reprints from ConvMixer's paper, whose models the other rows train
+REPRINTED = ("slides-convmixer", "slides-versus")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Iterator[Path]:
+    """A folder with all made-up data sets."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        made_up_data.write_all(folder, patch)
+        yield folder
+
+
+@pytest.fixture
+def place(tmp_path, data, monkeypatch) -> Path:
+    """An empty folder to work in, from which the data are found and the network is not."""
+
+    def refuse(*arguments: object) -> None:
+        raise socket.gaierror("no network")
+
+    (tmp_path / "data").symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MIXERLIB_DATA", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return tmp_path
+
+
+def write_weights(file: Path, model: str, **options: object) -> None:
+    """A small network's weights in the layout that the file's name promises."""
+    suffix = next(suffix for suffix in LAYOUTS if file.name.endswith(suffix))
+    network = create_model(model, **TINY, **options)
+    if suffix != ".pth.tar":
+        save_weights(network, file, layout=LAYOUTS[suffix])
+        return
+    plain = file.with_suffix("").with_suffix(".pth")
+    save_weights(network, plain, layout=LAYOUTS[suffix])
+    state = {f"module.{name}": tensor for name, tensor in torch.load(plain).items()}
+    torch.save({"epoch": 150, "arch": model, "state_dict": state}, file)
+
+
+def small_recipe(name: str, folder: Path) -> Path:
+    """The recipe with a small model."""
+    file = folder / f"{name.replace('/', '-')}.yaml"
+    file.write_text(yaml.safe_dump({"base": name, "model_options": TINY}))
+    return file
+
+
+def small_sweep(file: Path, folder: Path) -> Path:
+    """The sweep with one seed, small models and short runs."""
+    runs = yaml.safe_load(file.read_text())["runs"]
+    short = {"epochs": 1, "batch_size": 4, "compile": False, "model_options": TINY}
+    for entry in runs:
+        entry["seeds"] = [0]
+        entry["settings"] = entry.get("settings", {}) | short
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({"runs": runs}))
+    return folder / "sweep.yaml"
+
+
+def prepared(words: list[str], row, folder: Path) -> list[str]:
+    """A command of ours, small; the weights that it reads are written."""
+    words = words[words.index("mixerlib") + 1 :]
+    task, target, *rest = *words, ""
+    if task == "import":
+        write_weights(folder / target, rest[rest.index("--model") + 1], num_classes=6)
+    if task == "sweep":
+        words[1] = str(small_sweep(ROOT / target, folder))
+    if task == "evaluate" and "--recipe" in words:
+        place = words.index("--recipe") + 1
+        if not Path(target).exists():
+            classes = made_up_data.CLASSES
+            write_weights(folder / target, load_recipe(words[place]).model, num_classes=classes)
+        words[place] = str(small_recipe(words[place], folder))
+    if task == "train":
+        recipe = load_recipe(target)
+        given = words[words.index("--weights") + 1] if "--weights" in words else recipe.weights
+        if given:
+            write_weights(folder / given, recipe.model)
+        words += shlex.split(row.also.get(target, ""))
+    return words + SMALL[task]
+
+
+def check_result(words: list[str], out: str, folder: Path) -> None:
+    """Whether a command has done what it is for, besides ending well."""
+    if words[0] == "train":
+        newest = max(folder.glob("runs/**/record.json"), key=os.path.getmtime)
+        recipe, record = load_recipe(words[1]), read_record(newest)
+        assert (record.recipe, record.curve[-1].epoch) == (recipe.name, 1)
+        assert f"of {record.test_images} test images right" in out
+    if words[0] == "evaluate":
+        assert "top-1" in out and "top-5" in out and "loss" in out
+    if words[0] == "import":
+        assert "layout locuslab" in out
+    if words[0] == "sweep":
+        assert read_records(folder / "records")
+
+
+def give(words: list[str], row, folder: Path, capsys) -> None:
+    given = prepared(words, row, folder)
+    status, out, err = run(capsys, *given)
+    assert status == 0, (given, out, err)
+    check_result(given, out, folder)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.ours])
+def test_every_command_of_a_row_runs(name, place, capsys):
+    row = ROWS[name]
+    for words in row.commands:
+        if words[0] == "mixerlib":
+            give(words, row, place, capsys)
+        else:
+            assert words[:2] == ["torchrun", "--nproc_per_node"], words
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.python])
+def test_every_snippet_of_a_row_runs(name, place, capsys, monkeypatch):
+    names: dict = {}
+    if "runs/mindcv" in ROWS[name].python:
+        row = ROWS["mindcv-validate"]
+        give(row.commands[0], row, place, capsys)
+    if "timm" in ROWS[name].python:
+        timm = pytest.importorskip("timm")
+        create = timm.create_model
+        monkeypatch.setattr(timm, "create_model", lambda model, pretrained: create(model))
+    exec(compile(ROWS[name].python, name, "exec"), names)
+    assert isinstance(names["model"], torch.nn.Module)
+    if "difference" in names:
+        assert names["difference"] < 1e-4 and Path("convmixer.onnx").stat().st_size > 10_000
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def test_what_needs_several_gpus_runs_in_two_processes_of_torchrun(tmp_path, data):
+    (tmp_path / "data").symlink_to(data)
+    commands, recipes = [], []
+    for row in ROWS.values():
+        for words in row.commands:
+            if page.processes_of(words) > 1:
+                out = f"runs/{len(commands)}"
+                commands.append([*prepared(words, row, tmp_path), "--out", out])
+                recipes.append(commands[-1][1])
+    assert len(commands) > 4
+    file = tmp_path / "commands.json"
+    file.write_text(json.dumps(list(zip(free_ports(len(commands)), commands, strict=True))))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += ["--nproc_per_node", "2", str(ROOT / "tests" / "in_two_processes.py"), str(file)]
+    here = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        launch, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    records = [read_record(tmp_path / f"runs/{i}/record.json") for i in range(len(commands))]
+    assert [(record.recipe, record.processes) for record in records] == [(r, 2) for r in recipes]
+
+
+def test_a_command_that_does_not_run_is_found(place, capsys):
+    row = page.Row("x", ("mindcv",), "", "", "", "mixerlib train cifar10/convmixer_256_8 --no-such")
+    with pytest.raises(AssertionError, match="no-such"):
+        give(row.commands[0], row, place, capsys)
+
+
+def test_all_five_documents_and_every_table_of_theirs_is_there():
+    published = page.audit.load(ROOT / "book" / "published.yaml")
+    assert set(page.seeds_of(ROWS)) == SEEDS
+    entries = {entry.id for row in ROWS.values() for entry in page.numbers_of(row, published)}
+    for entry in published.entries.values():
+        if entry.document in SEEDS and "/" in entry.id:
+            assert entry.id in entries or entry.table in REPRINTED, entry.id
+
+
+def test_every_row_has_a_counterpart_and_known_recipes():
+    for row in ROWS.values():
+        assert bool(row.ours) != bool(row.python), row.name
+        assert {*row.smaller} <= {*page.list_recipes()}, row.name
+        assert set(row.also) <= set(row.recipes), row.name
+
+
+def test_a_number_that_nobody_published_is_found():
+    published = page.audit.load(ROOT / "book" / "published.yaml")
+    row = page.Row("x", (), "", "", "", expects=("no-such-table",))
+    with pytest.raises(ValueError, match="`expects`='no-such-table' of x"):
+        page.numbers_of(row, published)
+
+
+def test_the_work_of_a_training_is_six_operations_a_multiplication_image_and_epoch():
+    assert page.operations_of("cifar10/convmixer_256_8") == 6 * 148_113_920 * 50_000 * 100
+    whole, head = (
+        page.operations_of(f"cifar10/mixer_b16_224_{way}") for way in ("finetune", "frozen")
+    )
+    assert whole == 3 * head
+
+
+def test_needs_and_runs_in_words():
+    row = ROWS["train-1536"]
+    text = " ".join(page.needs(row))
+    assert "Data: ImageNet." in text and "10 devices" in text and "about 9 days" in text
+    assert page.runs_here(row, [])[1] == "As it is: not yet."
+    html = page.html(ROWS, "splitmixer-readme-1", page.audit.load(ROOT / "book/published.yaml"), [])
+    assert f'href="#{page.anchor(row)}"' in html and f'id="{page.anchor(row)}"' not in html
