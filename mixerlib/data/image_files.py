@@ -40,8 +40,8 @@ class ImageFiles(ImageSource):
         crop_area: of a training image a random part is resized, of an area between this share and
             the whole and an aspect between 3/4 and 4/3 (ImageNet's usual crop). None: the whole
             photograph, squashed.
-        crop_pct: a test image has its shorter side resized to ⌊side / `crop_pct`⌋, and its centre
-            is cut out. None: it is squashed as well.
+        crop_pct: a test image has its shorter side resized to side / `crop_pct`, rounded down,
+            and its centre is cut out. None: it is squashed as well.
         workers: processes that read images; 0: this one does.
 
     Paths are encoded into arrays of bytes (N,): to read a string in a list changes the count of its
