@@ -23,6 +23,7 @@ from mixerlib.pages import (
     where_a_pixel_goes,
 )
 from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
+from mixerlib.speed import roofline_machine
 
 
 def mixer() -> Interactive:
@@ -37,6 +38,7 @@ EVERY = {  # made when a test first asks for them, as some take a second
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
     "kernel": kernel_workshop,
+    "roof": roofline_machine,
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 

@@ -16,6 +16,7 @@ from mixerlib.pages import (
     tweet_under_glass,
     where_a_pixel_goes,
 )
+from mixerlib.speed import roofline_machine
 from mixerlib.training import trained_model
 
 
@@ -32,6 +33,7 @@ EVERY = {
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
     "kernel": kernel_workshop,
+    "roof": roofline_machine,
     "mixer": mixer,
 }
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
