@@ -50,6 +50,7 @@ from mixerlib.speed.reports import (
     read_by_device,
     speedups_over,
 )
+from mixerlib.speed.roof_page import roofline_machine
 from mixerlib.speed.roofline_report import (
     Bills,
     bills,
@@ -153,6 +154,7 @@ __all__ = [
     "roles_of",
     "roof_readings",
     "roofline",
+    "roofline_machine",
     "roofline_race",
     "roofline_text",
     "settings_here",

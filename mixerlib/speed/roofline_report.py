@@ -10,7 +10,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mixerlib import costs
+from mixerlib import checks, costs
 from mixerlib.models import model_entry
 from mixerlib.speed.bench import model_of
 from mixerlib.speed.cases import Case
@@ -30,12 +30,28 @@ from mixerlib.speed.rooflines import Roofline, role_of
 class Bills:
     """What one image of many costs, layer by layer or, ideally fused, part by part.
 
-    Weights, which a large batch reads once, are left out.
+    Weights, which a large batch reads once, are left out of `moved`; `of_batch` counts them in.
     """
 
     parts: tuple[str, ...]  # the names of the layers or parts
     macs: np.ndarray  # of each
     moved: np.ndarray  # numbers read and written by each
+    weights: np.ndarray = field(default_factory=lambda: np.zeros(1))  # numbers read by each
+
+    def of_batch(self, batch: int) -> "Bills":
+        """The bills of a whole batch of so many images: its weights are read once.
+
+        Raises `ValueError` for a batch below 1.
+
+        >>> from mixerlib.speed import DATA_SHEETS, bills
+        >>> bill, rates = bills("convmixer_256_8"), DATA_SHEETS["V100"].rates()
+        >>> round(bill.of_batch(1).seconds(rates) / bill.seconds(rates), 2)
+        1.11
+        """
+        checks.positive_int("batch", batch)
+        return Bills(
+            self.parts, batch * self.macs, batch * self.moved + self.weights, 0 * self.weights
+        )
 
     def at_balance(self, balance: float, width: int = 4) -> float:
         """The least time on a machine of this balance, in MACs a byte; its unit is that of a MAC.
@@ -98,15 +114,28 @@ def bills(
     assert case.image_size is not None  # as it takes the model's
     counted = _counted(case.model, tuple(sorted(case.options.items())), case.image_size)
     if fused:
-        macs, moved = counted.macs, _fused(case)
+        macs, moved, weights = counted.macs, _fused(case), counted.params
     else:
-        macs = counted.macs_by_layer
+        macs, weights = counted.macs_by_layer, weights_by_layer(counted)
         moved = {layer: float(n) for layer, n in counted.moved_by_layer.items()}
     return Bills(
         tuple(moved),
         np.array([macs.get(part, 0) for part in moved], dtype=float),
         np.array([*moved.values()], dtype=float),
+        np.array([weights.get(part, 0) for part in moved], dtype=float),
     )
+
+
+def weights_by_layer(counted: costs.Measured) -> dict[str, int]:
+    """The parameters that each layer reads, by the layer's name; only layers that move something
+    read any, so those of a module that moves nothing itself are of the module around it."""
+    weights = {layer: 0 for layer, moved in counted.moved_by_layer.items() if moved}
+    for tensor, size in counted.params_by_tensor.items():
+        layer = tensor.rpartition(".")[0]
+        while layer and layer not in weights:
+            layer = layer.rpartition(".")[0]
+        weights[layer] = weights.get(layer, 0) + size
+    return weights
 
 
 @cache  # pages ask for the same rows in several readings

@@ -28,6 +28,7 @@ from mixerlib.speed.cases import DTYPES, Case
 from mixerlib.speed.environment import settings_here
 from mixerlib.speed.load import Watch
 from mixerlib.speed.machine import Gauge, Machine
+from mixerlib.speed.roofline_report import weights_by_layer
 from mixerlib.speed.rooflines import Layer, Part, Roofline, RooflineRace
 from mixerlib.speed.timing import (
     ROUNDS,
@@ -226,12 +227,7 @@ def _layers(
     order = [name for name, moved in counted.moved_by_layer.items() if moved]
     for row in rows:
         row[None] += sum(row[name] for name in row if name is not None and name not in order)
-    weights: Counter[str] = Counter()
-    for tensor, size in counted.params_by_tensor.items():
-        name = tensor.rpartition(".")[0]
-        while name not in order:  # what reads them is then a module around theirs
-            name = name.rpartition(".")[0]
-        weights[name] += size
+    weights = weights_by_layer(counted)
     modules = dict(clocked.model.named_modules())
     layers = []
     for name in order:

@@ -26,6 +26,7 @@ from mixerlib.pages import (
     which_convention,
 )
 from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
+from mixerlib.speed import roofline_machine
 
 
 def conventions() -> Interactive:
@@ -45,6 +46,7 @@ EVERY = {  # made when a test first asks for them, as some take a second
     "pixel": where_a_pixel_goes,
     "convention": conventions,
     "kernel": kernel_workshop,
+    "roof": roofline_machine,
 }
 HEAVY = 20_000  # bytes, of the HTML and of the script
 

@@ -19,6 +19,7 @@ from mixerlib.pages import (
     where_a_pixel_goes,
     which_convention,
 )
+from mixerlib.speed import roofline_machine
 from mixerlib.training import trained_model
 
 
@@ -39,6 +40,7 @@ EVERY = {
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
     "kernel": kernel_workshop,
+    "roof": roofline_machine,
     "mixer": mixer,
     "convention": conventions,
 }
