@@ -244,7 +244,7 @@ def test_what_was_counted_is_ticked_until_the_digits_come_out(opened):
     assert "too little. Solved: 0 of 6." in said.inner_text()
     opened.get_by_label("MACs of depthwise convolutions").press("Space")
     opened.get_by_label("Elements that pass a norm").select_option("4")
-    assert "152.5704 M: the printed digits" in said.inner_text()
+    assert "152.5704\u00a0M: the printed digits" in said.inner_text()
     assert "But of the 20 such numbers" in said.inner_text()
     opened.get_by_label("The final mean").press("Space")
     assert "Your choice gives 20 of the 20" in said.inner_text()
