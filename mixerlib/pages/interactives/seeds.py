@@ -21,13 +21,13 @@ RUNS = range(2, 21)  # of each model
 MOST_GAP, MOST_DEVIATION = 300, 200  # hundredths of a point, as far as the sliders go
 ANSWERS = {str(n): f"about {n}" for n in (5, 20, 50, 80, 95)}
 OUTCOMES = {
-    "right": ("shown, and right", ACCENT),
+    "right": ("shown, rightly", ACCENT),
     "undecided": ("not shown", GREY),
-    "wrong": ("shown, and wrong", WARM),
+    "wrong": ("shown, wrongly", WARM),
 }
 
 TABLE = (
-    '<table><thead><tr><th scope="col">The difference is</th><th scope="col">so far</th>'
+    '<table><thead><tr><th scope="col">A difference is</th><th scope="col">so far</th>'
     '<th scope="col">of 100</th><th scope="col">expected</th></tr></thead><tbody>'
     + "".join(
         f'<tr data-outcome="{name}"><th scope="row"><i style="background:{color}"></i>{words}</th>'
@@ -76,7 +76,7 @@ def _still(gap: float, deviation: float) -> str:
     )
 
 
-def how_many_seeds(gap: float, deviation: float) -> Interactive:
+def how_many_seeds(gap: float, deviation: float, folded: bool = False) -> Interactive:
     """Experiments with a few runs of two models, and how often they show which is better;
     chapter 14.
 
@@ -86,6 +86,7 @@ def how_many_seeds(gap: float, deviation: float) -> Interactive:
     Args:
         gap: by how much one model is truly better, in points, at most 3.
         deviation: the standard deviation of single runs, in points, from 0.05 to 2.
+        folded: whether it takes one line until it is opened.
 
     Raises `ValueError` for a gap or a deviation outside these bounds.
 
@@ -128,4 +129,5 @@ def how_many_seeds(gap: float, deviation: float) -> Interactive:
         ),
         still=_still(gap, deviation),
         style=part("seeds.css"),
+        folded="Try it: guess how often a difference is shown, and run" if folded else "",
     )
