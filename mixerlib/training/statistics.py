@@ -141,10 +141,10 @@ def power(
     """
     freedom = 2 * n - 2 if freedom is None else freedom
     limit = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
-    shift = difference * math.sqrt(n / 2)
-    return float(
-        scipy.stats.nct.sf(limit, freedom, shift) + scipy.stats.nct.cdf(-limit, freedom, shift)
-    )
+    shift = abs(difference) * math.sqrt(n / 2)
+    below = scipy.stats.nct.cdf(-limit, freedom, shift)
+    wrong_way = 0.0 if math.isnan(below) else below  # too small a number for scipy is nan there
+    return float(scipy.stats.nct.sf(limit, freedom, shift) + wrong_way)
 
 
 def smallest_difference(

@@ -18,6 +18,7 @@ from mixerlib.pages import (
     Interactive,
     audit,
     block_guess,
+    how_many_seeds,
     kernel_workshop,
     live_mixer,
     news_travels,
@@ -45,6 +46,7 @@ EVERY = {  # made when a test first asks for them, as some take a second
     "tweet": tweet_under_glass,
     "pixel": where_a_pixel_goes,
     "convention": conventions,
+    "seeds": functools.partial(how_many_seeds, 0.26, 0.72),
     "kernel": kernel_workshop,
     "roof": roofline_machine,
 }

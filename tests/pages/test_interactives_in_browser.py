@@ -11,6 +11,7 @@ from mixerlib.data import load_dataset
 from mixerlib.pages import (
     Explorer,
     audit,
+    how_many_seeds,
     kernel_workshop,
     live_mixer,
     news_travels,
@@ -43,6 +44,7 @@ EVERY = {
     "roof": roofline_machine,
     "mixer": mixer,
     "convention": conventions,
+    "seeds": lambda: how_many_seeds(0.26, 0.72),
 }
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
 <title>A page</title><meta name="viewport" content="width=device-width">
@@ -244,7 +246,7 @@ def test_what_was_counted_is_ticked_until_the_digits_come_out(opened):
     assert "too little. Solved: 0 of 6." in said.inner_text()
     opened.get_by_label("MACs of depthwise convolutions").press("Space")
     opened.get_by_label("Elements that pass a norm").select_option("4")
-    assert "152.5704 M: the printed digits" in said.inner_text()
+    assert "152.5704\u00a0M: the printed digits" in said.inner_text()
     assert "But of the 20 such numbers" in said.inner_text()
     opened.get_by_label("The final mean").press("Space")
     assert "Your choice gives 20 of the 20" in said.inner_text()
@@ -257,3 +259,24 @@ def test_what_was_counted_is_ticked_until_the_digits_come_out(opened):
     opened.locator("[data-name=next]").press("Enter")
     opened.locator("[data-name=none]").press("Enter")
     assert said.inner_text().startswith("Not so: 8 of the 240 choices")
+
+
+@pytest.mark.parametrize("opened", ["seeds"], indirect=True)
+def test_experiments_are_run_one_by_one_and_counted(opened):
+    said, cells = opened.locator(".said"), opened.locator("tbody td:nth-child(2)")
+    assert said.inner_text().startswith("Nothing has been run yet")
+    assert opened.locator("tbody td:last-child").all_inner_texts() == ["–"] * 3  # no answer yet
+    for _ in range(3):
+        opened.locator("[data-name=step]").press("Enter")
+    assert said.inner_text().startswith("Experiment 3: the means differ by ")
+    assert sum(map(int, cells.all_inner_texts())) == 3
+    opened.emulate_media(reduced_motion="reduce")
+    opened.locator("[data-name=play]").press("Enter")  # to the end at once
+    assert said.inner_text().startswith("Experiment 100: ")
+    counts = [int(text) for text in cells.all_inner_texts()]
+    wide = opened.locator("[data-name=gap]")
+    wide.focus()
+    opened.keyboard.press("End")  # the same runs, but A is better by three points
+    assert sum(counts) == 100 and int(cells.first.inner_text()) > 80 > counts[0]
+    opened.locator("[data-name=again]").press("Enter")
+    assert cells.all_inner_texts() == ["0", "0", "0"]

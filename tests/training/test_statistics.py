@@ -164,6 +164,13 @@ def test_power_is_how_often_a_difference_is_found():
     assert results.power(-2.0, 3) == pytest.approx(results.power(2.0, 3))
 
 
+@given(st.floats(3, 60), st.integers(2, 40))
+def test_power_is_a_number_for_large_differences_too(difference: float, n: int):
+    power = results.power(difference, n)
+    assert results.power(2.9, n) - 1e-9 < power < 1 + 1e-9
+    assert results.power(-difference, n) == power
+
+
 @given(st.integers(2, 20), st.sampled_from([0.5, 0.8, 0.9]))
 def test_the_smallest_difference_is_shown_with_the_target_power(n: int, target: float):
     difference = results.smallest_difference(n, target_power=target)

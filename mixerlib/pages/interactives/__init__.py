@@ -46,6 +46,7 @@ from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, sh
 from mixerlib.pages.interactives.network_script import network_script
 from mixerlib.pages.interactives.news import news_travels
 from mixerlib.pages.interactives.pixel import where_a_pixel_goes
+from mixerlib.pages.interactives.seeds import how_many_seeds
 from mixerlib.pages.interactives.workshop import kernel_workshop
 from mixerlib.pages.tables import LABELS
 
@@ -61,6 +62,7 @@ __all__ = [
     "controls",
     "formulas_script",
     "guess",
+    "how_many_seeds",
     "javascript",
     "kernel_workshop",
     "live_mixer",

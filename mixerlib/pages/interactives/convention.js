@@ -116,9 +116,9 @@ kit.start("convention", {puzzles, kinds, adds, total, fits, choices, score, sear
     if (given) return `Not so: ${fitting} of the ${tried} choices ${fitting === 1 ? "has" : "have"} the printed digits.`;
     if (!how) {
       const off = count - value(row);
-      return `You count ${inUnit(row, count)} ${unit}. Printed is ${row[0]} ${unit}: yours is ${inUnit(row, Math.abs(off))} ${unit} too ${off > 0 ? "much" : "little"}.`;
+      return `You count ${inUnit(row, count)}\u00a0${unit}. Printed is ${row[0]}\u00a0${unit}: yours is ${inUnit(row, Math.abs(off))}\u00a0${unit} too ${off > 0 ? "much" : "little"}.`;
     }
-    const now = score(puzzle, ticks), digits = `You count ${inUnit(row, count)} ${unit}: the printed digits${how === "exactly" ? "" : `, ${how}`}.`;
+    const now = score(puzzle, ticks), digits = `You count ${inUnit(row, count)}\u00a0${unit}: the printed digits${how === "exactly" ? "" : `, ${how}`}.`;
     if (now < most) return `${digits} But of ${these} your choice gives ${now}, and another gives ${most}. Go on.`;
     return `${digits} Your choice gives ${most} of ${these}, and none gives more${best > 1 ? `; ${best - 1} other ${best === 2 ? "choice does" : "choices do"} as well` : ""}. The audit's name for it: ${puzzle.audit}.`;
   };
@@ -130,13 +130,13 @@ kit.start("convention", {puzzles, kinds, adds, total, fits, choices, score, sear
     draw(puzzle, parts, count);
     if (given ? !fitting : fits(row, count) && score(puzzle, ticks) === most) solved.add(ticks.puzzle);
     const bytes = unit === "MB" ? ", at four bytes each" : "";
-    root.querySelector(".question").textContent = `${source} prints ${row[0]} ${unit} for ${name} (${what}). What is that, beside its ${kinds[kind].base}${bytes}?`;
+    root.querySelector(".question").textContent = `${source} prints ${row[0]}\u00a0${unit} for ${name} (${what}). What is that, beside its ${kinds[kind].base}${bytes}?`;
     kit.say(root, `${words(puzzle, ticks, count)} Solved: ${solved.size} of ${puzzles.length}.`);
   };
 
   const forget = kit.guess(root, guessed => {
     const puzzle = puzzles[field("puzzle").value], {kind, rows: [row], unit} = puzzle;
-    return {right: guessed === actual(puzzle), text: `The model has ${inUnit(row, plain(puzzle))} ${unit}${unit === "MB" ? " of" : ""} ${kinds[kind].base}; ${row[0]} ${unit} is printed. Tick what was counted.`};
+    return {right: guessed === actual(puzzle), text: `The model has ${inUnit(row, plain(puzzle))}\u00a0${unit}${unit === "MB" ? " of" : ""} ${kinds[kind].base}; ${row[0]}\u00a0${unit} is printed. Tick what was counted.`};
   });
   const begin = () => {
     given = false;

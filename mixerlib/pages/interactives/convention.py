@@ -25,6 +25,7 @@ from mixerlib.pages.interactives.base import (
     script,
     tick,
 )
+from mixerlib.pages.tables import listed
 
 # The printed numbers, by their names in the audit; of the last no choice of ours has the digits.
 PUZZLES = (
@@ -218,7 +219,8 @@ def _still(entry: Entry) -> str:
     at = 140 + float(entry.value) * scale
     parts.append(f'<path d="M{at:.1f} 16V{20 * len(numbers) + 20}" stroke="currentColor"/>')
     parts.append(f'<text x="{at:.1f}" y="11" text-anchor="middle">printed: {entry.printed}</text>')
-    words = f"{entry.name} in five ways of counting, beside the printed {entry.column}."
+    fitting = listed(name for name, number in numbers.items() if audit.fits(entry, number))
+    words = f"{entry.name} in several ways of counting: {fitting} gives the printed {entry.column}."
     return (
         f'<svg viewBox="0 0 400 {20 * len(numbers) + 24}" role="img" aria-label="{words}" '
         f'fill="currentColor" font-size="11">{"".join(parts)}</svg><p>{words}</p>'
