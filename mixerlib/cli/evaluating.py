@@ -1,7 +1,9 @@
 """The subcommand that validates a trained model: evaluate."""
 
 import argparse
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,7 @@ from mixerlib.weights.published import published_as
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from mixerlib.data import ImageSource
 
@@ -123,57 +126,68 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if (options.checkpoint is None) == (options.weights is None):
         raise ValueError("give either CHECKPOINT or --weights NAME; see `mixerlib evaluate --help`")
     device = choose_device(local_device(options.device))
-    published = published_weights(options.weights) if options.weights else None
     with joined(device) as processes:
-        if options.download and not processes.is_first:
-            processes.barrier()  # the first fetches what lacks, and the others wait
-        file = options.checkpoint and weights_in(options.checkpoint)
-        if published is not None:
-            fetches = options.download and processes.is_first
-            file = weights_file(published.name, download=fetches)
-        recipe = _recipe(options, file, published, processes)
-        places = (options.data, options.download and processes.is_first, options.workers)
-        dataset = dataset_for(recipe, *places, test_only=True).to(device)
-        if options.download and processes.is_first:
-            processes.barrier()
-        results = _results(options, file, recipe, dataset, processes)
-        if results and processes.is_first:
-            _print(options, file, recipe, dataset, results)
-    return 0 if results else 128 + options.signal
+        return _evaluate(options, device, processes)
 
 
-def _results(
-    options: argparse.Namespace,
-    file: Path,
-    recipe: Recipe,
-    dataset: "ImageSource",
-    processes: Processes,
-) -> list[Evaluation]:
-    """The evaluation, and that of mirror images too if asked for; none where it was stopped."""
+def _evaluate(options: argparse.Namespace, device: "torch.device", processes: Processes) -> int:
+    """Evaluate in one of several processes, of which the first downloads and prints."""
+    published = published_weights(options.weights) if options.weights else None
+    fetches = options.download and processes.is_first
+    if options.download and not fetches:
+        processes.barrier()
+    if published is not None:
+        file = weights_file(published.name, download=fetches)
+    else:
+        file = weights_in(options.checkpoint)
+    recipe = _recipe(options, file, published, processes)
+    places = (options.data, fetches, options.workers)
+    dataset = dataset_for(recipe, *places, test_only=True).to(device)
+    if fetches:
+        processes.barrier()
     with warnings_as_lines(processes.is_first):
         model = load_trained(file, recipe, dataset, key=options.key, average=options.average)
     with stop_on_signals() as stop:
         try:
-            return evaluate_in_folder(
-                model.to(dataset.device),
-                dataset,
-                options.out,
-                resume=options.resume,
-                batch_size=options.batch_size,
-                flip_average=options.flip_average,
-                precision=_precision(options.amp, dataset.device),
-                processes=processes,
-                progress=not options.quiet,
-                stop=stop,
-            )
+            results = _results(options, model.to(device), dataset, processes, stop)
         except Stopped as stopped:
-            options.signal = stop.number
-            advice = "nothing of it is kept; --out DIR keeps what is done"
-            if options.out is not None:
-                advice = "to go on, give the same command again with --resume"
+            kept = options.out is not None
+            advice = "to go on, give the same command again with --resume"
             if processes.is_first:
+                advice = advice if kept else "nothing is kept; --out DIR keeps what is done"
                 print(f"mixerlib: {stopped}; {advice}", file=sys.stderr)
-            return []
+            return 128 + (stop.number or signal.SIGTERM)  # which another process was sent
+    if not processes.is_first:
+        return 0
+    if options.json:
+        _print_json(file, recipe, dataset, results)
+        return 0
+    _print(options.confusion, file, recipe, dataset, results)
+    if published is not None and published.top1 is not None:
+        print(f"\npublished: top-1 {published.top1:.2f}%, by {published.source}")
+    return 0
+
+
+def _results(
+    options: argparse.Namespace,
+    model: "nn.Module",
+    dataset: "ImageSource",
+    processes: Processes,
+    stop: Callable[[], str | None],
+) -> list[Evaluation]:
+    """The evaluation, and if asked for that of the mirror images too."""
+    return evaluate_in_folder(
+        model,
+        dataset,
+        options.out,
+        resume=options.resume,
+        batch_size=options.batch_size,
+        flip_average=options.flip_average,
+        precision=_precision(options.amp, dataset.device),
+        processes=processes,
+        progress=not options.quiet,
+        stop=stop,
+    )
 
 
 def _precision(amp: str | None, device: "torch.device") -> str:
@@ -221,9 +235,10 @@ def disagreements(recipe: Recipe, file: Path, published: PublishedWeights | None
     """
     if recipe.dataset not in FILE_DATASETS:
         return []
-    here, source = _preprocessing(recipe), "published with"
+    here = _preprocessing(recipe)
     if published is not None:
         needed, model = published.preprocessing, published.model
+        weights = f"the weights {published.name} were published"
     else:
         try:
             own = recipe_of(file)
@@ -231,13 +246,14 @@ def disagreements(recipe: Recipe, file: Path, published: PublishedWeights | None
             return []
         if own.dataset not in FILE_DATASETS:
             return []
-        needed, model, source = _preprocessing(own), own.model, "trained with"
+        needed, model = _preprocessing(own), own.model
+        weights = f"the weights in {file} were trained"
     lines = [
-        f"the weights in {file} were {source} {name} {theirs}, and the images here have {ours}"
+        f"{weights} with {name} {theirs}, and the images here have {ours}"
         for name, (ours, theirs) in here.differences(needed).items()
     ]
     if recipe.model != model:
-        lines.append(f"the weights in {file} are of {model}, and the recipe is for {recipe.model}")
+        lines.append(f"{weights} for {model}, and the recipe has {recipe.model}")
     return lines
 
 
@@ -250,29 +266,37 @@ def _preprocessing(recipe: Recipe) -> Preprocessing:
     )
 
 
+def _print_json(
+    file: Path, recipe: Recipe, dataset: "ImageSource", results: list[Evaluation]
+) -> None:
+    plain, *averaged = results
+    report: dict[str, Any] = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
+    report |= {"dataset": dataset.name, "images": len(plain.predictions)}
+    if recipe.dataset in FILE_DATASETS:
+        report["preprocessing"] = _preprocessing(recipe).settings()
+    report |= _report(plain, dataset.classes)
+    for result in averaged:
+        report["flip_average"] = _report(result, dataset.classes)
+    print_json(report)
+
+
 def _print(
-    options: argparse.Namespace,
+    confusion: bool,
     file: Path,
     recipe: Recipe,
     dataset: "ImageSource",
     results: list[Evaluation],
 ) -> None:
     plain, *averaged = results
-    if options.json:
-        report: dict[str, Any] = {"file": str(file), "recipe": recipe.name, "model": recipe.model}
-        report |= {"dataset": dataset.name, "images": len(plain.predictions)}
-        report |= _report(plain, dataset.classes)
-        for result in averaged:
-            report["flip_average"] = _report(result, dataset.classes)
-        print_json(report)
-        return
     images = f"{len(plain.predictions):,} test images of {dataset.name}"
     print(f"{file}: {recipe.model} on the {images}")
+    if recipe.dataset in FILE_DATASETS:
+        print(f"each {_preprocessing(recipe)}")
     print(f"top-1 {plain.top1:8.2%}\ntop-5 {plain.top5:8.2%}\nloss  {plain.loss:8.4f}")
     for result in averaged:
         print(f"top-1 {result.top1:8.2%}  of each image and its mirror image, averaged")
     _print_classes(plain, dataset.classes)
-    if options.confusion:
+    if confusion:
         print("\nconfusion: a row for each class, a column for what its images were taken for")
         width, digits = max(map(len, dataset.classes)), len(str(plain.confusion.max().item()))
         width = max(width, len("class"))

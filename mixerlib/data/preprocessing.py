@@ -58,9 +58,9 @@ class Preprocessing:
 
 
 # What is known by name. The model files of ConvMixer's authors and of timm ask for bicubic at 0.96,
-# MindCV's configuration files for bilinear. "mlp_mixer" and "miil" are what timm's model file has
-# for MLP-Mixer's weights, those of its authors and those of MIIL. "torchvision" is what most
-# networks are evaluated by.
+# MindCV's configuration files for bilinear, which here is Pillow's and not MindSpore's. "mlp_mixer"
+# and "miil" are what timm's model file has for MLP-Mixer's weights, those of its authors and those
+# of MIIL. "torchvision" is what most networks are evaluated by.
 PREPROCESSINGS = MappingProxyType(
     {
         "convmixer": Preprocessing(),

@@ -74,7 +74,7 @@ class PublishedWeights:
         return next(s for s in (".pth.tar", PurePosixPath(name).suffix) if name.endswith(s))
 
 
-TIMM = "timm's results-imagenet.csv at aa4b585, and its model files"
+TIMM = "timm's results/results-imagenet.csv at aa4b585, and its model files"
 AUTHORS = "README of github.com/locuslab/convmixer; the paper, arXiv 2201.09792"
 MINDCV = "configs/convmixer/README.md of github.com/mindspore-lab/mindcv"
 JAX = "README and LICENSE of github.com/google-research/vision_transformer"

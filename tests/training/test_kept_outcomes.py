@@ -187,7 +187,7 @@ def test_two_processes_go_on_with_what_one_has_begun(capsys, imagenet, monkeypat
     enough = after(3)
     monkeypatch.setattr("mixerlib.training.session.StopRequest.__call__", lambda self: enough())
     status, out, err = run(capsys, *command, "--out", "kept")
-    assert (status, out) == (128, "") and "give the same command again with --resume" in err
+    assert (status, out) == (143, "") and "give the same command again with --resume" in err
     program = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2")
     answer = subprocess.run(
         [*program, "--standalone", "-m", "mixerlib", *command, "--out", "kept", "--resume"],
