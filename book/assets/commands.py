@@ -179,7 +179,7 @@ def needs(row: Row) -> list[str]:
 
 def runs_here(row: Row, records: Sequence[Record]) -> list[str]:
     """What has been run here of a row, in words: by the tests, as it is, and smaller."""
-    texts = ["Small, by the book's tests, on made-up images of the same layout."]
+    texts = ["Small, by the book’s tests, on made-up images of the same layout."]
     if row.trains:
         whole = [record for record in records if record.recipe in row.recipes]
         texts.append(f"As it is: {_counted(whole)}.")
@@ -232,7 +232,8 @@ STYLE = """
 .commands pre { margin: 0 0 0.5rem; padding: 0.5rem 0.6rem; font-size: 0.75rem; line-height: 1.5;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .commands pre span { display: block; padding-left: 1.6em; text-indent: -1.6em; }
-.commands dl { display: grid; grid-template-columns: minmax(0, 1fr); margin: 0; font-size: 0.9rem; }
+.commands .both p, .commands dl { font-size: 0.9rem; }
+.commands dl { display: grid; grid-template-columns: minmax(0, 1fr); margin: 0.4rem 0 0; }
 @media (min-width: 600px) { .commands dl { grid-template-columns: 7rem minmax(0, 1fr); } }
 .commands dt { font-weight: 600; } .commands dd { margin: 0 0 0.4rem; overflow-wrap: break-word; }
 .commands dd p, .commands dd ul { margin: 0; }
@@ -247,7 +248,7 @@ def html(
     mine = [row for row in rows.values() if seed in row.seeds]
     cards = "".join(_card(row, published, records) for row in mine if row.seeds[0] == seed)
     again = [row for row in mine if row.seeds[0] != seed]
-    links = listed(f'<a href="#{anchor(row)}">{escape(row.title)}</a>' for row in again)
+    links = listed(f'<a href="#{anchor(row)}">{_plain(row.title)}</a>' for row in again)
     also = f"<p>And, as in the document that it starts from: {links}.</p>" if again else ""
     return f'<div class="commands"><style>{STYLE}</style>{cards}{also}</div>'
 
@@ -265,8 +266,8 @@ def _card(row: Row, published: Published, records: Sequence[Record]) -> str:
     }
     listing = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items() if text)
     return (
-        f'<section><p class="title" id="{anchor(row)}">{escape(row.title)}</p>'
-        f'<p class="where">{escape(row.where)}</p><div class="both">'
+        f'<section><p class="title" id="{anchor(row)}">{_plain(row.title)}</p>'
+        f'<p class="where">{_plain(row.where)}</p><div class="both">'
         f'<div><p class="side">There</p>{_theirs(row.theirs)}</div>'
         f'<div><p class="side">Here</p>{_code(row.ours or row.python)}</div></div>'
         f"<dl>{listing}</dl></section>"
@@ -285,7 +286,12 @@ def _theirs(text: str) -> str:
 
 def _marked(text: str) -> str:
     """Text in which what stands between backticks is code."""
-    return re.sub("`(.+?)`", r"<code>\1</code>", escape(text))
+    return re.sub("`(.+?)`", r"<code>\1</code>", _plain(text))
+
+
+def _plain(text: str) -> str:
+    """Running text, with the apostrophe of print."""
+    return escape(text.replace("'", "’"))
 
 
 def _paragraphs(texts: Sequence[str]) -> str:
@@ -307,4 +313,4 @@ def _number(entry: Entry, published: Published) -> str:
     about = "about " if entry.about else "almost " if entry.below else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
     title = published.documents[entry.document]["title"]
-    return f"{about}{escape(entry.printed)} {escape(unit)}, {escape(what)} ({escape(title)})"
+    return f"{about}{escape(entry.printed)} {escape(unit)}, {_plain(what)} ({_plain(title)})"

@@ -247,9 +247,12 @@ def test_the_promised_recipes_are_there():
         "cifar10/convmixer_authors_25",
         "cifar10/convmixer_authors_100",
         "cifar10/mixer_s4",
-        "cifar10/mixer_s16_224_scratch",
-        *(f"cifar10/mixer_{size}_224_finetune" for size in ("b16", "b32", "s8", "s16", "s32")),
-        "cifar10/mixer_b16_224_frozen",
+        *(
+            f"cifar10/mixer_{size}_224_{way}"
+            for size in ("b16", "b32", "s8", "s16", "s32")
+            for way in ("scratch", "finetune", "frozen")
+        ),
+        *(f"transfer/{name}" for name in ("cifar100", "cifar10_finetune", "cifar10_frozen")),
         "cifar10/splitmixer_i_256_8_best",
     }
     assert promised <= set(list_recipes())
