@@ -139,7 +139,8 @@ def test_every_command_runs_or_refuses_in_a_line(folder, capsys, monkeypatch):
 def test_every_snippet_runs_by_itself_in_order(folder, capsys, monkeypatch):
     timm = pytest.importorskip("timm")
     create: Callable = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name))
+    unfetched = lambda name, pretrained=False, **options: create(name, **options)  # noqa: E731
+    monkeypatch.setattr(timm, "create_model", unfetched)
     snippets = blocks(PAGE, "python")
     assert len(snippets) > 4
     for snippet in snippets:
