@@ -11,6 +11,7 @@ from torch import nn
 
 from mixerlib.checks import ACTIVATIONS
 from mixerlib.models import Entry, MLPMixer, check_options, list_models, model_entry
+from mixerlib.models.registry import remember
 from mixerlib.timm.importing import import_timm
 from mixerlib.timm.networks import FORMS
 
@@ -129,6 +130,7 @@ def in_timm(
             **entry.fixed,
             **(entry.defaults | options),
         )
+    remember(model, name, options)
     return model.to(dtype=dtype)
 
 

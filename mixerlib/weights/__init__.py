@@ -15,6 +15,7 @@ that nothing it names is ever called. The layouts:
 """
 
 from mixerlib.weights.loading import load_weights
+from mixerlib.weights.pretrained import from_pretrained, save_pretrained
 from mixerlib.weights.saving import save_weights
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["from_pretrained", "load_weights", "save_pretrained", "save_weights"]
