@@ -62,8 +62,8 @@ def save_pretrained(
         model: of `create_model`, with any weights; it may be compiled, in `DataParallel` or
             averaged.
         folder: is made where it is missing; files of the same names are replaced.
-        record: of the run that trained it: the card states its result, and `recipe.yaml` its
-            settings.
+        record: of the run that trained it: the card states its result, and `recipe.yaml` holds its
+            settings, in the words of the version that wrote the record.
         image_size: side in pixels, or (height, width), that it is to be given. None: what the model
             is registered with.
         mean: of each channel, for pixels in 0..1, by which images are normalised.
@@ -82,8 +82,10 @@ def save_pretrained(
     model, folder = unwrapped(model), Path(folder)
     name, options = made_of(model)
     _check_shapes(model, name, options)
-    channels, size = options["in_channels"], options.get("image_size")
-    size = checks.image_pair("image_size", image_size or size or model_entry(name).image_size)
+    channels = options["in_channels"]
+    if image_size is None:
+        image_size = options.get("image_size") or model_entry(name).image_size
+    size = checks.image_pair("image_size", image_size)
     for word, values in (("mean", mean), ("std", std)):
         if values is not None and len(values) != channels:
             raise ValueError(f"`{word}`={checks.shown(values)} must have {channels} numbers")
