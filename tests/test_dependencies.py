@@ -23,12 +23,11 @@ PACKAGE_OF = {
 }
 # What may be imported where, beside the dependencies that every user has: extras
 EXTRAS_OF = {
-    "mixerlib": ("plots", "onnx", "tensorboard"),
+    "mixerlib": ("plots", "onnx", "tensorboard", "timm", "hub"),
     "notebooks": ("book", "count"),
     "book": ("book", "release", "test", "count"),  # `book.tools.other_models` counts with them
     "tests": ("book", "test", "site"),
 }
-OPTIONAL = {("mixerlib", "timm")}  # compared with where it is installed; never required
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -82,11 +81,7 @@ def undeclared(folder: str, names: set[str]) -> list[str]:
     allowed |= declared([r for extra in EXTRAS_OF[folder] for r in EXTRAS[extra]])
     foreign = names - set(sys.stdlib_module_names) - ours()
     packages = {name: PACKAGE_OF.get(name, name.lower().replace("_", "-")) for name in foreign}
-    return sorted(
-        name
-        for name, package in packages.items()
-        if package not in allowed and (folder, name) not in OPTIONAL
-    )
+    return sorted(name for name, package in packages.items() if package not in allowed)
 
 
 @pytest.mark.parametrize("folder", EXTRAS_OF)

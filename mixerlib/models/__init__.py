@@ -34,7 +34,14 @@ from mixerlib.models.mixings import (
     segment_widths,
 )
 from mixerlib.models.mlp_mixer import MixerBlock, MLPMixer, PatchEmbedding
-from mixerlib.models.registry import Entry, check_options, create_model, list_models, model_entry
+from mixerlib.models.registry import (
+    Entry,
+    check_options,
+    create_model,
+    list_models,
+    made_of,
+    model_entry,
+)
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
 from mixerlib.models.wrappers import unwrapped
 
@@ -61,6 +68,7 @@ __all__ = [
     "check_options",
     "create_model",
     "list_models",
+    "made_of",
     "model_entry",
     "overlap_width",
     "register_mixing",

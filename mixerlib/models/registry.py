@@ -220,7 +220,34 @@ def create_model(name: str, **options: Any) -> nn.Module:
     """
     entry = model_entry(name)
     check_options(name, options)
-    return entry.model(**entry.fixed, **(entry.defaults | options))
+    model = entry.model(**entry.fixed, **(entry.defaults | options))
+    remember(model, name, options)
+    return model
+
+
+def remember(model: nn.Module, name: str, options: Mapping[str, Any]) -> None:
+    """Note in a model what it was made of, for `made_of`."""
+    model._made_of = (name, dict(model_entry(name).defaults | options))
+
+
+def made_of(model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The name and all the options by which `create_model` makes another of the same shapes.
+
+    `num_classes` is that of the head which the model has now. Raises `ValueError` for a model that
+    `create_model` has not made.
+
+    >>> from mixerlib.models import create_model, made_of
+    >>> model = create_model("splitmixer_i", dim=64, depth=4)
+    >>> model.reset_classifier(100)
+    >>> name, options = made_of(model)
+    >>> name, options["ratio"], options["num_classes"]
+    ('splitmixer_i', '2/3', 100)
+    """
+    if not hasattr(model, "_made_of"):
+        kind = type(model).__name__
+        raise ValueError(f"`model`, a {kind}, must be one that `create_model` has made")
+    name, options = model._made_of
+    return name, options | {"num_classes": model.num_classes}
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

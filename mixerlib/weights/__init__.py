@@ -15,6 +15,7 @@ that nothing it names is ever called. The layouts:
 """
 
 from mixerlib.weights.loading import load_weights
+from mixerlib.weights.pretrained import from_pretrained, save_pretrained
 from mixerlib.weights.published import (
     PublishedWeights,
     published_weights,
@@ -25,8 +26,10 @@ from mixerlib.weights.saving import save_weights
 
 __all__ = [
     "PublishedWeights",
+    "from_pretrained",
     "load_weights",
     "published_weights",
+    "save_pretrained",
     "save_weights",
     "weights_file",
     "weights_of",

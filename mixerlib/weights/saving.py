@@ -114,7 +114,7 @@ def foreign_content(model: nn.Module, layout: str, suffix: str) -> bytes:
     """The file that `save_weights` writes in another layout than ours. Errors as there."""
     suffixes_of(layout)
     model, tensors = _plain(model)
-    kind = "3-D" if getattr(model, "strategy", None) == "3D" else type(model).__name__
+    kind = "3-D" if getattr(model, "strategy", None) == "3D" else str(architecture(model))
     known = WRITTEN[layout].get(kind)
     names = their_names(tensors, known, len(model.blocks)) if known else {}
     if not known or None in names.values():

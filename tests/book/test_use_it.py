@@ -21,6 +21,7 @@ from commands import ENVIRONMENT, SMALL, Command, is_one_line, run
 from helpers import ROOT
 from torch import nn
 
+from mixerlib._torchvision import import_torchvision
 from mixerlib.training import load_recipe
 
 PAGE = (ROOT / "book" / "use-it.md").read_text(encoding="utf-8")
@@ -137,9 +138,11 @@ def test_every_command_runs_or_refuses_in_a_line(folder, capsys, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_every_snippet_runs_by_itself_in_order(folder, capsys, monkeypatch):
+    import_torchvision()  # which timm needs
     timm = pytest.importorskip("timm")
     create: Callable = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name))
+    unfetched = lambda name, pretrained=False, **options: create(name, **options)  # noqa: E731
+    monkeypatch.setattr(timm, "create_model", unfetched)
     snippets = blocks(PAGE, "python")
     assert len(snippets) > 4
     for snippet in snippets:
