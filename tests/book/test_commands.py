@@ -27,7 +27,7 @@ from mixerlib.records import read_record, read_records
 from mixerlib.training import load_recipe
 from mixerlib.weights import save_weights
 
-page = load_file(ROOT / "book" / "assets" / "commands.py")
+page = load_file(ROOT / "book" / "assets" / "command_table.py")
 FILE = ROOT / "book" / "commands.yaml"
 ROWS = page.read_rows(FILE)
 SMALL = {

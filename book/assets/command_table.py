@@ -1,7 +1,7 @@
 """The commands and tables of the five documents that the book started from, beside ours, as a page.
 
->>> from assets import commands
->>> rows = commands.read_rows(commands.BOOK / "commands.yaml")
+>>> from assets import command_table
+>>> rows = command_table.read_rows(command_table.BOOK / "commands.yaml")
 >>> rows["evaluate"].recipes
 ('imagenet/convmixer_1536_20',)
 """
