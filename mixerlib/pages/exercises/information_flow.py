@@ -87,11 +87,21 @@ def how_deep_for_the_whole_picture() -> Numbers:
     )
 
 
+def _relu_gamma(variance: float) -> float:
+    """γ of ReLU for a normal input of this variance, summed over a fine grid."""
+    z = np.linspace(-9, 9, 90_001) * math.sqrt(variance)
+    weights = np.exp(-(z**2) / (2 * variance))
+    weights /= weights.sum()
+    value, slope = np.maximum(z, 0), z > 0
+    return float(variance * (weights @ slope) / (weights @ value**2 - (weights @ value) ** 2))
+
+
 @exercise("flow-3")
 def a_gradient_that_does_not_grow() -> Numbers:
     relu = 0.5 / (0.5 - 1 / (2 * math.pi))  # E g'² over the variance of max(0, z)
+    depends = not math.isclose(_relu_gamma(1), _relu_gamma(2), rel_tol=1e-3)
     return Numbers(
-        {"linear": 1.0, "ReLU": relu, "ReLU depends on the variance": False},
+        {"linear": 1.0, "ReLU": relu, "ReLU depends on the variance": depends},
         [
             Mistake("The variance of ReLU is E g² less the square of its mean.", {"ReLU": 1.0}),
             Mistake("That is the inverse.", {"ReLU": 1 / relu}),

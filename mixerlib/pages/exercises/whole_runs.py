@@ -4,14 +4,30 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
+import torch
+from torch import nn
+
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers
+
+
+def _depends_on_the_parts(training: bool) -> bool:
+    """Whether a batch that passes a BatchNorm in two parts comes out otherwise than as a whole."""
+    maps = torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    norm = nn.BatchNorm2d(1).train(training)
+    with torch.no_grad():
+        parts = torch.cat([norm(part) for part in maps.split(4)])
+        return not torch.allclose(parts, norm(maps))
 
 
 @exercise("training-3")
 def ghost_batches() -> Numbers:
     return Numbers(
-        {"depends in evaluation": False, "depends in training": True, "noise grows by": 2},
+        {
+            "depends in evaluation": _depends_on_the_parts(training=False),
+            "depends in training": _depends_on_the_parts(training=True),
+            "noise grows by": math.sqrt(4),  # a part with a quarter of the places
+        },
         [
             Mistake(
                 "In evaluation mode the statistics are constants: no image sees another.",
