@@ -84,6 +84,35 @@ def _machines(recorded: Mapping[str, Rates]) -> dict[str, dict]:
     }
 
 
+def _body(machines: Mapping[str, str]) -> str:
+    """The guess, the controls, two drawings and the sentence."""
+    rivals = {family: LABELS[family] for family in list(MODELS)[1:]}
+    numbers = {dtype: f"{dtype}, {width} bytes" for dtype, width in WIDTHS.items()}
+    asked = guess(
+        f"A new machine multiplies twice as fast as {DATA_SHEETS[FIRST].name}, and its memory "
+        "is as fast as before. What becomes of SplitMixer-I's speed, in times of ConvMixer's?",
+        {"more": "it grows", "same": "it stays", "less": "it shrinks"},
+    )
+    hands = controls(
+        choice("machine", "Machine", machines, FIRST),
+        choice("dtype", "Numbers", numbers, "float32"),
+        slider("macs", "Arithmetic", 1 * STEPS, 6 * STEPS, 1 * STEPS),  # the script sets both
+        slider("bytes", "Memory", 1 * STEPS, 4 * STEPS, 1 * STEPS),
+        choice("family", "Against ConvMixer", rivals, "splitmixer_i"),
+        choice("batch", "Batch", {b: b for b in ("1", "8", "64", "512")}, "64"),
+        choice("form", "Operations", FORMS, "alone"),
+    )
+    return f"""{asked}
+{hands}
+<div class="sights">
+<svg class="drawing" viewBox="0 0 340 240" role="img" aria-label=""></svg>
+<svg class="race" viewBox="0 0 340 240" role="img" aria-label="The two times as bars, and the speed
+ on machines of every balance"></svg>
+</div>
+{buttons(race="Race")}
+{SAID}"""
+
+
 def roofline_machine(recorded: Mapping[str, Rates] | None = None) -> Interactive:
     """How fast the strategies are on any machine, by the roofline; chapter 18 derives it.
 
@@ -116,38 +145,10 @@ def roofline_machine(recorded: Mapping[str, Rates] | None = None) -> Interactive
             for family, model in MODELS.items()
         },
     }
-    rivals = {family: LABELS[family] for family in list(MODELS)[1:]}
-    body = f"""{
-        guess(
-            f"A new machine multiplies twice as fast as {DATA_SHEETS[FIRST].name}, and its memory "
-            "is as fast as before. What becomes of SplitMixer-I's speed, in times of ConvMixer's?",
-            {"more": "it grows", "same": "it stays", "less": "it shrinks"},
-        )
-    }
-{
-        controls(
-            choice("machine", "Machine", names, FIRST),
-            choice(
-                "dtype", "Numbers", {d: f"{d}, {w} bytes" for d, w in WIDTHS.items()}, "float32"
-            ),
-            slider("macs", "Arithmetic", 1 * STEPS, 6 * STEPS, 78),
-            slider("bytes", "Memory", 1 * STEPS, 4 * STEPS, 59),
-            choice("family", "Against ConvMixer", rivals, "splitmixer_i"),
-            choice("batch", "Batch", {b: b for b in ("1", "8", "64", "512")}, "64"),
-            choice("form", "Operations", FORMS, "alone"),
-        )
-    }
-<div class="sights">
-<svg class="drawing" viewBox="0 0 340 240" role="img" aria-label=""></svg>
-<svg class="race" viewBox="0 0 340 240" role="img" aria-label="The two times as bars, and the speed
- on machines of every balance"></svg>
-</div>
-{buttons(race="Race")}
-{SAID}"""
     return Interactive(
         "roof",
         "Roofline machine: two networks on any machine",
-        body,
+        _body(names),
         script(f"const data = {json.dumps(data, separators=(',', ':'))};", part("roof.js")),
         still=_still(),
         style=part("roof.css"),

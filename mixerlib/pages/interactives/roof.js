@@ -75,7 +75,7 @@ kit.start("roof", {data, bills, band, speeds, speed_at, crossings}, root => {
       for (const {role, macs, moved, share} of shares.values()) {
         const power = clamp(log(macs / moved), ...X), x = across(power), y = top(power), far = 2.5 + 9 * Math.sqrt(share);
         dot(x, y, share);
-        if (role < 2) parts.push(word(["channels", "space"][role], x, place ? y + far + 12 : y - far - 4, at(0)));
+        if (role < 2) parts.push(word(["channels", "space"][role], x, place ? y + far + 10 : y - far - 2, {"text-anchor": place ? "start" : "end"}));
       }
     }
     drawing.replaceChildren(...parts);
