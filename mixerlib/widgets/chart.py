@@ -1,7 +1,7 @@
 """The curves of several runs as one SVG drawing, in the page's ink."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -98,15 +98,28 @@ def _range(values: list[float], log: bool) -> tuple[float, float]:
     return low, max(high, 2 * low)
 
 
-def _axes(last, low, high, log, place, quantity) -> str:
-    """Grid lines with their numbers, and what the axes show."""
-    if log:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        every = [mantissa * 10.0**decade for decade in decades for mantissa in (1, 2, 5)]
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers on a logarithmic axis, from three to eight where there are so many."""
+    ticks: list[float] = []
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for mantissas in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), [n / 10 for n in range(10, 100)]):
+        every = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
         ticks = [tick for tick in every if low <= tick <= high]
-        ticks = ticks if len(ticks) < 9 else [t for t in ticks if round(math.log10(t), 9) % 1 == 0]
-    else:
-        ticks = [0, 0.25, 0.5, 0.75, 1]
+        if len(ticks) >= 3:
+            break
+    return ticks[:: math.ceil(len(ticks) / 8)]
+
+
+def _axes(
+    last: int,
+    low: float,
+    high: float,
+    log: bool,
+    place: Callable[[float, float], str],
+    quantity: str,
+) -> str:
+    """Grid lines with their numbers, and what the axes show."""
+    ticks = _ticks(low, high) if log else [0, 0.25, 0.5, 0.75, 1]
     parts = []
     for tick in ticks:
         y = float(place(0, tick).split(",")[1])

@@ -243,7 +243,8 @@ class TrainingDesk:
             return "No run yet."
         run = self.active or self.runs[-1]
         where = f", in {run.folder}" if run.folder else ""
-        return f"Run {self.runs.index(run) + 1} is {run.state}{where}. {run.message}".strip()
+        why = f": {run.message}" if run.message else ""
+        return f"Run {self.runs.index(run) + 1} is {run.state}{where}{why}."
 
     def drawn(self, quantity: str = "loss") -> str:
         """The curves of all runs and what they are, as HTML; `quantity` is "loss" or "accuracy"."""
@@ -269,9 +270,10 @@ class TrainingDesk:
 
     def still(self) -> str:
         """What stands on a page of the book: the curves that are there, in one figure."""
+        count = len(self.records) + len(self.runs)
         words = (
-            f"The training desk with {len(self.records) + len(self.runs)} finished run: thin in "
-            "training, thick on the test set. In a notebook it has controls, and trains."
+            f"The loss of {count} run{'s' * (count != 1)}, thin in training, thick in the test. "
+            "In a notebook this is a desk with a control for each field of the recipe, and trains."
         )
         return figure([("Loss", self.drawn())], words)
 

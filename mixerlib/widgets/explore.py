@@ -61,6 +61,8 @@ class Explore:
         elif image_size is not None:
             raise ValueError(f"`image_size`={image_size!r} has no effect beside `images`")
         check_images(model, images)
+        if (first := next(model.parameters(), None)) is not None:
+            images = images.to(first.device, first.dtype)
         self.subject = Subject(copy.deepcopy(model).eval(), images.detach())
         self.layers = layer_names(self.subject.model)
         if not self.layers:

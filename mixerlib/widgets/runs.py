@@ -45,6 +45,15 @@ class ThreadedRun:
 
     Its `state` is "new", "running", "paused", "stopped", "finished" or "failed", and its `message`
     says why it is stopped or failed.
+
+    >>> from mixerlib.training import dataset_for, load_recipe
+    >>> from mixerlib.widgets import ThreadedRun
+    >>> recipe = load_recipe("digits", {"epochs": 1})
+    >>> run = ThreadedRun(recipe, dataset_for(recipe), "cpu")
+    >>> run.start()
+    >>> run.wait()  # or go on with something else
+    >>> run.state, len(run.curve)
+    ('finished', 1)
     """
 
     def __init__(

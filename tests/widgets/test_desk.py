@@ -220,6 +220,9 @@ def test_the_curve_lies_where_its_axes_say():
     steps = {round(b[1] - a[1], 1) for a, b in pairwise(test)}
     assert len(steps) == 1 and steps.pop() > 0  # a decade each, downwards
     assert training[3][1] == test[1][1]  # both 0.01
+    flat = [replace(rows[0], train_loss=2.3, test_loss=2.4)]
+    for curve in (rows, flat, []):
+        assert 3 <= len(re.findall("<path", chart([Line("a", curve)], "loss", "Loss."))) <= 8
     for bad in (float("nan"), float("inf"), 0.0):
         one = [replace(rows[0], train_loss=bad, test_loss=None)]
         assert 'points=""' in chart([Line("a", one)], "loss", "Loss.")

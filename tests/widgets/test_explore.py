@@ -58,7 +58,7 @@ def test_the_picture_of_who_hears_whom_is_the_table():
         assert np.array_equal(opacity == 255, heard) and set(np.unique(opacity)) <= {0, 255}
 
 
-def test_a_mixing_of_ones_own_is_explored():
+def test_a_home_made_mixing_is_explored():
     with registrations_undone():
         name = register_mixing("slide", lambda b, h, s: OneSegment(h, 3 * b, h // s))
         shown = turned(Explore(small(name, segments=2)), view="reach", blocks=1)
@@ -122,7 +122,7 @@ def test_only_the_controls_of_the_view_are_seen():
         assert visible == ["view", *names]
 
 
-def test_a_network_of_other_parts_is_told_what_lacks_and_shows_the_rest():
+def test_a_network_of_other_parts_says_what_it_lacks_and_shows_the_rest():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))
     explorer = Explore(model, image_size=8)
     shown = turned(explorer, view="costs")
