@@ -91,7 +91,7 @@ library-tested: $(READY)
 	@$(BIN)/python tests/stamps.py library
 	@$(MAKE) --no-print-directory .tested/library.passed
 
-.tested/library.passed: .tested/library.inputs
+.tested/library.passed: .tested/library.inputs | $(LIKE_COLAB)
 	$(PYTEST) -m "not prose"
 	@touch $@
 

@@ -1,7 +1,8 @@
 """mixerlib: ConvMixer, SplitMixer and MLP-Mixer, the library of The Mixer Book.
 
-The rooms are `models`, `costs`, `data`, `training`, `inside`, `speed` and `pages`, beside `weights`
-and `records`. Each lists its public names; the six that most users want are here too.
+The rooms are `models`, `costs`, `data`, `training`, `inside`, `speed`, `pages` and `widgets`,
+beside `weights` and `records`. Each lists its public names; the six that most users want are here
+too.
 """
 
 import importlib
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     *("models", "costs", "data", "training", "inside"),
-    *("speed", "pages", "weights", "records"),
+    *("speed", "pages", "weights", "records", "widgets"),
 )
 _ROOM_OF = {
     "create_model": "models",

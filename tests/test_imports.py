@@ -22,13 +22,13 @@ PACKAGE = Path(mixerlib.__file__).parent
 # From the ground up: a room imports only from those before it. A new one must be given its place.
 ORDER = (
     *("checks", "files", "_torchvision", "costs", "data", "records", "models", "weights"),
-    *("timm", "inside", "pages", "speed", "training", "cli", "__main__"),
+    *("timm", "inside", "pages", "speed", "training", "widgets", "cli", "__main__"),
 )
 ALLOWED = {room: set(ORDER[:place]) for place, room in enumerate(ORDER)}
 ALLOWED["__init__"] = {"models", "weights", "speed"}  # the public names
 PUBLIC = (
     *("files", "models", "costs", "data", "records", "weights", "timm", "inside"),
-    *("pages", "speed", "training"),
+    *("pages", "speed", "training", "widgets"),
 )
 
 

@@ -49,6 +49,12 @@ def choose_cache(app: Sphinx, config: Config) -> None:
     config["nb_execution_cache_path"] = str(current)
 
 
+def say_that_it_is_a_page(app: Sphinx, config: Config) -> None:
+    """Tell the kernels of this build that no reader's kernel will stand behind the page, so that
+    `mixerlib.widgets` show still figures."""
+    os.environ["MIXERBOOK_PAGE"] = "1"
+
+
 def link_home(app: Sphinx, config: Config) -> None:
     """Give every page its source, edit and issue links, where the book's home is known."""
     if where := home():
@@ -127,6 +133,7 @@ def number_chapters(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", number_chapters)
     app.connect("config-inited", choose_cache, priority=100)  # before myst-nb reads the setting
+    app.connect("config-inited", say_that_it_is_a_page)
     app.connect("config-inited", link_home)
     app.connect("html-page-context", mend_roles)
     app.connect("html-page-context", say_how_to_run)

@@ -49,6 +49,7 @@ from mixerlib.costs.channel_reach import mixing_steps, reach
 from mixerlib.costs.channel_span import blocks_to_span, directions, measured_directions
 from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
+from mixerlib.costs.measured_reach import measured_reach
 from mixerlib.costs.measurement import Measured, measure
 from mixerlib.costs.savings import paper_saving, saving, wide_saving
 from mixerlib.costs.scopes import by_scope, saved_by_scope
@@ -118,6 +119,7 @@ __all__ = [
     "macs",
     "measure",
     "measured_directions",
+    "measured_reach",
     "mixing_steps",
     "n",
     "p",

@@ -73,8 +73,8 @@ def measure(
 
     `image_size` is a number or (height, width), in pixels. On the "meta" device, the default,
     tensors have shapes but no numbers, so that the largest model needs no memory; "cpu" gives the
-    same counts. Raises `ValueError` for images that the model does not take, and for a single
-    patch where there is a BatchNorm, which cannot train on one number a channel. Chapter 04.
+    same counts. Raises `ValueError` for images that the model does not take, layers whose names say
+    no part, and a single patch where a BatchNorm cannot train on one number. Chapter 04.
 
     >>> from mixerlib.costs import measure
     >>> from mixerlib.models import create_model
@@ -157,7 +157,11 @@ class LayerTracker:
     def by_part(self, by_layer: Mapping[str, int]) -> dict[str, int]:
         counts = {part: 0 for part in PARTS if part in self.part_of.values()}
         for layer, count in by_layer.items():
-            counts[self.part_of[layer] or ""] += count  # `layer` gives none without a part
+            part = self.part_of[layer]
+            if part not in counts:
+                rule = f"must be named as one of stem, blocks.N.LAYER and head, not {layer!r}"
+                raise ValueError(f"`model`: a layer with costs {rule}")
+            counts[part] += count
         return counts
 
 

@@ -36,6 +36,7 @@ from mixerlib.inside.faithfulness import (
     rank_correlation,
     with_random_weights,
 )
+from mixerlib.inside.footprints import footprint
 from mixerlib.inside.kernels import separable_share, spatial_kernels
 from mixerlib.inside.maps import feature_maps, pooled, pooled_features
 from mixerlib.inside.probing import linear_probe
@@ -48,6 +49,7 @@ __all__ = [
     "duplicate_channels",
     "enlarged",
     "feature_maps",
+    "footprint",
     "grad_cam",
     "gradient_times_input",
     "gradients",

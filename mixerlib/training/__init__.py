@@ -47,9 +47,17 @@ from mixerlib.training.kept_weights import (
     list_trained,
     trained_model,
 )
-from mixerlib.training.loop import finish_epoch, fit, train, train_step, training_steps
+from mixerlib.training.loop import (
+    begin_or_resume,
+    finish_epoch,
+    fit,
+    train,
+    train_step,
+    training_steps,
+)
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.result import record_of
 from mixerlib.training.run import (
     Run,
     RunWarning,
@@ -110,6 +118,7 @@ __all__ = [
     "augmentation_for",
     "batches_left",
     "begin",
+    "begin_or_resume",
     "checkpoint",
     "choose_device",
     "claimed",
@@ -146,6 +155,7 @@ __all__ = [
     "read_metrics",
     "read_sweep",
     "recipe_of",
+    "record_of",
     "remaining",
     "remaining_table",
     "result_line",

@@ -98,7 +98,26 @@ def train(
 def begin_or_resume(
     recipe: Recipe, dataset: ImageSource, device: torch.device, session: Session
 ) -> Run:
-    """A run before its first step, or where the session's checkpoint left it."""
+    """A run before its first step, or where the session's checkpoint left it.
+
+    Args:
+        recipe: what is trained, and how.
+        dataset: the recipe's, on the device.
+        device: where the model goes.
+        session: its folder, whether it is to be resumed, and who shares the run.
+
+    It seeds torch's global generator. What `train` does is this, then `fit`, then `record_of`; who
+    holds the run between them can watch it. Raises `ValueError` as `train` does.
+
+    >>> from mixerlib.training import Session, begin_or_resume, choose_device, dataset_for, fit
+    >>> from mixerlib.training import load_recipe, record_of
+    >>> recipe = load_recipe("digits", {"epochs": 1})
+    >>> images, device = dataset_for(recipe), choose_device("cpu")
+    >>> run = begin_or_resume(recipe, images, device, Session(progress=False))
+    >>> fit(run, images, Session(progress=False))
+    >>> run.steps_done, record_of(run, images, device).train_images
+    (23, 1437)
+    """
     path = session.checkpoint
     session.processes.barrier()  # the first may still be writing what all of them go on from
     state = checkpoint.load(path, recipe) if session.resume and path and path.exists() else {}

@@ -12,7 +12,9 @@ from mixerlib.weights.saving import file_sha256
 
 
 def record_of(run: Run, dataset: ImageSource, device: torch.device) -> Record:
-    """The record of a run that has done all its epochs."""
+    """The record of a run that has done all its epochs, on this data set and device. The
+    example of `begin_or_resume` makes one.
+    """
     settings = asdict(run.recipe) | settings_of_form(run.form) | {"fastest": False}  # as it was
     seconds = sum(row.training_seconds for row in run.curve)
     assert run.test is not None  # after the last epoch
