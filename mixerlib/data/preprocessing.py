@@ -73,7 +73,12 @@ PREPROCESSINGS = MappingProxyType(
 
 
 def preprocessing_named(name: str) -> Preprocessing:
-    """One of `PREPROCESSINGS` by its name; `ValueError` with the nearest for an unknown one."""
+    """One of `PREPROCESSINGS` by its name; `ValueError` with the nearest for an unknown one.
+
+    >>> from mixerlib.data import preprocessing_named
+    >>> print(preprocessing_named("torchvision"))
+    224×224, bilinear, crop 0.875, normalization dataset
+    """
     if not isinstance(name, str) or name not in PREPROCESSINGS:
         hint = did_you_mean(str(name), PREPROCESSINGS, f"there are {', '.join(PREPROCESSINGS)}")
         raise ValueError(f"`preprocessing`={shown(name)} is no preset of mixerlib; {hint}")

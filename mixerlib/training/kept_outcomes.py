@@ -1,13 +1,5 @@
 """What a model makes of a large test set, image by image: kept as it grows, and shared.
 
->>> from mixerlib.training import dataset_for, evaluate_in_folder, load_recipe, train
->>> recipe = load_recipe("digits", {"epochs": 1})
->>> model, _ = train(recipe, progress=False)
->>> (result,) = evaluate_in_folder(model, dataset_for(recipe), "looks/digits", progress=False)
->>> (again,) = evaluate_in_folder(model, dataset_for(recipe), "looks/digits", resume=True)
->>> result.loss == again.loss  # of the same outcomes, which the second call has read
-True
-
 The test set is cut into the same batches whatever happens, and a batch is the unit of work. So two
 processes, or an evaluation that was stopped and gone on with, give the same numbers as one look at
 all of it, to the last bit on the same machine.
@@ -28,7 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mixerlib.checks import positive_int, shown
+from mixerlib.checks import one_of, positive_int, shown
 from mixerlib.data import ImageFiles, ImageSource
 from mixerlib.files import clear_parts, write_atomic
 from mixerlib.training.distributed import ALONE, Processes
@@ -115,6 +107,13 @@ def evaluate_in_folder(
 
     Raises `ValueError` for a folder that holds outcomes without `resume`, or those of other
     weights, images or settings, and what reading the images raises.
+
+    >>> from mixerlib.training import dataset_for, evaluate_in_folder, load_recipe, train
+    >>> model, _ = train(load_recipe("digits", {"epochs": 1}), progress=False)
+    >>> digits = dataset_for(load_recipe("digits"))
+    >>> (result,) = evaluate_in_folder(model, digits, "looks", progress=False)
+    >>> evaluate_in_folder(model, digits, "looks", resume=True)[0].loss == result.loss
+    True
     """
     settings = {"views": 2 if flip_average else 1, "precision": precision}
     known, steps = _blank(model, dataset, batch_size, settings)
@@ -141,6 +140,7 @@ def _blank(
     model: nn.Module, dataset: ImageSource, batch_size: int, settings: dict[str, Any]
 ) -> tuple[Outcomes, list[torch.Tensor]]:
     """Outcomes of which none is known yet, and the image numbers of each batch."""
+    one_of("precision", settings["precision"], tuple(PRECISIONS))
     count = len(dataset.test_labels)
     if not count:
         raise ValueError(f"`dataset`={dataset.name!r} has no test images")

@@ -168,6 +168,10 @@ def weights_of(model: str = "*") -> tuple[PublishedWeights, ...]:
 
     Of SplitMixer none is published, and of the other families only what ImageNet was learnt with:
     for those it is (). Raises `ValueError` for a name that is no model's.
+
+    >>> from mixerlib.weights import weights_of
+    >>> [weights.name for weights in weights_of("mixer_l16")][:2]
+    ['mixer_l16.timm', 'mixer_l16.timm_in21k']
     """
     if model == "*":
         return TABLE
@@ -222,6 +226,11 @@ def weights_file(name: str, *, download: bool = False, folder: str | Path | None
 
     Raises `ValueError` for an unknown name, `DataNotFound` where the file is not there or cannot be
     fetched, and `DataDamaged` where it is not what the publisher's checksum promises.
+
+    >>> from mixerlib.weights import weights_file
+    >>> weights_file("splitmixer_i_256_8")
+    Traceback (most recent call last):
+    ValueError: `weights`='splitmixer_i_256_8': no weights of SplitMixer are published; ...
     """
     weights = published_weights(name)
     data = Path(os.environ.get("MIXERLIB_DATA") or "data").expanduser()

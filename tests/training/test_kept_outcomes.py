@@ -151,6 +151,8 @@ def test_a_damaged_file_is_named(model, digits, tmp_path):
 def test_bad_arguments(model, digits):
     with pytest.raises(ValueError, match="`batch_size`=0"):
         looked(model, digits, batch_size=0)
+    with pytest.raises(ValueError, match="`precision`='float8' must be one of 'float32'"):
+        looked(model, digits, precision="float8")
     none = replace(digits, test_images=digits.test_images[:0], test_labels=digits.test_labels[:0])
     with pytest.raises(ValueError, match="has no test images"):
         looked(model, none)
