@@ -1,6 +1,7 @@
 """The models of mixerlib in timm's registry: what timm's own tests and scripts ask of a model."""
 
 import copy
+import importlib.util
 import pickle
 import sys
 from pathlib import Path
@@ -11,25 +12,28 @@ from helpers import Later, registrations_undone, trained_look
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from mixerlib._torchvision import import_torchvision
 from mixerlib.models import OneSegment, create_model, list_models, model_entry, register_mixing
 from mixerlib.speed import fold
 from mixerlib.weights import load_weights, save_weights
 
-import_torchvision()  # which timm needs
-timm = pytest.importorskip("timm", reason="needs the extra `timm`")
-
-from mixerlib.timm import InTimm, register_models  # noqa: E402 — only where timm is
-from mixerlib.timm.__main__ import main  # noqa: E402
-from mixerlib.timm.importing import import_timm  # noqa: E402
-
+timm, in_timm = Later("timm"), Later("mixerlib.timm")
+transforms = Later("torchvision.transforms")
 timm_loss, timm_optim, timm_utils = Later("timm.loss"), Later("timm.optim"), Later("timm.utils")
 TIMMS_OWN = ("convmixer_768_32", "convmixer_1536_20")
 NAMES = [name for name in list_models() if name not in TIMMS_OWN]
 FAMILIES = [name for name in NAMES if name == model_entry(name).family]
 MAPS = [name for name in FAMILIES if name != "mlp_mixer"]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("timm") is None, reason="needs the extra `timm`"
+)
 every_name = pytest.mark.parametrize("name", NAMES)
 every_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> None:
+    """One import enters the models, and it takes seconds: so not when the tests are collected."""
+    importlib.import_module("mixerlib.timm")
 
 
 def options(name: str) -> dict[str, int]:
@@ -296,9 +300,7 @@ def test_it_is_written_in_the_layouts_of_its_architecture(tmp_path: Path):
 def test_what_timms_trainer_does(name: str, tmp_path: Path):
     """Its loader, optimiser, schedule, mixing, average and checkpoint; then as validate.py does."""
     made = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8).numpy()
-    pictures = [
-        (import_torchvision().transforms.ToPILImage()(a), i % 4) for i, a in enumerate(made)
-    ]
+    pictures = [(transforms.ToPILImage()(a), i % 4) for i, a in enumerate(made)]
     model = small(name, num_classes=4)
     data = timm.data.resolve_data_config({}, model=model)
     dataset = MadeImages(pictures)
@@ -363,9 +365,9 @@ class MadeImages(torch.utils.data.Dataset):
 def test_a_registered_mixing_follows():
     with registrations_undone():
         name = register_mixing("quarter", lambda i, dim, s: OneSegment(dim, 0, dim // 4))
-        assert register_models() == [name] and register_models() == []
+        assert in_timm.register_models() == [name] and in_timm.register_models() == []
         model = timm.create_model(name, dim=16, depth=2)
-        assert isinstance(model, InTimm) and model(images()).shape == (2, 10)
+        assert isinstance(model, in_timm.InTimm) and model(images()).shape == (2, 10)
 
 
 def test_a_script_of_timms_knows_the_models(tmp_path: Path, monkeypatch, capsys):
@@ -379,7 +381,7 @@ def test_a_script_of_timms_knows_the_models(tmp_path: Path, monkeypatch, capsys)
     words = ["--model", "splitmixer_i_256_8"]
     monkeypatch.setattr(sys, "argv", ["mixerlib.timm", str(script), *words])
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    main()
+    Later("mixerlib.timm.__main__").main()
     assert capsys.readouterr().out == f"True beside {words}\n"
 
 
@@ -390,11 +392,11 @@ def test_a_script_of_timms_knows_the_models(tmp_path: Path, monkeypatch, capsys)
 def test_no_script_is_a_mistake_in_a_line(words: list[str], message: str, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["mixerlib.timm", *words])
     with pytest.raises(SystemExit, match=f"^{message}"):
-        main()
+        Later("mixerlib.timm.__main__").main()
 
 
 def test_without_timm_the_error_says_how_it_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'mixerlib\[timm\]'") as caught:
-        import_timm()
+        Later("mixerlib.timm.importing").import_timm()
     assert caught.value.name == "timm"

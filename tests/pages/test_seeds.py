@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from helpers import Later
 from in_node import needs_node, run_script
-from scipy import stats
 
 from mixerlib.pages import how_many_seeds
 from mixerlib.pages.interactives import seeds
 from mixerlib.training import Difference, Spread, power, seeds_needed, spread
 
+stats = Later("scipy.stats")
 pytestmark = needs_node
 
 

@@ -9,14 +9,16 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 
 import pytest
 from helpers import ROOT
 
-pytest.importorskip("jupyterlab", reason="needs the extra `lab`")
-pytest.importorskip("ipywidgets", reason="needs the extra `widgets`")
+pytestmark = pytest.mark.skipif(
+    not all(map(find_spec, ("jupyterlab", "ipywidgets"))), reason="needs `lab` and `widgets`"
+)
 
 LONG = 90  # seconds: a machine may be busy with other things
 CELLS = [
