@@ -82,24 +82,9 @@ def save_pretrained(
     model, folder = unwrapped(model), Path(folder)
     name, options = made_of(model)
     _check_shapes(model, name, options)
-    channels = options["in_channels"]
-    if image_size is None:
-        image_size = options.get("image_size") or model_entry(name).image_size
-    size = checks.image_pair("image_size", image_size)
-    for word, values in (("mean", mean), ("std", std)):
-        if values is not None and len(values) != channels:
-            raise ValueError(f"`{word}`={checks.shown(values)} must have {channels} numbers")
     if classes and len(classes) != model.num_classes:
         raise ValueError(f"`classes` must be {model.num_classes} names, not {len(classes)}")
-    given = {
-        "input_size": [channels, *size],
-        "fixed_input_size": model_entry(name).family == "mlp_mixer",
-        "first_conv": "stem.proj" if model_entry(name).family == "mlp_mixer" else "stem.0",
-        "classifier": "head",
-        "num_classes": model.num_classes,
-        "crop_pct": 1.0,
-    }
-    given |= {word: list(map(float, v)) for word, v in (("mean", mean), ("std", std)) if v}
+    given = _images(model, name, options, image_size, {"mean": mean, "std": std})
     if record is not None:
         read_as = {word: record.settings.get(word) for word in ("crop_pct", "interpolation")}
         given |= {word: value for word, value in read_as.items() if value is not None}
@@ -115,6 +100,30 @@ def save_pretrained(
     write_atomic(folder / WEIGHTS, content)
     write_atomic(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
     write_atomic(folder / CARD, _card(model, name, options, record, given).encode())
+
+
+def _images(
+    model: nn.Module,
+    name: str,
+    options: dict[str, Any],
+    image_size: int | tuple[int, int] | None,
+    statistics: dict[str, Sequence[float] | None],
+) -> dict[str, Any]:
+    """What images the model is to be given, and where it meets them, in timm's words."""
+    channels, tokens = options["in_channels"], model_entry(name).family == "mlp_mixer"
+    for word, values in statistics.items():
+        if values is not None and len(values) != channels:
+            raise ValueError(f"`{word}`={checks.shown(values)} must have {channels} numbers")
+    if image_size is None:
+        image_size = options.get("image_size") or model_entry(name).image_size
+    return {
+        "input_size": [channels, *checks.image_pair("image_size", image_size)],
+        "fixed_input_size": tokens,
+        "first_conv": "stem.proj" if tokens else "stem.0",
+        "classifier": "head",
+        "num_classes": model.num_classes,
+        "crop_pct": 1.0,
+    } | {word: list(map(float, values)) for word, values in statistics.items() if values}
 
 
 def _check_shapes(model: nn.Module, name: str, options: dict[str, Any]) -> None:

@@ -85,7 +85,10 @@ def test_the_help_of_train_has_every_setting_and_recipe(capsys):
         ),
         (["import", "nowhere.pt", "--model", "convmixer"], "nowhere.pt: No such file"),
         (["import", "nowhere.pt", "--model", "resnet"], "'resnet' is no model of mixerlib"),
-        (["import", "nowhere.pt"], "required: --model"),
+        (
+            ["import", "nowhere.pt"],
+            "`model`=None: name the model that CHECKPOINT is of with --model",
+        ),
     ],
 )
 def test_mistakes(capsys, arguments, message):
