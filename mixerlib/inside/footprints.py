@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from mixerlib.checks import shown
 from mixerlib.inside.choosing import check_images, check_ready, chosen_layers
 from mixerlib.inside.logits import gradients_on, refusals_explained
 
@@ -32,6 +33,8 @@ def footprint(model: nn.Module, images: torch.Tensor, layer: str) -> torch.Tenso
     """
     check_ready(model)
     check_images(model, images)
+    if not isinstance(layer, str):
+        raise ValueError(f"`layer`={shown(layer)} must be the name of a layer")
     (module,) = chosen_layers(model, [layer]).values()
     outputs: list[torch.Tensor] = []
 

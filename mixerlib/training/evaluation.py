@@ -125,9 +125,11 @@ def _evaluate(
             logits = model(inputs).float()
             if flip_average:
                 logits = (logits + model(inputs.flip(-1)).float()) / 2
-            parts.append((*outcomes(logits, labels), labels))
-        losses, ranked, labels = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-        return summary(losses, ranked, labels, logits.shape[1])
+            parts.append((logits, labels))
+        # all at once: the losses of a batch alone may differ from these in their last bits
+        logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        losses, ranked = outcomes(logits, labels)
+        return summary(losses.cpu(), ranked.cpu(), labels.cpu(), logits.shape[1])
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def arguments_of(name: str, **changed: object) -> dict[str, object]:
     images, maps = torch.randn(3, 3, 8, 8), torch.randn(3, 6, 4, 4)
     labels, kernels = torch.tensor([0, 1, 1]), torch.randn(6, 3, 3)
     good = {"model": model_of(), "images": images, "scores": images[:, 0], "kernels": kernels}
-    good |= {"features": maps, "x": maps, "y": maps, "labels": labels}
+    good |= {"features": maps, "x": maps, "y": maps, "labels": labels, "layer": "blocks.0"}
     good |= {"test_features": maps, "test_labels": labels, "maps": maps[:, 0]}
     needed = inspect.signature(FUNCTIONS[name]).parameters.values()
     return {p.name: good[p.name] for p in needed if p.default is p.empty} | changed

@@ -122,12 +122,11 @@ def test_stopped_after_every_step(digits, tmp_path):
 @pytest.mark.parametrize(("asked", "step"), [(4, 3), (10, 6)])
 def test_stopped_during_the_test_set(digits, tmp_path, monkeypatch, asked, step):
     """In each epoch it is asked after each of three steps, and between three batches of tests."""
+    monkeypatch.setattr("mixerlib.training.loop.BATCH_SIZE", 10)  # of both: it moves last bits
     (tmp_path / "whole").mkdir()
     expected = results(*train(recipe(), digits, folder=tmp_path / "whole"), tmp_path / "whole")
-    monkeypatch.setattr("mixerlib.training.loop.BATCH_SIZE", 10)
     with pytest.raises(Stopped, match=f"by the test after step {step} of 6, during the test set"):
         train(recipe(), digits, folder=tmp_path, stop=after(asked))
-    monkeypatch.undo()
     model, record = train(recipe(), digits, folder=tmp_path, resume=True)
     assert results(model, record, tmp_path) == expected and record.continued == 1
 
