@@ -25,6 +25,7 @@ from mixerlib.training.comparison import (
     slowest_to_fastest,
     yardstick,
 )
+from mixerlib.training.depths import Depths
 from mixerlib.training.device_check import Answer, self_test
 from mixerlib.training.distributed import ALONE, Processes, choose_device, joined, local_device
 from mixerlib.training.evaluation import Evaluation, evaluate, evaluate_on
@@ -96,6 +97,7 @@ __all__ = [
     "Ablations",
     "Answer",
     "Batch",
+    "Depths",
     "Difference",
     "Diverged",
     "Evaluation",

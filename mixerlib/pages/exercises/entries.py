@@ -27,6 +27,7 @@ CHAPTERS = (
     "whole_runs",
     "results",
     "ablations",
+    "depth_and_width",
     "throughput",
     "roofline",
     "folding_norms",
