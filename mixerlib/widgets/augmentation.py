@@ -60,7 +60,7 @@ class AugmentationTable:
 
     @cached_property
     def controls(self) -> dict[str, Any]:
-        """The widget's controls by their names: policy, operations, magnitudes, sign and image."""
+        """The controls by name, which are policy, operations, magnitudes, sign and image."""
         kit = toolkit()
         later = {"continuous_update": False}
         controls = {

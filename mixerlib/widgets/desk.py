@@ -85,8 +85,8 @@ class TrainingDesk:
 
     @cached_property
     def controls(self) -> dict[str, Any]:
-        """The widget's controls by their names: the fields, and start, pause, go_on, stop, run,
-        quantity."""
+        """The widget's controls by name, which are the fields, and start, pause, go_on, stop, run
+        and quantity."""
         kit = toolkit()
         made = {name: self._control(name) for name in self.fields}
         words = {"start": "Start", "pause": "Pause", "go_on": "Go on", "stop": "Stop"}

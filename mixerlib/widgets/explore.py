@@ -72,7 +72,7 @@ class Explore:
 
     @cached_property
     def controls(self) -> dict[str, Any]:
-        """The widget's controls by their names: view, blocks, layer and image."""
+        """The widget's controls by name, which are view, blocks, layer and image."""
         kit, depth = toolkit(), self.subject.depth
         controls = {
             "view": kit.ToggleButtons(
