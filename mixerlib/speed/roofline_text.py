@@ -162,7 +162,8 @@ def verdicts(race: RooflineRace) -> str:
 def account(race: RooflineRace, base: str, other: str) -> str:
     """The difference of two models of one race by what the layers are, as a table and a sentence.
 
-    Differences are taken round by round; only those whose interval leaves out 0 are named in the
+    Differences are taken round by round, and their medians are given; so a difference need not be
+    that of the two medians beside it. Only those whose interval leaves out 0 are named in the
     sentence. Raises `ValueError` where one of the models did not run.
     """
     first, second = (race.of(name) for name in (base, other))
@@ -184,7 +185,11 @@ def account(race: RooflineRace, base: str, other: str) -> str:
         for role, gap in gaps.items()
     ]
     head = ["ms an image", label_of(first), label_of(second), "difference", "its interval"]
-    return f"{table(head, rows)}\n\n{_sentence(first, second, gaps)}"
+    note = (
+        "All are medians of the rounds, the differences too: these are taken round by round, and "
+    )
+    note += "need not be those of the two columns."
+    return f"{table(head, rows)}\n\n{note}\n\n{_sentence(first, second, gaps)}"
 
 
 def _in_rounds(report: Roofline) -> dict[str, Timing]:
@@ -207,19 +212,23 @@ def _sentence(first: Roofline, second: Roofline, gaps: dict[str, Timing]) -> str
     of_roles = {role: gap for role, gap in gaps.items() if role in ROLES}
     saved = {role: -gap.median for role, gap in of_roles.items() if gap.interval()[1] < 0}
     spent = {role: gap.median for role, gap in of_roles.items() if gap.interval()[0] > 0}
-    text = f"{name} takes {digits(abs(whole.median))} ms an image "
-    text += f"{'more' if whole.median > 0 else 'less'} here. "
+    low, high = whole.interval()
+    subject = name if low <= 0 <= high else "It"
+    if subject == name:
+        text = "Which of the two takes longer cannot be told here: the interval of the difference "
+        text += "holds 0. "
+    else:
+        text = f"{name} takes {digits(abs(whole.median))} ms an image "
+        text += f"{'more' if whole.median > 0 else 'less'} here. "
     counts = [Counter(layer.role for layer in report.layers) for report in (first, second)]
     words = {}
     for role in ROLES:
         more = counts[1][role] - counts[0][role] if role != "channel mixing" else 0
         words[role] = f"its {more} more {NOUNS[role]}" if more > 0 else the_layers(role)
     if saved:
-        text += (
-            f"It saves {digits(sum(saved.values()))} ms in {listed(words[role] for role in saved)}"
-        )
+        text += f"{subject} saves {digits(sum(saved.values()))} ms in {listed(words[role] for role in saved)}"
     else:
-        text += "It saves nothing that is certain"
+        text += f"{subject} saves nothing that is certain"
     if spent:
         largest = max(spent, key=spent.__getitem__)
         text += f", and spends {digits(sum(spent.values()))} ms more"
