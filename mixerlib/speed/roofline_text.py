@@ -226,7 +226,8 @@ def _sentence(first: Roofline, second: Roofline, gaps: dict[str, Timing]) -> str
         more = counts[1][role] - counts[0][role] if role != "channel mixing" else 0
         words[role] = f"its {more} more {NOUNS[role]}" if more > 0 else the_layers(role)
     if saved:
-        text += f"{subject} saves {digits(sum(saved.values()))} ms in {listed(words[role] for role in saved)}"
+        places = listed(words[role] for role in saved)
+        text += f"{subject} saves {digits(sum(saved.values()))} ms in {places}"
     else:
         text += f"{subject} saves nothing that is certain"
     if spent:

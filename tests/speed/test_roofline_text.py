@@ -124,9 +124,8 @@ def test_what_is_not_certain_is_not_said(race):
     quiet = [replace(layer, seconds=Timing.of([layer.predicted] * 6)) for layer in second.layers]
     same = replace(second, model=CONV, layers=quiet)
     text = account(replace(race, reports=[same, replace(second, layers=noisy)]), CONV, SPLIT)
-    sentence = "Which of the two takes longer cannot be told here: the interval of the difference "
-    sentence += "holds 0. SplitMixer-I saves nothing that is certain."
-    assert text.endswith(sentence)
+    assert "cannot be told here: the interval of the difference holds 0. SplitMixer-I" in text
+    assert text.endswith("saves nothing that is certain.")
 
 
 def test_a_line_on_each_model(race):

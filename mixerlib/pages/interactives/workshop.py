@@ -112,7 +112,8 @@ def kernel_workshop() -> Interactive:
     body = f"""{guess("Which of these kernels is exactly one column times one row?", ASKED)}
 <div class="columns">
 <p>kernel: paint it</p><p class="many">= its best pair</p><p>+ what is left</p>
-<svg class="pad" {frame} tabindex="0" role="application" aria-label="The kernel, to be painted"></svg>
+<svg class="pad" {frame} tabindex="0" role="application"
+ aria-label="The kernel, to be painted"></svg>
 <svg class="made" {frame} role="img" aria-label="What the pairs make: the row above it and the
  column beside it"></svg>
 <svg class="rest" {frame} role="img" aria-label="What is left of the kernel"></svg>
