@@ -1,4 +1,4 @@
-"""A segment that passes the last channel goes on at channel 0: for the reach, the rules, drawings."""
+"""A segment past the last channel goes on at channel 0: its reach, its rules, its drawings."""
 
 from collections.abc import Iterator
 
