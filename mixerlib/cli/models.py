@@ -114,7 +114,7 @@ def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts | None",
     options = dict(entry.defaults) | accepted
     size = given.get("image_size", entry.image_size)
     counts = None
-    if entry.family not in costs.MEASURED_ONLY:
+    if entry.family in costs.FAMILIES:
         counts = costs.formulas(entry.family).counts(options, image_size=size)
     measured = costs.measure(model, size, options["in_channels"])
     listed = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")

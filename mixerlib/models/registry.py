@@ -18,6 +18,7 @@ from mixerlib.checks import did_you_mean, shown
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
+from mixerlib.models.plugins import import_mixings
 from mixerlib.models.splitmixer import SplitMixer
 
 
@@ -167,14 +168,20 @@ def add_family(strategy: str, option: str, shuffles: bool, about: str) -> str:
     return name
 
 
+def remove_family(strategy: str) -> None:
+    """Take back what `add_family` has entered."""
+    _registry.pop(f"splitmixer_{strategy.lower()}", None)
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` knows, in alphabetical order: all, or those that a pattern
-    with shell wildcards fits.
+    with shell wildcards fits. Those of installed packages that bring mixings are among them.
 
     >>> from mixerlib.models import list_models
     >>> list_models("convmixer_256*")
     ['convmixer_256_8', 'convmixer_256_8_224']
     """
+    import_mixings()
     return sorted(fnmatch.filter(_registry, pattern))
 
 
@@ -188,6 +195,8 @@ def model_entry(name: str, argument: str = "name") -> Entry:
     >>> entry.family, entry.defaults["segments"], entry.image_size
     ('splitmixer_iv', 2, 32)
     """
+    if isinstance(name, str) and name not in _registry:
+        import_mixings()
     if not isinstance(name, str) or name not in _registry:
         plain = name.lower().replace("-", "_") if isinstance(name, str) else ""
         hint = did_you_mean(plain, _registry, "`mixerlib list` prints every name")

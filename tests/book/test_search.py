@@ -17,6 +17,7 @@ QUESTIONS = {
     "how many parameters does ConvMixer have": ["04", "03"],
     "FLOPs vs MACs": ["04"],
     "channel shuffle": ["10", "11"],
+    "package for a mixing of my own": ["26", "own-strategy"],
     "install": ["use-it", "preface"],
     "load pretrained weights": ["use-it", "03", "api"],
     "load_weights": ["api"],
