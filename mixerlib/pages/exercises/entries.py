@@ -34,6 +34,7 @@ CHAPTERS = (
     "filters",
     "information_flow",
     "attribution",
+    "deployment",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
