@@ -114,7 +114,7 @@ def a_scale_for_a_range() -> Function:
         [
             Mistake("Zero must be a level, also where all numbers are on one side of it.", bare),
             Mistake(
-                "256 levels have 255 steps between them.",
+                "Between 256 levels there are 255 steps.",
                 lambda low, high: [
                     (s := (max(high, 0.0) - min(low, 0.0)) / 256),
                     round(-min(low, 0.0) / s),
@@ -173,7 +173,7 @@ def a_buffer_of_the_browser() -> Function:
 def a_network_for_a_page() -> Properties:
     most, least, side = 80_000, 64, 32
     names = ("dim", "depth", "kernel_size", "patch_size")
-    heavy = "That is too many bytes. What has a number for every place?"
+    heavy = "That is too many bytes: something in it has a number for every place."
     blind = "A corner does not see the opposite one: each block carries news (k − 1)/2 patches."
     thin = "It needs more channels."
     odd = "The patches must tile the image."

@@ -80,8 +80,8 @@ def export_model(
         path: of the file, in a folder that is there.
         to: one of `ARTEFACTS`. "onnx" and "onnx-int8" need the extra `onnx`; "aoti", machine code
             for processors like this one, needs a C++ compiler. "torchscript" is for older programs.
-        folded: whether BatchNorm is folded into what comes after it, as in chapter 19. None: it is,
-            but for int8, where the maps that folding adds would stay in float32.
+        folded: whether BatchNorm is folded into what comes after it. None: it is, but for int8,
+            where the maps that folding adds would stay in float32.
         calibration: images like the example's, from which int8 takes the ranges of its numbers.
             None: the example.
         tolerance: how large the difference may be, as a share of the logits' scale. None: 1e-4; for
@@ -89,7 +89,7 @@ def export_model(
 
     Raises `ValueError` for a bad argument, a model that cannot compute the example, and a file that
     differs by more than `tolerance`, which is then not written; `ModuleNotFoundError` without the
-    packages, and `OSError` without the compiler or for a file that cannot be written.
+    packages, and `OSError` without the compiler or for a file that cannot be written. Chapter 25.
 
     >>> import torch
     >>> from mixerlib.models import create_model
@@ -98,14 +98,7 @@ def export_model(
     >>> export_model(model, images, "half.pt2", "exported-bfloat16").kind
     'exported-bfloat16'
     """
-    if to not in WRITERS:
-        hint = did_you_mean(str(to), list(WRITERS), f"it must be one of {', '.join(WRITERS)}")
-        raise ValueError(f"`to`={shown(to)} is no kind of file; {hint}")
-    if tolerance is not None and not tolerance > 0:
-        raise ValueError(f"`tolerance`={shown(tolerance)} must be above 0")
-    if calibration is not None and to != "onnx-int8":
-        raise ValueError(f"`calibration` is for `to`='onnx-int8', not for {to!r}")
-    need(to)
+    _check_request(to, tolerance, calibration)
     path, plain = Path(path), plain_form(model, example).float().cpu()
     check_folder(path)
     images = example.detach().float().cpu()
@@ -122,6 +115,18 @@ def export_model(
         )
     write_atomic(path, content)
     return Artefact(path, to, len(content), difference, agreement)
+
+
+def _check_request(to: str, tolerance: float | None, calibration: torch.Tensor | None) -> None:
+    """Raises what `export_model` says of these arguments, and of what the machine lacks."""
+    if to not in WRITERS:
+        hint = did_you_mean(str(to), list(WRITERS), f"it must be one of {', '.join(WRITERS)}")
+        raise ValueError(f"`to`={shown(to)} is no kind of file; {hint}")
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"`tolerance`={shown(tolerance)} must be above 0")
+    if calibration is not None and to != "onnx-int8":
+        raise ValueError(f"`calibration` is for `to`='onnx-int8', not for {to!r}")
+    need(to)
 
 
 def _calibration(calibration: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
