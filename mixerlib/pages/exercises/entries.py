@@ -34,6 +34,7 @@ CHAPTERS = (
     "filters",
     "information_flow",
     "attribution",
+    "imagenet_scale",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 
