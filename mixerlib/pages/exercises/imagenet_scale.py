@@ -87,6 +87,9 @@ def seconds_of_a_step() -> Function:
     def whole(b: int, t: float, g: float, r: int, w: float) -> float:
         return math.ceil(b / r) * t + 2 * g / w
 
+    def once(b: int, t: float, g: float, r: int, w: float) -> float:
+        return _step(b, t, g, r, w, rounds=1)
+
     def central(b: int, t: float, g: float, r: int, w: float) -> float:
         return math.ceil(b / r) * t + 2 * (r - 1) * g / w
 
@@ -103,7 +106,7 @@ def seconds_of_a_step() -> Function:
             ),
             Mistake(
                 "The ring goes round twice: once to add up, once to hand the sums on.",
-                lambda *case: _step(*case, rounds=1),
+                once,
             ),
             Mistake(
                 "The GPUs share the batch: each computes its part of the images only.",
