@@ -34,6 +34,7 @@ CHAPTERS = (
     "filters",
     "information_flow",
     "attribution",
+    "imagenet_scale",
     "deployment",
     "own_mixer",
 )  # modules, in the book's order
