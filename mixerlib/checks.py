@@ -34,6 +34,7 @@ TOPS: dict[str, int] = {
     "image_size": 2**16,
     "kernel_size": 2**12,
     "patch_size": 2**12,
+    "heads": 2**10,
     "depth": 2**10,
     "segments": 2**10,
     "batch": 2**24,

@@ -21,15 +21,21 @@ CONVOLUTION = aten.convolution
 PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
 NORMS = (aten.native_batch_norm, aten.native_layer_norm)
 
-PARTS = ("stem", "spatial mixing", "token mixing", "channel mixing", "normalisation", "head")
+PARTS = (
+    *("stem", "spatial mixing", "token mixing", "space and channels", "channel mixing"),
+    *("normalisation", "head"),
+)
 
 # The first pattern that a module's name begins with decides its part.
 PART_OF_NAME = (
     (r"stem\b", "stem"),
-    (r"blocks\.\d+\.(0|spatial)\b", "spatial mixing"),  # ConvMixer's blocks.i.0, SplitMixer's
-    (r"blocks\.\d+\.mlp_tokens\b", "token mixing"),
+    # ConvMixer's blocks.i.0, SplitMixer's, ConvNeXt's
+    (r"blocks\.\d+\.(0|spatial|conv_dw)\b", "spatial mixing"),
+    (r"blocks\.\d+\.(mlp_tokens|linear_tokens|attn|gate)\b", "token mixing"),
+    (r"blocks\.\d+\.conv\d\b", "space and channels"),  # a full convolution mixes both at once
+    (r"(blocks\.\d+\.)?(norm|scale)\d?\b", "normalisation"),  # what stands in place of a norm, too
     (r"blocks\.\d+\.", "channel mixing"),
-    (r"(head\b|$)", "head"),  # the mean is written in the model's own forward, whose name is empty
+    (r"(head(_\w+)?\b|$)", "head"),  # the mean is written in the model's own forward, whose name is empty
 )
 
 
