@@ -31,6 +31,10 @@ MODEL_OPTIONS = {
     "channels_dim": int,
     "heads": int,
     "qkv_bias": bool,
+    "stages": str,
+    "shift_size": int,
+    "channels_ratio": int,
+    "stride": int,
 }
 DATA_OPTIONS = {"image_size": int, "in_channels": int, "num_classes": int}
 

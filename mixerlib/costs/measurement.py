@@ -19,7 +19,7 @@ from mixerlib.costs.counts import Counts
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
 PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
-NORMS = (aten.native_batch_norm, aten.native_layer_norm)
+NORMS = (aten.native_batch_norm, aten.native_layer_norm, aten.native_group_norm)
 
 PARTS = (
     *("stem", "spatial mixing", "token mixing", "space and channels", "channel mixing"),
@@ -32,10 +32,14 @@ PART_OF_NAME = (
     # ConvMixer's blocks.i.0, SplitMixer's, ConvNeXt's
     (r"blocks\.\d+\.(0|spatial|conv_dw)\b", "spatial mixing"),
     (r"blocks\.\d+\.(mlp_tokens|linear_tokens|attn|gate)\b", "token mixing"),
-    (r"blocks\.\d+\.conv\d\b", "space and channels"),  # a full convolution mixes both at once
+    # a full convolution mixes both at once, and so does a matrix on the whole image
+    (r"blocks\.\d+\.(conv\d|dense|merge)\b", "space and channels"),
     (r"(blocks\.\d+\.)?(norm|scale)\d?\b", "normalisation"),  # what stands in place of a norm, too
     (r"blocks\.\d+\.", "channel mixing"),
-    (r"(head(_\w+)?\b|$)", "head"),  # the mean is written in the model's own forward, whose name is empty
+    (
+        r"(head(_\w+)?\b|$)",
+        "head",
+    ),  # the mean is written in the model's own forward, whose name is empty
 )
 
 
@@ -96,12 +100,15 @@ def measure(
     flop_counter, tally = FlopCounterMode(display=False), _Tally(model, where)
     with torch.no_grad(), flop_counter, tally:
         model.eval()(images)
+    # A norm over the batch alone, as S-FC has it, cannot train on one image
+    trained = 2 if any(isinstance(module, nn.BatchNorm1d) for module in model.modules()) else 1
     try:
-        activations = _saved(model.train(), images[:1].clone(), where)
+        saved = _saved(model.train(), images[:trained].clone(), where)
     except ValueError as error:  # PyTorch's, from the norm
         rule = "must give at least two patches: BatchNorm cannot train on one image of one patch"
         raise ValueError(f"`image_size`={image_size!r} {rule}") from error
 
+    activations = {layer: count // trained for layer, count in saved.items()}
     params = {name: tensor.numel() for name, tensor in model.named_parameters()}
     buffers = {name: tensor.numel() for name, tensor in model.named_buffers()}
     statistics = {x: size for x, size in buffers.items() if not x.endswith("num_batches_tracked")}
@@ -121,7 +128,7 @@ def measure(
         params_by_tensor=params,
         buffers_by_tensor=buffers,
         macs_by_layer=macs,
-        activations_by_layer=dict(activations),
+        activations_by_layer=activations,
         moved_by_layer=moved,
         flop_counter_by_layer={
             layer: sum(flops[f"{type(model).__name__}.{layer}"].values()) // 2 // len(images)
@@ -173,7 +180,7 @@ class LayerTracker:
 
 def _part(name: str, module: nn.Module) -> str | None:
     """The part that a module belongs to; None for the containers of whole blocks."""
-    if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm):
         return "normalisation"
     return next((part for start, part in PART_OF_NAME if re.match(start, name)), None)
 

@@ -296,6 +296,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             continue
         if option == "ratio":
             checks.ratio(value)
+        elif option == "stages":
+            checks.stages(value)
         elif option == "image_size":
             checks.image_pair(option, value)
         elif option == "num_classes":

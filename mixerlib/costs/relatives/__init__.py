@@ -8,7 +8,16 @@ from collections.abc import Callable
 from functools import cache
 
 from mixerlib import checks
-from mixerlib.costs.relatives import convnext, gmlp, resmlp, resnet, transformers
+from mixerlib.costs.relatives import (
+    convnext,
+    gmlp,
+    mdmlp,
+    pyramids,
+    resmlp,
+    resnet,
+    s_fc,
+    transformers,
+)
 from mixerlib.costs.relatives.sizes import Size, SizeFormulas
 
 # The family of each relative → what gives its closed forms
@@ -19,6 +28,11 @@ FORMULAS: dict[str, Callable[[], SizeFormulas]] = {
     "resmlp": resmlp.size,
     "gmlp": gmlp.size,
     "convnext": convnext.size,
+    "as_mlp": pyramids.as_mlp,
+    "cycle_mlp": pyramids.cycle_mlp,
+    "vip": pyramids.vip,
+    "mdmlp": mdmlp.size,
+    "s_fc": s_fc.size,
 }
 SIZED = tuple(FORMULAS)  # the families of relatives
 

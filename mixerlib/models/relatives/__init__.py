@@ -27,11 +27,16 @@ not in `list_models`, so timm's registry, PyTorch Hub and the speed tables stay 
 from torch import nn
 
 from mixerlib.models.relatives import (
+    as_mlp,
     convnext,
+    cycle_mlp,
     deit,
     gmlp,
+    mdmlp,
     resmlp,
     resnet,
+    s_fc,
+    vip,
     vit,
 )
 
@@ -43,9 +48,17 @@ RELATIVES: dict[type[nn.Module], dict[str, tuple[dict, str]]] = {
     resmlp.ResMLP: resmlp.PRESETS,
     gmlp.GMLP: gmlp.PRESETS,
     convnext.ConvNeXt: convnext.PRESETS,
+    as_mlp.ASMLP: as_mlp.PRESETS,
+    cycle_mlp.CycleMLP: cycle_mlp.PRESETS,
+    vip.ViP: vip.PRESETS,
+    mdmlp.MDMLP: mdmlp.PRESETS,
+    s_fc.SFC: s_fc.PRESETS,
 }
 FAMILIES: dict[type[nn.Module], str] = {
     model: next(iter(presets)) for model, presets in RELATIVES.items()
 }
 
-__all__ = ["FAMILIES", "RELATIVES", "convnext", "deit", "gmlp", "resmlp", "resnet", "vit"]
+__all__ = [
+    *("FAMILIES", "RELATIVES", "as_mlp", "convnext", "cycle_mlp", "deit", "gmlp", "mdmlp"),
+    *("resmlp", "resnet", "s_fc", "vip", "vit"),
+]
