@@ -35,7 +35,10 @@ PART_OF_NAME = (
     (r"blocks\.\d+\.conv\d\b", "space and channels"),  # a full convolution mixes both at once
     (r"(blocks\.\d+\.)?(norm|scale)\d?\b", "normalisation"),  # what stands in place of a norm, too
     (r"blocks\.\d+\.", "channel mixing"),
-    (r"(head(_\w+)?\b|$)", "head"),  # the mean is written in the model's own forward, whose name is empty
+    (
+        r"(head(_\w+)?\b|$)",
+        "head",
+    ),  # the mean is written in the model's own forward, whose name is empty
 )
 
 
@@ -56,7 +59,8 @@ class Measured(Counts[int]):
         macs_by_layer: our own count, by the module's name.
         activations_by_layer: by the module that keeps them first.
         moved_by_layer: by the module that runs.
-        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved.
+        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved, which has all in it
+            that lies inside the layer.
         flop_counter: that of the whole model.
     """
 
