@@ -149,9 +149,7 @@ def _cost_report(
     return {"model": title, "formula": formula, "measured": numbers(measured)}
 
 
-def _cost_table(
-    title: str, counts: "Counts[int] | Size[int] | None", measured: "Measured"
-) -> str:
+def _cost_table(title: str, counts: "Counts[int] | Size[int] | None", measured: "Measured") -> str:
     from mixerlib import costs
 
     shown = {"params": "parameters", "macs": "MACs", "activations": "kept for training"}

@@ -60,7 +60,8 @@ class Measured(Counts[int]):
         macs_by_layer: our own count, by the module's name.
         activations_by_layer: by the module that keeps them first.
         moved_by_layer: by the module that runs.
-        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved.
+        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved, which has all in it
+            that lies inside the layer.
         flop_counter: that of the whole model.
     """
 

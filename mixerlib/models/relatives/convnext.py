@@ -90,7 +90,9 @@ class ConvNeXt(Classifier):
         self.num_features, self.num_classes = dim, checks.count("num_classes", num_classes)
         patches = nn.Conv2d(in_channels, dim, p, stride=p)
         self.stem = nn.Sequential(patches, ChannelNorm(dim, eps=1e-6))
-        self.blocks = nn.Sequential(*(ConvNeXtBlock(dim, k, channels_dim, act) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(ConvNeXtBlock(dim, k, channels_dim, act) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = new_head(dim, self.num_classes)
 
