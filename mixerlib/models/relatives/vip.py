@@ -83,7 +83,7 @@ class ViP(Pyramid):
             checks.image_pair("image_size", image_size),
             checks.positive_int("patch_size", patch_size),
         )
-        maps = []  # rows and columns of each stage's
+        maps: list[tuple[int, int]] = []  # rows and columns of each stage's
         for number, (_, h) in enumerate(checks.stages(stages)):
             maps.append(checks.patches(*size, p * 2**number))
             if h % maps[-1][0] or h % maps[-1][1]:
