@@ -110,11 +110,10 @@ def registered() -> dict[str, int]:
 def count(name: str) -> audit.OtherModel:
     """One of `MODELS`, built and counted in every convention."""
     description, size, build = MODELS[name]
-    with torch.device("meta"):  # sizes without numbers: a count needs no more
-        model, image = build(), torch.zeros(1, 3, size, size)
+    model, image = build(), torch.zeros(1, 3, size, size)
     statistics = [n for key, n in model.named_buffers() if key.endswith(("_mean", "_var"))]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        copy.deepcopy(model).eval()(image)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # sizes alone will do for it
+        copy.deepcopy(model).to("meta").eval()(image.to("meta"))
     return audit.OtherModel(
         name=name,
         title=description,
@@ -145,12 +144,12 @@ def main(path: Path = RECORD) -> None:
     """Count all of `MODELS` and write the record."""
     warnings.filterwarnings("ignore")  # the tracer's, on sizes that it takes for constants
     logging.disable(logging.WARNING)
-    models = []
+    models, here = [], provenance("cpu")
     for name in MODELS:
         models.append(count(name))
         print(models[-1])
     versions = {package: metadata.version(package) for package in PACKAGES}
-    write_record(audit.OtherCounts(models, registered(), versions, provenance("cpu")), path)
+    write_record(audit.OtherCounts(models, registered(), versions, here), path)
 
 
 if __name__ == "__main__":
