@@ -1,17 +1,18 @@
 """What the models cost that mixers are compared with: counted, and kept as a record for the audit.
 
-    python -m book.tools.other_models [FILE]
+    python -m book.tools.other_models [NAME …]
 
 builds each of them (mixerlib's relatives, and torchvision's ResNet-152), counts it with PyTorch's
-own counter, fvcore and thop, and writes `book/records/counts/others.json`. Needs the extras `test`
-and `count`. No weights are downloaded, and nothing is trained.
+own counter, fvcore and thop, and writes `book/records/counts/others.json`. With names only those
+are counted anew, and the others stay as they are recorded. Needs the extras `test` and `count`. No
+weights are downloaded, and nothing is trained.
 """
 
 import copy
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -140,17 +141,18 @@ def _thop(model: nn.Module, image: torch.Tensor) -> int:
     return int(thop.profile(copy.deepcopy(model), (image,), verbose=False)[0])
 
 
-def main(path: Path = RECORD) -> None:
-    """Count all of `MODELS` and write the record."""
+def main(names: Collection[str] = (), path: Path = RECORD) -> None:
+    """Count those of `MODELS`, or all, and write the record."""
+    kept = {model.name: model for model in audit.read_others(path).models} if names else {}
     warnings.filterwarnings("ignore")  # the tracer's, on sizes that it takes for constants
     logging.disable(logging.WARNING)
     models, here = [], provenance("cpu")
     for name in MODELS:
-        models.append(count(name))
-        print(models[-1])
+        models.append(kept[name] if names and name not in names else count(name))
+        print(models[-1], flush=True)
     versions = {package: metadata.version(package) for package in PACKAGES}
     write_record(audit.OtherCounts(models, registered(), versions, here), path)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(sys.argv[1:])
