@@ -14,8 +14,9 @@ not in `list_models`, so timm's registry, PyTorch Hub and the speed tables stay 
 2. Here: the import, and a line in `RELATIVES`.
 3. Modules of a block are named so that `costs.measure` knows their part, by `PART_OF_NAME` in
    `costs/measurement.py`: `norm*` and `scale*` are normalisation, `mlp_tokens`, `linear_tokens`,
-   `attn` and `gate` token mixing, `conv_dw` spatial mixing, `conv1` and `conv2` mix space and
-   channels at once, and the rest is channel mixing. Every parameter lies in a module of a part.
+   `attn` and `gate` token mixing, `conv_dw` and `spatial` spatial mixing, `conv1`, `conv2`,
+   `merge` and `dense` mix space and channels at once, and the rest is channel mixing. Every
+   parameter lies in a module of a part. Networks with stages are `pyramid.Pyramid`s of `maps`.
 4. `mixerlib/costs/relatives/NAME.py`: parameters and MACs in sympy, part by part; a line in
    `costs/relatives/__init__.py`.
 5. A new option: its flag in `cli/options.py` and, for a number, its top in `checks.TOPS`.
