@@ -67,7 +67,8 @@ class SizeFormulas(Size[Expr]):
     def _values(
         self, options: Mapping[str, Any], image_size: int | tuple[int, int] | None
     ) -> dict[sympy.Symbol, Fraction]:
-        option_of = {symbol: option for symbol, (option, _) in sym.SYMBOLS.items()} | self.own
+        option_of = {symbol: option for symbol, (option, _) in sym.SYMBOLS.items()}
+        option_of.update(self.own)
         forms = (*self.params.values(), *self.macs.values())
         needed = set().union(*(form.free_symbols for form in forms))
         values = {

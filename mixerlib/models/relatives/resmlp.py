@@ -99,7 +99,7 @@ class ResMLP(TokenClassifier):
         self.head = new_head(dim, self.num_classes)
 
 
-S: dict[str, object] = {"dim": 384, "channels_dim": 1536}
+S = {"dim": 384, "channels_dim": 1536}
 ON_32 = {"image_size": 32, "patch_size": 4, "num_classes": 10}
 ON_224 = {"image_size": 224, "patch_size": 16, "num_classes": 1000}
 B24_8 = {"dim": 768, "depth": 24, "channels_dim": 3072, "image_size": 224, "patch_size": 8}
