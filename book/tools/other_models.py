@@ -61,8 +61,16 @@ MODELS: dict[str, tuple[str, int, Callable[[], nn.Module]]] = {
     ),
     "vit_32": (f"{VIT}, patch 4, 32×32", 32, partial(create_model, "vit", **ON_32)),
     "vit_224": (f"{VIT}, patch 14, 224×224", 224, partial(create_model, "vit", **ON_224)),
-    "gmlp_32": ("gMLP-Ti, patch 4, 32×32", 32, partial(create_model, "gmlp_ti16", **ON_32)),
-    "gmlp_224": ("gMLP-Ti, patch 14, 224×224", 224, partial(create_model, "gmlp_ti16", **ON_224)),
+    "gmlp_32": (
+        "gMLP-Ti (128 channels, 30 blocks), patch 4, 32×32",
+        32,
+        partial(create_model, "gmlp_ti16", **ON_32),
+    ),
+    "gmlp_224": (
+        "gMLP-Ti (128 channels, 30 blocks), patch 14, 224×224",
+        224,
+        partial(create_model, "gmlp_ti16", **ON_224),
+    ),
     "resmlp_32": ("ResMLP-S12, patch 4, 32×32", 32, partial(create_model, "resmlp_s12", **ON_32)),
     "resmlp_224": (
         "ResMLP-S12, patch 24, on the 216×216 pixels of 224×224 that whole patches cover",

@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 import torch
 from helpers import ROOT
+from torch.utils.flop_counter import FlopCounterMode
 
 from book.tools import other_models
 from mixerlib.models import create_model
@@ -274,7 +275,7 @@ def test_other_models_decide_twenty_two_numbers_and_more(published, verdicts):
 
 
 @pytest.mark.filterwarnings("ignore")  # those of other packages, on import and while they trace
-@pytest.mark.parametrize("name", ["resnet20_32", "vit_32", "gmlp_32", "resmlp_32"])
+@pytest.mark.parametrize("name", ["resnet20_32", "gmlp_32", "resmlp_32", "mdmlp_32"])
 def test_a_recount_gives_the_recorded_counts(others, name):
     pytest.importorskip("fvcore")
     pytest.importorskip("thop")
@@ -285,13 +286,17 @@ def test_a_recount_gives_the_recorded_counts(others, name):
     assert other_models.count(name) == recorded
 
 
-def test_the_large_models_have_the_recorded_parameters(others):
-    recorded = {model.name: model.parameters for model in others.models}
-    with torch.device("meta"):
-        for name in ("resnet152", "deit_b", "resmlp_b24_8"):
-            model = other_models.MODELS[name][2]()
-            assert sum(p.numel() for p in model.parameters()) == recorded[name]
-    assert set(recorded) == set(other_models.MODELS)
+def test_every_model_has_the_recorded_parameters_and_macs(others):
+    """Those that were counted as timm builds them, too: ours are the same networks."""
+    assert [model.name for model in others.models] == list(other_models.MODELS)
+    for recorded in others.models:
+        _, size, build = other_models.MODELS[recorded.name]
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model = build().eval()
+            model(torch.zeros(1, 3, size, size))
+        assert sum(p.numel() for p in model.parameters()) == recorded.parameters, recorded.name
+        assert counter.get_total_flops() // 2 == recorded.macs, recorded.name
+        assert size == recorded.image_size
 
 
 def test_the_names_in_timm_are_as_recorded(others):
