@@ -101,15 +101,7 @@ def measure(
     flop_counter, tally = FlopCounterMode(display=False), _Tally(model, where)
     with torch.no_grad(), flop_counter, tally:
         model.eval()(images)
-    # A norm over the batch alone, as S-FC has it, cannot train on one image
-    trained = 2 if any(isinstance(module, nn.BatchNorm1d) for module in model.modules()) else 1
-    try:
-        saved = _saved(model.train(), images[:trained].clone(), where)
-    except ValueError as error:  # PyTorch's, from the norm
-        rule = "must give at least two patches: BatchNorm cannot train on one image of one patch"
-        raise ValueError(f"`image_size`={image_size!r} {rule}") from error
-
-    activations = {layer: count // trained for layer, count in saved.items()}
+    activations = _kept(model.train(), images, where, image_size)
     params = {name: tensor.numel() for name, tensor in model.named_parameters()}
     buffers = {name: tensor.numel() for name, tensor in model.named_buffers()}
     statistics = {x: size for x, size in buffers.items() if not x.endswith("num_batches_tracked")}
@@ -192,6 +184,20 @@ def _storage(tensor: torch.Tensor) -> int:
 
 def _state(model: nn.Module) -> dict[int, torch.Tensor]:
     return {_storage(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+
+
+def _kept(
+    model: nn.Module, images: torch.Tensor, where: LayerTracker, image_size: object
+) -> dict[str, int]:
+    """What autograd keeps of one image, by layer. A norm over the batch alone, as S-FC has it,
+    cannot train on one: then it is half of what it keeps of two."""
+    trained = 2 if any(isinstance(module, nn.BatchNorm1d) for module in model.modules()) else 1
+    try:
+        saved = _saved(model, images[:trained].clone(), where)
+    except ValueError as error:  # PyTorch's, from the norm
+        rule = "must give at least two patches: BatchNorm cannot train on one image of one patch"
+        raise ValueError(f"`image_size`={image_size!r} {rule}") from error
+    return {layer: count // trained for layer, count in saved.items()}
 
 
 def _saved(model: nn.Module, image: torch.Tensor, where: LayerTracker) -> Counter[str]:

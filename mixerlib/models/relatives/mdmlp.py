@@ -1,7 +1,6 @@
 """MDMLP: an MLP along each axis of a table that has four: rows, columns, colours and features.
 
-Lv et al., "MDMLP: Image Classification from Scratch on Small Datasets with MLP", arXiv 2205.14477,
-section 3.
+Lv et al., "MDMLP: Image Classification from Scratch on Small Datasets with MLP", arXiv 2205.14477.
 """
 
 import torch
@@ -17,8 +16,7 @@ FEATURES = 4  # their axis in a table (B, rows, columns, colours, features)
 class AxisMLP(nn.Module):
     """X + σ(W₂ σ(W₁ norm(X))), the matrices along one axis, the norm over the features.
 
-    All that lies off the axis shares the matrices. The second σ is in the authors' code. Keeps
-    (B, rows, columns, colours, features).
+    All off the axis share them; the second σ is in the authors' code. Keeps the table's shape.
     """
 
     def __init__(self, width: int, axis: int, dim: int, ratio: int, act: type[nn.Module]):
@@ -43,8 +41,7 @@ class MDBlock(nn.Module):
     def __init__(self, sizes: tuple[int, int, int, int], ratio: int, act: type[nn.Module]):
         super().__init__()
         axes = [AxisMLP(width, 1 + i, sizes[-1], ratio, act) for i, width in enumerate(sizes)]
-        self.mlp_tokens = nn.Sequential(*axes[:2])
-        self.mlp_channels = nn.Sequential(*axes[2:])
+        self.mlp_tokens, self.mlp_channels = nn.Sequential(*axes[:2]), nn.Sequential(*axes[2:])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.mlp_channels(self.mlp_tokens(x))
