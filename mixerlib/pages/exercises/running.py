@@ -32,7 +32,8 @@ def within(seconds: float, work: Callable[[], Value]) -> Value:
     """What `work` returns, or whatever it raises; `TimeoutError` after so many seconds.
 
     Both the clock and the processor count: where other programs take the time, it may take up to
-    `PATIENCE` times as long. A loop in Python is stopped then; what runs inside one call of a library goes on to its end.
+    `PATIENCE` times as long. A loop in Python is stopped then; what runs inside one call of a
+    library goes on to its end.
     """
     result: list[Value] = []
     problem: list[BaseException] = []
