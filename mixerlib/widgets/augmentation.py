@@ -172,7 +172,8 @@ class AugmentationTable:
 
     def offline(self) -> str:
         """What stands on a page of the book, as HTML: the first rows, in both directions."""
-        magnitudes, made = spread_out(0, MAGNITUDES - 1), {}
+        magnitudes = spread_out(0, MAGNITUDES - 1)
+        made: dict[tuple[str, ...], tuple[str, str]] = {}
         for name in self.first:
             ways = {s: self._arguments(name, magnitudes, s, "randaugment") for s in (1, -1)}
             signs = {"1": 1, "-1": -1} if ways[1] != ways[-1] else {ANY: 1}

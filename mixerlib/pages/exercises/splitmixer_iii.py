@@ -156,7 +156,7 @@ class _Meeting(nn.Module):
         return self.mixing(x) + made.repeat(1, parts.shape[1], 1, 1)
 
 
-def _meets(answer: Any) -> Iterator[Row]:
+def _meets(answer: Any) -> Iterator[Row | tuple[str, str]]:
     """The rows of a mixing that treats segments alike, joins all, and keeps to its budget."""
     for h, s in ((12, 3), (24, 4), (20, 5)):
         c, label = h // s, f"h = {h}, s = {s}"
