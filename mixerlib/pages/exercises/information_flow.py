@@ -148,7 +148,11 @@ def turn_the_segments() -> Properties:
         if widths != [m]:
             return
         marks = np.array([[channel in block for channel in range(h)] for block in blocks[:most]])
-        yield draw_matrices([("mixed, block by block", marks)])
+        hears = np.eye(h, dtype=bool)
+        for block in blocks[:most]:
+            hears[block] = hears[block].any(axis=0)
+        drawn = [("mixed, block by block", marks), (f"who hears whom after {most}", hears)]
+        yield draw_matrices(drawn)
         rank = directions(h, blocks[:most])
         ever = rank == h * h or directions(h, blocks) == h * h
         label = f"directions after {most} blocks"
