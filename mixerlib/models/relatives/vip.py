@@ -108,7 +108,7 @@ class ViP(Pyramid):
 
 ON_224 = {"image_size": 224, "patch_size": 7, "num_classes": 1000, "channels_ratio": 3}
 ON_32 = ON_224 | {"image_size": 32, "patch_size": 4, "num_classes": 10}
-PRESETS = {
+PRESETS: dict[str, tuple[dict, str]] = {
     "vip": (ON_32 | {"stages": "8x64"}, "ViP; defaults are 64/8 for 32×32 images"),
     "vip_s14": (ON_224 | {"patch_size": 14, "stages": "18x384"}, "ViP-Small/14 for ImageNet"),
     "vip_s7": (ON_224 | {"stages": "4x192, 14x384"}, "ViP-Small/7 for ImageNet"),

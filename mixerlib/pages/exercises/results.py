@@ -340,14 +340,10 @@ def a_check_on_the_method() -> Numbers:
             "must end alike on a GPU": _alike_in_any_order(),
         },
         [
-            Mistake(
-                "They are one model, so the same seed draws the same weights.",
-                {"same weights": False},
-            ),
+            Mistake("One model: the same seed draws the same weights.", {"same weights": False}),
             Mistake("The two compute the same thing in the same order.", {"same logits": False}),
             Mistake(
-                "On a GPU some sums are made in changing order, and training magnifies the "
-                "rounding.",
+                "On a GPU some sums change their order, and training magnifies the rounding.",
                 {"must end alike on a GPU": True},
             ),
         ],
