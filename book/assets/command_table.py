@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +25,8 @@ from mixerlib.records import Record
 from mixerlib.training import Recipe, list_recipes, load_recipe
 
 BOOK = Path(__file__).parents[1]
-SUSTAINED = 10e12  # operations a second that the hours are reckoned with
 DAY = 24 * 3600
+SPEEDS = "slides-throughput"  # the published table of such networks' images a second
 FEW = 6  # published numbers that are shown without being folded
 
 
@@ -66,6 +66,7 @@ class Row:
     took: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     also: Mapping[str, str] = field(default_factory=dict)
+    own_data: bool = False
 
     @cached_property
     def commands(self) -> tuple[list[str], ...]:
@@ -152,28 +153,65 @@ def work_in_words(operations: float) -> str:
     return f"{digits(operations / 1e12, 2)}&nbsp;TFLOP"
 
 
+def rate_of(row: Row) -> float:
+    """Operations a second on each device of a training whose authors say how long it took."""
+    work = sum(map(operations_of, row.recipes))
+    return work / (row.took["days"] * DAY * row.took["gpus"])
+
+
+@cache
+def published_rates(imagenet: bool) -> tuple[float, float, str]:
+    """The least and the greatest operations a second that published times of such networks imply,
+    and whose they are: of whole trainings on ImageNet, else of the slides' table of throughputs."""
+    if imagenet:
+        rows = read_rows(BOOK / "commands.yaml").values()
+        rates = [rate_of(row) for row in rows if row.took]
+        return min(rates), max(rates), "ConvMixer’s authors say of their trainings, on RTX 8000"
+    entries = audit.load(BOOK / "published.yaml").entries.values()
+    rates = [
+        2 * float(audit.configurations(entry)[0].count(costs.macs)) * float(entry.printed)
+        for entry in entries
+        if entry.table == SPEEDS
+    ]
+    return min(rates), max(rates), "SplitMixer’s slides print of such networks, on a V100"
+
+
+def time_needed(row: Row) -> str:
+    """The work of a row's training, and how long it takes at the rates that are published."""
+    recipes = [load_recipe(name) for name in row.recipes]
+    work = sum(map(operations_of, row.recipes))
+    if row.own_data:
+        images = DATA[recipes[0].dataset].images / 1000
+        share = work_in_words(work / len(recipes) / images)
+        return f"Time: {share} for each thousand images of it, by the formulas."
+    runs = "one run" if len(recipes) == 1 else f"{len(recipes)} runs together"
+    text = f"Time: {work_in_words(work)} by the formulas ({runs})"
+    if any(model_entry(recipe.model).family == "mlp_mixer" for recipe in recipes):
+        return f"{text}; no speed of all these models is published there to reckon hours with."
+    low, high, whose = published_rates(all(recipe.dataset == "imagenet" for recipe in recipes))
+    fast, slow = (time_in_words(work / rate / row.gpus) for rate in (high, low))
+    device = "one device" if row.gpus == 1 else f"{row.gpus} devices"
+    return (
+        f"{text}, {fast} to {slow} on {device} at {digits(low / 1e12, 2)} to "
+        f"{digits(high / 1e12, 2)}&nbsp;TFLOP/s, as {whose}."
+    )
+
+
 def needs(row: Row) -> list[str]:
     """Data, weights, devices and time that a row needs, in words, from its recipes."""
-    recipes = [load_recipe(name) for name in row.recipes]
-    data = dict.fromkeys(DATA[recipe.dataset].title for recipe in recipes)
+    data = dict.fromkeys(DATA[load_recipe(name).dataset].title for name in row.recipes)
     texts = [f"Data: {listed(data)}."] if data else []
+    if row.own_data:
+        texts = [f"Data: your own, laid out as {listed(data)} is."]
     texts += [f"Weights: {_marked(row.weights)}."] if row.weights else []
     if row.trains:
-        work = sum(map(operations_of, row.recipes))
-        time = time_in_words(work / SUSTAINED / row.gpus)
-        device = "one device" if row.gpus == 1 else f"{row.gpus} devices"
-        runs = "one run" if len(recipes) == 1 else f"{len(recipes)} runs together"
-        texts.append(
-            f"Time: {work_in_words(work)} by the formulas ({runs}), {time} on {device} at "
-            f"{SUSTAINED / 1e12:g}&nbsp;TFLOP/s."
+        texts.append(time_needed(row))
+    if row.took:
+        texts[-1] += (
+            f' Its authors <a href="{row.took["url"]}">report</a> about {row.took["days"]} days on '
+            f"{row.took['gpus']} {row.took['device']}, that is {digits(rate_of(row) / 1e12, 2)}"
+            "&nbsp;TFLOP/s each."
         )
-        if row.took:
-            rate = work / (row.took["days"] * DAY * row.took["gpus"])
-            texts[-1] += (
-                f' Its authors <a href="{row.took["url"]}">report</a> about {row.took["days"]} '
-                f"days on {row.took['gpus']} {row.took['device']}, that is {digits(rate / 1e12, 2)}"
-                "&nbsp;TFLOP/s each."
-            )
     return texts
 
 
@@ -312,5 +350,9 @@ def _number(entry: Entry, published: Published) -> str:
     unit = {"share": "", "times": "×"}.get(entry.unit, entry.unit)
     about = "about " if entry.about else "almost " if entry.below else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
+    what += f", {entry.change}" if entry.change else ""
     title = published.documents[entry.document]["title"]
-    return f"{about}{escape(entry.printed)} {escape(unit)}, {_plain(what)} ({_plain(title)})"
+    if entry.quantity == "statement":  # a sentence, and no number in it
+        return f"“{_plain(what)}” ({_plain(title)})"
+    number = f"{about}{entry.printed} {unit}".rstrip()
+    return f"{escape(number)}, {_plain(what)} ({_plain(title)})"
