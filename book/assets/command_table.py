@@ -26,6 +26,7 @@ from mixerlib.training import Recipe, list_recipes, load_recipe
 
 BOOK = Path(__file__).parents[1]
 DAY = 24 * 3600
+UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12))
 SPEEDS = "slides-throughput"  # the published table of such networks' images a second
 FEW = 6  # published numbers that are shown without being folded
 
@@ -50,8 +51,7 @@ DATA = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a document has a user do, and what does the same here; the fields are those of
-    `commands.yaml`, whose head says what each means."""
+    """What a document has a user do, and what does the same here; `commands.yaml` says how."""
 
     name: str
     seeds: Sequence[str]
@@ -147,10 +147,8 @@ def time_in_words(seconds: float) -> str:
 
 def work_in_words(operations: float) -> str:
     """Operations with the prefix that suits them."""
-    for prefix, size in (("E", 1e18), ("P", 1e15)):
-        if operations >= size:
-            return f"{digits(operations / size, 2)}&nbsp;{prefix}FLOP"
-    return f"{digits(operations / 1e12, 2)}&nbsp;TFLOP"
+    prefix, size = next(unit for unit in UNITS if operations >= unit[1] or unit == UNITS[-1])
+    return f"{digits(operations / size, 2)}&nbsp;{prefix}FLOP"
 
 
 def rate_of(row: Row) -> float:
@@ -164,8 +162,7 @@ def published_rates(imagenet: bool) -> tuple[float, float, str]:
     """The least and the greatest operations a second that published times of such networks imply,
     and whose they are: of whole trainings on ImageNet, else of the slides' table of throughputs."""
     if imagenet:
-        rows = read_rows(BOOK / "commands.yaml").values()
-        rates = [rate_of(row) for row in rows if row.took]
+        rates = [rate_of(row) for row in read_rows(BOOK / "commands.yaml").values() if row.took]
         return min(rates), max(rates), "ConvMixer’s authors say of their trainings, on RTX 8000"
     entries = audit.load(BOOK / "published.yaml").entries.values()
     rates = [
@@ -181,9 +178,8 @@ def time_needed(row: Row) -> str:
     recipes = [load_recipe(name) for name in row.recipes]
     work = sum(map(operations_of, row.recipes))
     if row.own_data:
-        images = DATA[recipes[0].dataset].images / 1000
-        share = work_in_words(work / len(recipes) / images)
-        return f"Time: {share} for each thousand images of it, by the formulas."
+        share = 1000 * work / len(recipes) / DATA[recipes[0].dataset].images
+        return f"Time: {work_in_words(share)} for each thousand of its images, by the formulas."
     runs = "one run" if len(recipes) == 1 else f"{len(recipes)} runs together"
     text = f"Time: {work_in_words(work)} by the formulas ({runs})"
     if any(model_entry(recipe.model).family == "mlp_mixer" for recipe in recipes):
@@ -200,9 +196,8 @@ def time_needed(row: Row) -> str:
 def needs(row: Row) -> list[str]:
     """Data, weights, devices and time that a row needs, in words, from its recipes."""
     data = dict.fromkeys(DATA[load_recipe(name).dataset].title for name in row.recipes)
-    texts = [f"Data: {listed(data)}."] if data else []
-    if row.own_data:
-        texts = [f"Data: your own, laid out as {listed(data)} is."]
+    form = "Data: your own, laid out as {} is." if row.own_data else "Data: {}."
+    texts = [form.format(listed(data))] if data else []
     texts += [f"Weights: {_marked(row.weights)}."] if row.weights else []
     if row.trains:
         texts.append(time_needed(row))
@@ -240,8 +235,7 @@ def _counted(records: Sequence[Record]) -> str:
 def summary(
     rows: Mapping[str, Row], published: Published, records: Sequence[Record]
 ) -> list[list[Any]]:
-    """For each document: its link, its rows, our lines, and those of its rows with a run as it is
-    and with a smaller one."""
+    """For each document: link, rows, our lines, and its rows with a run as it is, or smaller."""
     trained = {record.recipe for record in records}
     table = []
     for seed in seeds_of(rows):
@@ -281,8 +275,7 @@ STYLE = """
 def html(
     rows: Mapping[str, Row], seed: str, published: Published, records: Sequence[Record]
 ) -> str:
-    """The rows of one document. A row of several is shown at the first that names it, and linked
-    from the others."""
+    """The rows of a document. One of several is shown at the first, and linked from the others."""
     mine = [row for row in rows.values() if seed in row.seeds]
     cards = "".join(_card(row, published, records) for row in mine if row.seeds[0] == seed)
     again = [row for row in mine if row.seeds[0] != seed]
@@ -351,8 +344,7 @@ def _number(entry: Entry, published: Published) -> str:
     about = "about " if entry.about else "almost " if entry.below else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
     what += f", {entry.change}" if entry.change else ""
-    title = published.documents[entry.document]["title"]
+    source = f"({_plain(published.documents[entry.document]['title'])})"
     if entry.quantity == "statement":  # a sentence, and no number in it
-        return f"“{_plain(what)}” ({_plain(title)})"
-    number = f"{about}{entry.printed} {unit}".rstrip()
-    return f"{escape(number)}, {_plain(what)} ({_plain(title)})"
+        return f"“{_plain(what)}” {source}"
+    return f"{escape(f'{about}{entry.printed} {unit}'.rstrip())}, {_plain(what)} {source}"
