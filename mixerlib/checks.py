@@ -34,6 +34,10 @@ TOPS: dict[str, int] = {
     "image_size": 2**16,
     "kernel_size": 2**12,
     "patch_size": 2**12,
+    "heads": 2**10,
+    "shift_size": 2**12,
+    "stride": 2**12,
+    "channels_ratio": 2**10,
     "depth": 2**10,
     "segments": 2**10,
     "batch": 2**24,
@@ -134,6 +138,24 @@ def ratio(value: object) -> Fraction:
     return exact
 
 
+def stages(value: object) -> tuple[tuple[int, int], ...]:
+    """The blocks and the width of each stage of a network: "2x64, 3x128" is ((2, 64), (3, 128))."""
+    rule = (
+        f"`stages`={shown(value)} must be blocks x width for each stage, such as '2x64, 3x128', "
+        "each as wide as no neighbour"
+    )
+    if not isinstance(value, str) or not _STAGES.fullmatch(value):
+        raise ValueError(rule)
+    pairs: list[tuple[int, int]] = []
+    for stage in value.split(","):
+        blocks, width = stage.split("x")
+        pairs.append((positive_int("depth", int(blocks)), positive_int("dim", int(width))))
+    if any(pairs[i][1] == pairs[i + 1][1] for i in range(len(pairs) - 1)):
+        raise ValueError(rule)
+    return tuple(pairs)
+
+
+_STAGES = re.compile(r"( *[0-9]{1,9}x[0-9]{1,9} *,){0,9} *[0-9]{1,9}x[0-9]{1,9} *")
 _SHORT_NUMBER = re.compile(r"[-+0-9_./ ]{1,100}(e[-+]?[0-9]{1,2})? *", re.IGNORECASE)
 
 
@@ -170,15 +192,19 @@ def _shape(x: torch.Tensor) -> tuple[int, ...]:
 
 
 @torch.fx.wrap
-def images(x: torch.Tensor, in_channels: int, patch_size: int) -> None:
-    """A batch of images (B, in_channels, H, W) whose H and W the patch divides."""
+def images(x: torch.Tensor, in_channels: int, patch_size: int, halvings: int = 0) -> None:
+    """A batch of images (B, in_channels, H, W) whose H and W the patch divides, and whose table of
+    patches can be halved so often."""
     shape = _shape(x)
     if len(shape) != 4 or shape[1] != in_channels:
         raise ValueError(
             f"`x` of shape {shape} must be a batch of images (B, {in_channels}, H, W): "
             f"`in_channels`={in_channels}"
         )
-    patches(shape[2], shape[3], patch_size)
+    rows, columns = patches(shape[2], shape[3], patch_size)
+    if rows % 2**halvings or columns % 2**halvings:
+        rule = f"must be such that both can be halved {halvings} times"
+        raise ValueError(f"`x` of {rows}×{columns} patches {rule}: `patch_size`={patch_size}")
 
 
 @torch.fx.wrap

@@ -3,8 +3,9 @@
 with pytest.MonkeyPatch.context() as patch:
     made_up_data.write_all(folder, patch)
 
-The photographs are JPEGs of many sizes, some of them grey, turned by their EXIF or in CMYK. What is
-published with checksums has those of the small files meanwhile: that is all that is patched.
+The photographs are those of `made_up_imagenet`: many sizes, some of them grey, turned by their EXIF
+or in CMYK. What is published with checksums has those of the small files meanwhile: that is all
+that is patched.
 """
 
 import json
@@ -12,15 +13,14 @@ import pickle
 import tarfile
 from pathlib import Path
 
+import made_up_imagenet
 import numpy as np
 import pytest
 import scipy
-from PIL import Image
 
 from mixerlib._torchvision import import_torchvision
 
 CLASSES = 6  # of the made-up ImageNet
-KINDS = ("RGB", "L", "CMYK", "turned")
 FLOWERS = {"trnid": range(1, 11), "valid": range(11, 13), "tstid": range(13, 19)}
 FOODS = ("apple_pie", "baklava", "sushi", "waffles")
 
@@ -35,20 +35,8 @@ def write_all(root: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def photograph(file: Path, number: int) -> None:
-    """A JPEG of a size and a kind that follow from its number: stripes, and noise."""
-    random = np.random.default_rng(number)
-    width, height = (int(side) for side in random.integers(40, 320, 2))
-    stripes = 128 + 100 * np.sin(np.arange(width) / (3 + number % 7))
-    pixels = stripes[None, :, None] + random.normal(0, 20, (height, width, 3))
-    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    kind = KINDS[number % len(KINDS)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "turned":
-        exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned by a quarter to be seen upright
-        image.save(file, "JPEG", exif=exif)
-    else:
-        image.convert(kind).save(file, "JPEG")
+    """A file of a size and a kind that follow from its number."""
+    made_up_imagenet.save(made_up_imagenet.photograph(number), number, file)
 
 
 def write_imagenet(root: Path) -> None:

@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from mixerlib import costs
-from mixerlib.models import Entry, create_model, list_models, model_entry
+from mixerlib.models import Entry, create_model, list_models, list_relatives, model_entry
 from mixerlib.pages import digits, listed, table
 from mixerlib.training import list_recipes, load_recipe
 
@@ -49,6 +49,9 @@ def differing(entry: Entry) -> str:
 
 def counted(entry: Entry) -> tuple[int, int]:
     """The parameters of a model as it is registered, and its MACs for one image of its size."""
+    if entry.family in costs.SIZED:
+        size = costs.size_formulas(entry.family).counts(entry.defaults, entry.image_size)
+        return size.total("params"), size.total("macs")
     if entry.family in costs.MEASURED_ONLY:
         with torch.device("meta"):
             counts = costs.measure(create_model(entry.name), entry.image_size)
@@ -60,9 +63,18 @@ def counted(entry: Entry) -> tuple[int, int]:
 
 
 def models() -> str:
+    """A Markdown table: each family of mixers, and then its presets."""
+    return listing((*costs.FAMILIES, *costs.MEASURED_ONLY), list_models())
+
+
+def relatives() -> str:
+    """The same of the networks that mixers are compared with."""
+    return listing(costs.SIZED, list_relatives())
+
+
+def listing(families: Sequence[str], names: Sequence[str]) -> str:
     """A Markdown table: each family, and then its presets."""
-    families = (*costs.FAMILIES, *costs.MEASURED_ONLY)
-    entries = [model_entry(name) for name in list_models()]
+    entries = [model_entry(name) for name in names]
     entries.sort(key=lambda entry: (families.index(entry.family), entry.name != entry.family))
     rows = []
     for entry in entries:
@@ -99,15 +111,15 @@ def recipes() -> str:
 
 
 class Catalogue(SphinxDirective):
-    """Puts one of the two in its place, as if it had been written there."""
+    """Puts one of the three in its place, as if it had been written there."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        tables = {"models": models, "recipes": recipes}
+        tables = {"models": models, "relatives": relatives, "recipes": recipes}
         if self.arguments[0] not in tables:
             raise self.error(f"`catalogue` {self.arguments[0]!r} must be one of {[*tables]}")
-        sources = [*(ROOT / "mixerlib" / "models").glob("*.py"), *RECIPES.rglob("*.yaml")]
+        sources = [*(ROOT / "mixerlib" / "models").rglob("*.py"), *RECIPES.rglob("*.yaml")]
         for path in sources:
             self.env.note_dependency(str(path))
         lines = tables[self.arguments[0]]().split("\n")

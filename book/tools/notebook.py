@@ -97,7 +97,7 @@ def wrapped(packages: list[str]) -> str:
 
 def first_cell(code: str, home: str, commit: str) -> str:
     """The cell that sets the notebook up, for what the code of the notebook asks for."""
-    asks = r"^\s*(?:import|from) {0}\b|\bexport_{0}\b"
+    asks = r"^\s*(?:import|from) {0}\b|\bexport_{0}\b|\b{0}_operators\b"
     lacking = (LACKING[word] for word in LACKING if re.search(asks.format(word), code, re.M))
     packages = [pinned(name) for names in lacking for name in names]
     return FIRST_CELL.format(

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("validate a trained model on its test set", "evaluating"),
     "sweep": ("train a list of recipes with several seeds, as far as the time goes", "sweeps"),
     "reproduce": ("test the device, then train what the book still lacks", "reproducing"),
+    "export": ("write a trained model as a file for other programs", "exporting"),
     "import": ("convert a published checkpoint", "models"),
 }
 __all__ = ["DATA_OPTIONS", "MODEL_OPTIONS", "main"]

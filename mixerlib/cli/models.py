@@ -16,7 +16,7 @@ from mixerlib.cli.options import (
 from mixerlib.files import check_writable
 
 if TYPE_CHECKING:
-    from mixerlib.costs import Counts, Measured
+    from mixerlib.costs import Counts, Measured, Size
     from mixerlib.models import Entry
 
 
@@ -34,10 +34,10 @@ def run_list(options: argparse.Namespace) -> int:
         return _list_weights(options.json)
     import torch
 
-    from mixerlib.models import create_model, list_models, model_entry
+    from mixerlib.models import create_model, list_models, list_relatives, model_entry
 
     models = []
-    for name in list_models():
+    for name in (*list_models(), *list_relatives()):
         with torch.device("meta"):  # shapes without numbers: 200 million parameters in no memory
             model = create_model(name)
         parameters = sum(p.numel() for p in model.parameters())
@@ -100,7 +100,9 @@ def run_cost(options: argparse.Namespace) -> int:
     return 0
 
 
-def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts | None", "Measured"]:
+def _count(
+    entry: "Entry", given: dict[str, Any]
+) -> tuple[str, "Counts[int] | Size[int] | None", "Measured"]:
     """A model's description, its counts by formula if it has one, and by measurement."""
     import torch
 
@@ -113,16 +115,25 @@ def _count(entry: "Entry", given: dict[str, Any]) -> tuple[str, "Counts | None",
         model = create_model(entry.name, **accepted)
     options = dict(entry.defaults) | accepted
     size = given.get("image_size", entry.image_size)
-    counts = None
-    if entry.family not in costs.MEASURED_ONLY:
+    counts: costs.Counts[int] | costs.Size[int] | None = None
+    if entry.family in costs.SIZED:
+        counts = costs.size_formulas(entry.family).counts(options, image_size=size)
+    elif entry.family in costs.FAMILIES:
         counts = costs.formulas(entry.family).counts(options, image_size=size)
     measured = costs.measure(model, size, options["in_channels"])
     listed = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
     return f"{entry.name} on {size}×{size} images ({listed})", counts, measured
 
 
-def _cost_report(title: str, counts: "Counts | None", measured: "Measured") -> dict[str, Any]:
+def _cost_report(
+    title: str, counts: "Counts[int] | Size[int] | None", measured: "Measured"
+) -> dict[str, Any]:
     from mixerlib import costs
+
+    def two_numbers(size: costs.Size) -> dict[str, Any]:  # all that a relative's formulas tell
+        totals = {"params": size.total("params"), "macs": size.total("macs")}
+        parts = {"params": dict(size.params), "macs": dict(size.macs)}
+        return totals | {"flops": 2 * totals["macs"], "parts": parts}
 
     def numbers(counted: costs.Counts) -> dict[str, Any]:
         totals = {"params": counted.total("params")}
@@ -131,25 +142,30 @@ def _cost_report(title: str, counts: "Counts | None", measured: "Measured") -> d
         parts = ("params", "macs", "activations")
         return totals | {"parts": {name: dict(getattr(counted, name)) for name in parts}}
 
-    formula = None if counts is None else numbers(counts)
+    if isinstance(counts, costs.Size):
+        formula: dict[str, Any] | None = two_numbers(counts)
+    else:
+        formula = None if counts is None else numbers(counts)
     return {"model": title, "formula": formula, "measured": numbers(measured)}
 
 
-def _cost_table(title: str, counts: "Counts | None", measured: "Measured") -> str:
+def _cost_table(title: str, counts: "Counts[int] | Size[int] | None", measured: "Measured") -> str:
     from mixerlib import costs
 
     shown = {"params": "parameters", "macs": "MACs", "activations": "kept for training"}
     lines = [title, "", f"{'part':16}" + "".join(f"{text:>18} share" for text in shown.values())]
 
-    def row(label: str, counted: costs.Counts, part: str | None = None) -> str:
+    def row(label: str, counted: costs.Counts | costs.Size, part: str | None = None) -> str:
         cells = []
         for name in shown:
+            if not hasattr(counted, name):
+                continue
             total = counted.total(name)
             value = total if part is None else getattr(counted, name).get(part, 0)
             cells.append(f"{value:>18,} {value / total:>5.0%}" if part else f"{value:>18,}      ")
         return (f"{label:16}" + "".join(cells)).rstrip()
 
-    preferred = measured if counts is None else counts
+    preferred = counts if isinstance(counts, costs.Counts) else measured
     lines += [row(part, preferred, part) for part in preferred.params]
     lines += [] if counts is None else [row("total, formula", counts)]
     lines += [row("total, measured", measured), ""]
@@ -160,6 +176,7 @@ def _cost_table(title: str, counts: "Counts | None", measured: "Measured") -> st
     differing = [
         f"{quantity} of {part}: formula {value:,}, measured {getattr(measured, quantity)[part]:,}"
         for quantity in costs.QUANTITIES
+        if hasattr(counts, quantity)
         for part, value in getattr(counts, quantity).items()
         if value != getattr(measured, quantity).get(part, 0)
     ]
@@ -167,7 +184,9 @@ def _cost_table(title: str, counts: "Counts | None", measured: "Measured") -> st
     return "\n".join([*lines, "", *(differing or [agree])])
 
 
-def _cost_comparison(models: list[tuple[str, "Counts | None", "Measured"]]) -> str:
+def _cost_comparison(
+    models: list[tuple[str, "Counts[int] | Size[int] | None", "Measured"]],
+) -> str:
     from mixerlib import costs
 
     width = max(len(title.partition(" ")[0]) for title, *_ in models)
@@ -175,7 +194,7 @@ def _cost_comparison(models: list[tuple[str, "Counts | None", "Measured"]]) -> s
     lines = [" " * width + "".join(f"{head:>25}" for head in heads)]
     first: list[int] = []
     for title, formula, measured in models:
-        counts = measured if formula is None else formula
+        counts = formula if isinstance(formula, costs.Counts) else measured
         values = [counts.total("params"), costs.macs(counts), costs.thop(counts)]
         values += [counts.total("activations"), counts.total("moved")]
         first = first or values

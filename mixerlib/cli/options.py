@@ -29,6 +29,12 @@ MODEL_OPTIONS = {
     "segments_mixed": str,
     "tokens_dim": int,
     "channels_dim": int,
+    "heads": int,
+    "qkv_bias": bool,
+    "stages": str,
+    "shift_size": int,
+    "channels_ratio": int,
+    "stride": int,
 }
 DATA_OPTIONS = {"image_size": int, "in_channels": int, "num_classes": int}
 

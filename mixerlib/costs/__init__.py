@@ -39,7 +39,10 @@ normalisation.
 - `passes_eager`, `passes_fused`: what one block moves in these two ways, divided by the size of
   its activation map, hT.
 
-The ablations of SplitMixer-I (`MEASURED_ONLY`) have no closed forms; `measure` counts them.
+The ablations of SplitMixer-I (`MEASURED_ONLY`) have no closed forms; `measure` counts them. The
+relatives (`SIZED`), such as ViT, have closed forms of `params` and `macs` alone (`size_formulas`).
+To the parts they add *space and channels*, of convolutions that mix both at once; what they have in
+place of a norm counts as normalisation.
 
 **Conventions.** `macs`, `flops` (twice that) and `thop` (the convention of SplitMixer's tables) are
 functions of one count, and take formulas and measurements alike.
@@ -51,6 +54,7 @@ from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measured_reach import measured_reach
 from mixerlib.costs.measurement import Measured, measure
+from mixerlib.costs.relatives import SIZED, Size, SizeFormulas, size_formulas
 from mixerlib.costs.savings import paper_saving, saving, wide_saving
 from mixerlib.costs.scopes import by_scope, saved_by_scope
 from mixerlib.costs.symbols import (
@@ -91,12 +95,15 @@ __all__ = [
     "MEASURED_ONLY",
     "OPTIONS",
     "QUANTITIES",
+    "SIZED",
     "SYMBOLS",
     "C_in",
     "Counts",
     "Formulas",
     "H",
     "Measured",
+    "Size",
+    "SizeFormulas",
     "T",
     "W",
     "alpha",
@@ -130,6 +137,7 @@ __all__ = [
     "saved_by_scope",
     "saving",
     "shuffle",
+    "size_formulas",
     "thop",
     "value_of",
     "wide_saving",

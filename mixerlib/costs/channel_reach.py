@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 
 # What one block does to its channels: the segments (start, width) that it mixes, in order, and the
-# number s of equal segments whose channels it then deals out in turn (1: it does not).
+# number s of equal segments whose channels it then deals out in turn (1: it does not). A segment
+# that passes the last channel goes on at channel 0.
 Step = tuple[Sequence[tuple[int, int]], int]
 
 
@@ -46,7 +47,7 @@ def reach(channels: int, steps: Sequence[Step]) -> np.ndarray:
     hears = np.eye(channels, dtype=bool)
     for mixed, shuffle in steps:
         for start, width in mixed:
-            segment = slice(start, start + width)
+            segment = np.arange(start, start + width) % channels
             hears[segment] = hears[segment].any(axis=0)
         if shuffle > 1:
             hears = hears.reshape(shuffle, -1, channels).swapaxes(0, 1).reshape(channels, channels)

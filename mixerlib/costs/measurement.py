@@ -19,17 +19,27 @@ from mixerlib.costs.counts import Counts
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
 PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
-NORMS = (aten.native_batch_norm, aten.native_layer_norm)
+NORMS = (aten.native_batch_norm, aten.native_layer_norm, aten.native_group_norm)
 
-PARTS = ("stem", "spatial mixing", "token mixing", "channel mixing", "normalisation", "head")
+PARTS = (
+    *("stem", "spatial mixing", "token mixing", "space and channels", "channel mixing"),
+    *("normalisation", "head"),
+)
 
 # The first pattern that a module's name begins with decides its part.
 PART_OF_NAME = (
     (r"stem\b", "stem"),
-    (r"blocks\.\d+\.(0|spatial)\b", "spatial mixing"),  # ConvMixer's blocks.i.0, SplitMixer's
-    (r"blocks\.\d+\.mlp_tokens\b", "token mixing"),
+    # ConvMixer's blocks.i.0, SplitMixer's, ConvNeXt's
+    (r"blocks\.\d+\.(0|spatial|conv_dw)\b", "spatial mixing"),
+    (r"blocks\.\d+\.(mlp_tokens|linear_tokens|attn|gate)\b", "token mixing"),
+    # a full convolution mixes both at once, and so does a matrix on the whole image
+    (r"blocks\.\d+\.(conv\d|dense|merge)\b", "space and channels"),
+    (r"(blocks\.\d+\.)?(norm|scale)\d?\b", "normalisation"),  # what stands in place of a norm, too
     (r"blocks\.\d+\.", "channel mixing"),
-    (r"(head\b|$)", "head"),  # the mean is written in the model's own forward, whose name is empty
+    (
+        r"(head(_\w+)?\b|$)",
+        "head",
+    ),  # the mean is written in the model's own forward, whose name is empty
 )
 
 
@@ -50,7 +60,8 @@ class Measured(Counts[int]):
         macs_by_layer: our own count, by the module's name.
         activations_by_layer: by the module that keeps them first.
         moved_by_layer: by the module that runs.
-        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved.
+        flop_counter_by_layer: the count of PyTorch's `FlopCounterMode`, halved, which has all in it
+            that lies inside the layer.
         flop_counter: that of the whole model.
     """
 
@@ -90,12 +101,7 @@ def measure(
     flop_counter, tally = FlopCounterMode(display=False), _Tally(model, where)
     with torch.no_grad(), flop_counter, tally:
         model.eval()(images)
-    try:
-        activations = _saved(model.train(), images[:1].clone(), where)
-    except ValueError as error:  # PyTorch's, from the norm
-        rule = "must give at least two patches: BatchNorm cannot train on one image of one patch"
-        raise ValueError(f"`image_size`={image_size!r} {rule}") from error
-
+    activations = _kept(model.train(), images, where, image_size)
     params = {name: tensor.numel() for name, tensor in model.named_parameters()}
     buffers = {name: tensor.numel() for name, tensor in model.named_buffers()}
     statistics = {x: size for x, size in buffers.items() if not x.endswith("num_batches_tracked")}
@@ -115,7 +121,7 @@ def measure(
         params_by_tensor=params,
         buffers_by_tensor=buffers,
         macs_by_layer=macs,
-        activations_by_layer=dict(activations),
+        activations_by_layer=activations,
         moved_by_layer=moved,
         flop_counter_by_layer={
             layer: sum(flops[f"{type(model).__name__}.{layer}"].values()) // 2 // len(images)
@@ -167,7 +173,7 @@ class LayerTracker:
 
 def _part(name: str, module: nn.Module) -> str | None:
     """The part that a module belongs to; None for the containers of whole blocks."""
-    if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm):
         return "normalisation"
     return next((part for start, part in PART_OF_NAME if re.match(start, name)), None)
 
@@ -178,6 +184,20 @@ def _storage(tensor: torch.Tensor) -> int:
 
 def _state(model: nn.Module) -> dict[int, torch.Tensor]:
     return {_storage(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+
+
+def _kept(
+    model: nn.Module, images: torch.Tensor, where: LayerTracker, image_size: object
+) -> dict[str, int]:
+    """What autograd keeps of one image, by layer. A norm over the batch alone, as S-FC has it,
+    cannot train on one: then it is half of what it keeps of two."""
+    trained = 2 if any(isinstance(module, nn.BatchNorm1d) for module in model.modules()) else 1
+    try:
+        saved = _saved(model, images[:trained].clone(), where)
+    except ValueError as error:  # PyTorch's, from the norm
+        rule = "must give at least two patches: BatchNorm cannot train on one image of one patch"
+        raise ValueError(f"`image_size`={image_size!r} {rule}") from error
+    return {layer: count // trained for layer, count in saved.items()}
 
 
 def _saved(model: nn.Module, image: torch.Tensor, where: LayerTracker) -> Counter[str]:

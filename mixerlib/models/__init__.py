@@ -15,7 +15,7 @@ Every model can be traced: by `torch.fx`, torchvision's `create_feature_extracto
 not supported: the checks of the images are ordinary Python.
 """
 
-from mixerlib.models import tweet
+from mixerlib.models import relatives, tweet
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.custom_mixings import check_mixing, register_mixing
@@ -39,6 +39,7 @@ from mixerlib.models.registry import (
     check_options,
     create_model,
     list_models,
+    list_relatives,
     made_of,
     model_entry,
 )
@@ -68,10 +69,12 @@ __all__ = [
     "check_options",
     "create_model",
     "list_models",
+    "list_relatives",
     "made_of",
     "model_entry",
     "overlap_width",
     "register_mixing",
+    "relatives",
     "segment_widths",
     "tweet",
     "unwrapped",

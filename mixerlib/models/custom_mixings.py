@@ -14,6 +14,7 @@
 import copy
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sympy
@@ -22,7 +23,7 @@ from torch import nn
 
 from mixerlib import checks, costs
 from mixerlib.models.mixings import Strategy, strategies
-from mixerlib.models.registry import add_family, create_model, model_entry
+from mixerlib.models.registry import add_family, create_model, model_entry, remove_family
 
 PLACES = (3, 5)  # rows and columns of the map that a mixing is tried on, so that they differ
 NOISE = 1e-9  # of float64: what rounding may change
@@ -44,12 +45,14 @@ def register_mixing(
             letters.
         build: the mixing of one block: of the block's number from 0, the width h, and the option's
             value. A module that keeps (B, h, H, W), and whose `mixed` lists the segments that it
-            mixes as (start, width), in order.
+            mixes as (start, width), in order. One that passes the last channel goes on at channel
+            0.
         option: which of SplitMixer's options it has: "segments" or "ratio".
         shuffles: whether the option `shuffle` may follow it.
         about: a line for a list of models.
 
-    It is known in this process, so the module that registers it must be imported first. Registered
+    It is known in this process, so the module that registers it must be imported first, or belong
+    to an installed package that names it under the entry points "mixerlib.mixings". Registered
     again, under the same name, it replaces the earlier one: a cell may run twice. Raises
     `ValueError` for a name that is no such word or belongs to a strategy of the book.
     """
@@ -64,6 +67,18 @@ def register_mixing(
     checks.switch("shuffles", shuffles)
     strategies[strategy] = Strategy(build, option, shuffles)
     return add_family(strategy, option, shuffles, about or f"SplitMixer with {strategy} mixing")
+
+
+@contextmanager
+def on_trial(build: Callable[[int, int, Any], nn.Module], option: str) -> Iterator[str]:
+    """The name of a model with such a mixing, which is registered only as long as this lasts."""
+    strategy = "on_trial"
+    name = register_mixing(strategy, build, option=option)
+    try:
+        yield name
+    finally:
+        strategies.pop(strategy, None)
+        remove_family(strategy)
 
 
 BUILT_IN = frozenset(strategies)

@@ -2,8 +2,8 @@
 
 Borji & Lin, "SplitMixer: Fat Trimmed From MLP-like Models", arXiv 2207.10255. Chapters 06 to 10
 derive each. Block i counts from 0; h is `dim`. A channel mixing takes and returns (B, h, H, W), and
-its `mixed` lists the segments that it mixes as (start, width), in order. None writes into its
-input.
+its `mixed` lists the segments that it mixes as (start, width), in order; one that passes the last
+channel goes on at channel 0, as none of the six does. None writes into its input.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.models.plugins import import_mixings
 
 Ratio = str | float | Fraction
 STRATEGIES = ("I", "II", "III", "IV", "V", "3D")  # the strategies of SplitMixer's authors
@@ -247,6 +248,8 @@ strategies: dict[str, Strategy] = {
 
 def strategy_named(name: str) -> Strategy:
     """The strategy of a name; `ValueError` for one that nobody has registered."""
+    if isinstance(name, str) and name not in strategies:
+        import_mixings()
     return strategies[checks.one_of("strategy", name, tuple(strategies))]
 
 

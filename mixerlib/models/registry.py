@@ -18,6 +18,8 @@ from mixerlib.checks import did_you_mean, shown
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
+from mixerlib.models.plugins import import_mixings
+from mixerlib.models.relatives import FAMILIES, RELATIVES
 from mixerlib.models.splitmixer import SplitMixer
 
 
@@ -50,6 +52,7 @@ class Entry:
             ConvMixer: "convmixer",
             AblatedSplitMixer: "splitmixer_i_ablated",
             MLPMixer: "mlp_mixer",
+            **FAMILIES,
         }[self.model]
 
 
@@ -157,6 +160,12 @@ def _entry(
 
 
 _registry = {row[0]: _entry(*row) for row in TABLE}
+# Kept apart, so that what goes through all mixers does not meet them
+_relatives = {
+    name: _entry(name, model, {}, defaults, about)
+    for model, presets in RELATIVES.items()
+    for name, (defaults, about) in presets.items()
+}
 
 
 def add_family(strategy: str, option: str, shuffles: bool, about: str) -> str:
@@ -167,15 +176,34 @@ def add_family(strategy: str, option: str, shuffles: bool, about: str) -> str:
     return name
 
 
+def remove_family(strategy: str) -> None:
+    """Take back what `add_family` has entered."""
+    _registry.pop(f"splitmixer_{strategy.lower()}", None)
+
+
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows, in alphabetical order: all, or those that a pattern
-    with shell wildcards fits.
+    """The names of mixers that `create_model` knows, in alphabetical order: all, or those that a
+    pattern with shell wildcards fits. Those of installed packages that bring mixings are among
+    them.
 
     >>> from mixerlib.models import list_models
     >>> list_models("convmixer_256*")
     ['convmixer_256_8', 'convmixer_256_8_224']
     """
+    import_mixings()
     return sorted(fnmatch.filter(_registry, pattern))
+
+
+def list_relatives(pattern: str = "*") -> list[str]:
+    """The names of the networks that mixers are compared with, as `list_models` gives the mixers'.
+
+    >>> from mixerlib.models import create_model, list_relatives
+    >>> list_relatives("resmlp*")
+    ['resmlp', 'resmlp_b24_8', 'resmlp_s12', 'resmlp_s24', 'resmlp_s36']
+    >>> sum(p.numel() for p in create_model("resnet20").parameters())
+    269722
+    """
+    return sorted(fnmatch.filter(_relatives, pattern))
 
 
 def model_entry(name: str, argument: str = "name") -> Entry:
@@ -188,11 +216,14 @@ def model_entry(name: str, argument: str = "name") -> Entry:
     >>> entry.family, entry.defaults["segments"], entry.image_size
     ('splitmixer_iv', 2, 32)
     """
-    if not isinstance(name, str) or name not in _registry:
+    if isinstance(name, str) and name not in _registry and name not in _relatives:
+        import_mixings()
+    known = _registry | _relatives
+    if not isinstance(name, str) or name not in known:
         plain = name.lower().replace("-", "_") if isinstance(name, str) else ""
-        hint = did_you_mean(plain, _registry, "`mixerlib list` prints every name")
+        hint = did_you_mean(plain, known, "`mixerlib list` prints every name")
         raise ValueError(f"`{argument}`={shown(name)} is no model of mixerlib; {hint}")
-    return _registry[name]
+    return known[name]
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
@@ -202,7 +233,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
     `patch_size`, `num_classes`, `in_channels` and `activation`; SplitMixer I and V also have
     `ratio`, II, III, IV and 3D `segments`, the first three of these also `shuffle`. The ablations
     of SplitMixer-I have `ratio`, `residual`, `norm`, `mixes`, `segments_mixed` and `image_size`.
-    MLP-Mixer has `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`.
+    MLP-Mixer has `image_size`, `tokens_dim` and `channels_dim`, and no `kernel_size`. A relative
+    has what its class lists.
 
     Raises `ValueError` for an unknown name, an option that the model does not have, or a bad value.
     Numbers have a top, which no real network reaches: `dim` 2²⁰, `depth` 2¹⁰, and the other ones in
@@ -274,6 +306,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             continue
         if option == "ratio":
             checks.ratio(value)
+        elif option == "stages":
+            checks.stages(value)
         elif option == "image_size":
             checks.image_pair(option, value)
         elif option == "num_classes":

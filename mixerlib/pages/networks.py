@@ -23,7 +23,7 @@ from torch import nn
 
 from mixerlib.pages import plots
 from mixerlib.pages.colors import COLORS, FAINT, GREY, INK
-from mixerlib.pages.tracing import Step, overlapping, steps
+from mixerlib.pages.tracing import Step, overlapping, pieces, steps
 
 # All lengths are in points, 72 to an inch; letters of 10.5 are 9 pixels high on a phone.
 LETTERS = 10.5
@@ -198,10 +198,10 @@ def _filled(
             number += 1
             fill: dict[str, Any] = {"facecolor": color, "alpha": opacity, "linewidth": 0}
             if step.entering == step.leaving:
-                left = center - widths[0] / 2 + start * scale
                 gap = 0.6 if len(segments) > 1 else 0  # so that two segments are seen as two
-                corner = (left + gap, y)
-                axes.add_patch(Rectangle(corner, width * scale - 2 * gap, high, **fill))
+                for first, part in pieces(start, width, step.entering):
+                    corner = (center - widths[0] / 2 + first * scale + gap, y)
+                    axes.add_patch(Rectangle(corner, part * scale - 2 * gap, high, **fill))
             else:
                 (top, bottom), share = widths, step.entering
                 ends = [start / share - 0.5, (start + width) / share - 0.5]

@@ -281,11 +281,12 @@ def channel_blocks(
         for row, segments in enumerate(strips):
             top = number + row * height
             bar = height * (1.0 if len(strips) == 1 else 0.88)
-            frame = Rectangle((0, top), channels, bar, fill=False, edgecolor=FAINT, linewidth=0.9)
-            axes.add_patch(frame)
+            axes.add_patch(Rectangle((0, top), channels, bar, fill=False, edgecolor=FAINT, lw=0.9))
             for start, width, opacity in segments:
-                filled: dict[str, Any] = {"facecolor": color, "alpha": opacity, "linewidth": 0}
-                axes.add_patch(Rectangle((start, top), width, bar, **filled))
+                over = max(0, start + width - channels)  # what goes on at channel 0
+                for left, part in ((start, width - over), (0, over))[: 1 + (over > 0)]:
+                    filled = Rectangle((left, top), part, bar, facecolor=color, linewidth=0)
+                    axes.add_patch(filled).set_alpha(opacity)
     bare(axes).set(xlim=(-0.01 * channels, 1.01 * channels), ylim=(len(blocks) - 0.2, -0.1))
     return axes
 
@@ -306,8 +307,7 @@ def block_strips(
     drawn: list[list[Strip]]
     drawn = [[[(a + gap / 2, width - gap, 1.0) for a, width in block]] for block in mixed]
     if family == "splitmixer_3d":
-        fine = channels / 24
-        dealt = [(2 * fine * i, fine, 0.45) for i in range(12)]
+        dealt = [(i * channels / 12, channels / 24, 0.45) for i in range(12)]
         drawn = [[*strips, dealt] for strips in drawn]
     return drawn
 

@@ -205,9 +205,18 @@ def duration(seconds: float) -> str:
     return f"{digits(seconds / 1e-6)} µs"
 
 
-def device_label(provenance: Provenance) -> str:
-    """The device of a number, and of a CPU how many threads: "CPU 9, 2 threads"."""
-    return f"{provenance.device_name}{_threads(provenance)}"
+def machine_name(provenance: Provenance, settings: Mapping[str, Any] | None = None) -> str:
+    """A device and its processor's instructions, by which machines of one name differ.
+
+    `settings` are a benchmark's: "AMD EPYC with AVX2". Chapter 17b.
+    """
+    instructions = (settings or {}).get("instructions")
+    return f"{provenance.device_name}{f' with {instructions}' if instructions else ''}"
+
+
+def device_label(provenance: Provenance, settings: Mapping[str, Any] | None = None) -> str:
+    """A `machine_name`, and of a CPU how many threads: "CPU 9 with AVX2, 2 threads"."""
+    return f"{machine_name(provenance, settings)}{_threads(provenance)}"
 
 
 def _threads(provenance: Provenance) -> str:
@@ -216,13 +225,11 @@ def _threads(provenance: Provenance) -> str:
     return f", {provenance.threads} thread{'s' if provenance.threads != 1 else ''}"
 
 
-def machine(provenance: Provenance, settings: dict[str, Any] | None = None) -> str:
+def machine(provenance: Provenance, settings: Mapping[str, Any] | None = None) -> str:
     """Where a number was measured, in a few words: device, threads, PyTorch, environment.
 
     `settings` are a benchmark's: the processor's instructions, and environment variables.
     """
-    settings = settings or {}
-    more = f" with {settings['instructions']}" if "instructions" in settings else ""
-    knobs = "".join(f", `{name}={settings[name]}`" for name in settings if name.isupper())
-    threads = _threads(provenance)
-    return f"{provenance.device_name}{more}{threads}, PyTorch {provenance.torch}{knobs}"
+    given = settings or {}
+    knobs = "".join(f", `{name}={given[name]}`" for name in given if name.isupper())
+    return f"{device_label(provenance, settings)}, PyTorch {provenance.torch}{knobs}"

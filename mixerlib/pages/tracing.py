@@ -265,6 +265,13 @@ def overlapping(mixed: Segments) -> bool:
     return any(a + width > b for (a, width), (b, _) in pairwise(mixed))
 
 
+def pieces(start: int, width: int, channels: int) -> list[tuple[int, int]]:
+    """A segment as the parts (start, width) of the strip of channels that it covers: one, or two
+    where it goes on at channel 0."""
+    over = max(0, start + width - channels)
+    return [(start, width - over), (0, over)][: 1 + (over > 0)]
+
+
 def _range(start: int, width: int) -> str:
     return f"{start}–{start + width - 1}"
 
@@ -279,7 +286,8 @@ def _described(
         own = sum(isinstance(m, (*CONVOLUTIONS, nn.Linear)) for m in module.modules())
         shared = own < len(mixed)
         if len(mixed) == 1:
-            label = f"1×1, channels {_range(*mixed[0])}"
+            covered = pieces(*mixed[0], channels)
+            label = f"1×1, channels {', '.join(_range(*piece) for piece in covered)}"
         elif shared:
             label = f"1×1, shared by {len(mixed)} segments"
         elif overlapping(mixed):

@@ -14,6 +14,16 @@ True
 from mixerlib.speed import form_text, race_text, roofline_text
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
+from mixerlib.speed.deploy import (
+    ARTEFACTS,
+    RUNTIMES,
+    Artefact,
+    Runtime,
+    export_model,
+    load_artefact,
+    missing_operators,
+    onnx_operators,
+)
 from mixerlib.speed.environment import extra_memory, keeps_memory, settings_here
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import (
@@ -81,14 +91,17 @@ from mixerlib.speed.training_step import (
 from mixerlib.speed.whole_matrix import OneMatrix
 
 __all__ = [
+    "ARTEFACTS",
     "DATA_SHEETS",
     "DTYPES",
     "FORMS",
     "PLAIN",
     "REPETITIONS",
     "ROLES",
+    "RUNTIMES",
     "STOCK",
     "TABLE_3",
+    "Artefact",
     "Benchmark",
     "Bills",
     "Case",
@@ -107,6 +120,7 @@ __all__ = [
     "RoofReading",
     "Roofline",
     "RooflineRace",
+    "Runtime",
     "Table3",
     "Timing",
     "Watch",
@@ -118,6 +132,7 @@ __all__ = [
     "check",
     "choice",
     "coverage",
+    "export_model",
     "export_onnx",
     "extra_memory",
     "fastest",
@@ -133,9 +148,12 @@ __all__ = [
     "keeps_memory",
     "label_of",
     "listing_form",
+    "load_artefact",
     "load_now",
     "measure_machine",
+    "missing_operators",
     "model_races",
+    "onnx_operators",
     "optimize_for_inference",
     "peer_forms",
     "published_table",

@@ -202,7 +202,7 @@ def training_table(races: Races) -> str:
     keep = [i for i in range(len(head)) if any(row[i] != NOTHING for row in rows)]
     text = table([head[i] for i in keep], [[row[i] for i in keep] for row in rows])
     compiled = any(result.case.form.compile for one in distinct(races) for result in one.results)
-    text += "\n\nBest is the fastest of "
+    text += "\n\nBest is here the fastest of "
     text += "all forms, compiled ones too." if compiled else "the forms that are not compiled."
     if factors:
         text += f" Plain, a training step takes {span(factors, '{:.1f}')} times as long as "

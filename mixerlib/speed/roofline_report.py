@@ -148,7 +148,7 @@ def _counted(model: str, options: tuple[tuple[str, Any], ...], image_size: int) 
 def _fused(case: Case) -> dict[str, float]:
     """Numbers that each part moves, ideally fused."""
     entry = model_entry(case.model)
-    if entry.family in costs.MEASURED_ONLY:
+    if entry.family not in costs.FAMILIES:
         raise ValueError(f"`fused`=True needs closed forms, and {case.model} has none")
     options = dict(entry.defaults) | case.options
     options.pop("image_size", None)

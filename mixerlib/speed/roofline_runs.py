@@ -253,7 +253,7 @@ def _layers(
 
 def _parts(case: Case, layers: list[Layer], machine: Machine, width: int) -> list[Part]:
     family, fused_of = model_entry(case.model).family, None
-    if family not in costs.MEASURED_ONLY:
+    if family in costs.FAMILIES:
         fused_of = costs.formulas(family).moved_fused
     options = dict(model_entry(case.model).defaults) | case.options
     options.pop("image_size", None)

@@ -109,7 +109,8 @@ def speeds_table(race: RooflineRace, base: str) -> str:
             timing = race.speedup(base, report.model)
             assert timing is not None  # both ran
             ends = "{:.2f} to {:.2f}".format(*timing.interval())
-            row += [f"{low:.2f} to {high:.2f}", f"{timing.median:.2f}", ends]
+            other = [f"{low:.2f} to {high:.2f}", f"{timing.median:.2f}", ends]
+            row += ["1", "1", ""] if report.model == base else other
         rows.append(row)
     head = ["", "predicted, ms", "measured, ms", "least : measured"]
     return table(head + ["speed predicted", "measured", "its interval"] * compared, rows)
@@ -148,8 +149,8 @@ def verdicts(race: RooflineRace) -> str:
         line = (
             f"- **{label_of(report)}** is predicted to take {digits(per_image * least)} to "
             f"{digits(per_image * most)} ms an image; {percent(arithmetic)} of the least is "
-            f"arithmetic. Its layers took {digits(per_image * took.total())} ms. What takes "
-            f"longest is {the_layers(largest)}: {percent(seconds / took.total())} of that, "
+            f"arithmetic. Its layers took {digits(per_image * took.total())} ms. The "
+            f"longest part: {the_layers(largest)}, {percent(seconds / took.total())} of that, "
             f"{digits(seconds / max(needed[largest], 1e-12))} times the larger bill."
         )
         if least < 0.7 * took.total():

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from mixerlib import checks
 from mixerlib.data import MAGNITUDES, OPERATIONS, apply_operations, torchvision_arguments
+from mixerlib.pages.interactives.frames import ANY, Turn, frames
+from mixerlib.pages.interactives.mixer import Guess
 from mixerlib.pages.tables import listed
 from mixerlib.widgets.pictures import figure, mosaic, picture
 from mixerlib.widgets.showing import alert, label, show, toolkit
@@ -25,7 +27,8 @@ class AugmentationTable:
     """A table to turn: a row of images for each chosen operation, a column for each magnitude.
 
     As the last value of a cell it is a widget, where a kernel runs and ipywidgets is installed; on
-    a page of the book its first table stands as a still figure. Chapter 12.
+    a page of the book the rows of its first table are made beforehand, to be chosen there. Chapter
+    12.
 
     Args:
         images: uint8 (B, C, H, W), of 1 or 3 channels. None: two photographs of 64×64 pixels.
@@ -159,7 +162,7 @@ class AugmentationTable:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
     def still(self) -> str:
-        """What stands on a page of the book: the first table, as a figure."""
+        """The first table, as a figure: for paper, and where no script runs."""
         shown = self.table(self.first, spread_out(0, MAGNITUDES - 1), 1, "randaugment", 0)
         words = (
             f"{listed(self.first)} at magnitudes from 0 to {MAGNITUDES - 1}, and the numbers that "
@@ -167,8 +170,46 @@ class AugmentationTable:
         )
         return figure([("RandAugment", shown)], words)
 
+    def offline(self) -> str:
+        """What stands on a page of the book, as HTML: the first rows, in both directions."""
+        magnitudes = spread_out(0, MAGNITUDES - 1)
+        made: dict[tuple[str, ...], tuple[str, str]] = {}
+        for name in self.first:
+            ways = {s: self._arguments(name, magnitudes, s, "randaugment") for s in (1, -1)}
+            signs = {"1": 1, "-1": -1} if ways[1] != ways[-1] else {ANY: 1}
+            for key, sign in signs.items():
+                row = self.table([name], magnitudes, sign, "randaugment", 0)
+                numbers = ", ".join(f"{value:.3g}" for value in ways[sign])
+                given = f"is given {numbers}" if np.ptp(ways[sign]) else "is given nothing"
+                says = f"{name} at magnitudes {listed(map(str, magnitudes))} {given}."
+                made[name, key] = row, says.replace("-", "−")
+        turns = [
+            Turn("operation", "Operation", {name: name for name in self.first}, self.first[0]),
+            Turn("sign", "Direction", {"1": "+", "-1": "−"}, "1"),
+        ]
+        label = "A table of augmentations"
+        return frames(label, self._asked(), turns, made, self.still())._repr_html_()
+
+    def _asked(self) -> Guess:
+        """What the reader guesses first: which operation changes the image most."""
+        names = self.first if len(self.first) > 1 else FIRST
+        most, image = MAGNITUDES - 1, self.images[:1]
+        changes = {}
+        for name in names:
+            given = torch.tensor(self._arguments(name, [most], 1, "randaugment")).double()[:, None]
+            after = apply_operations(image, torch.tensor([[OPERATIONS.index(name)]]), given)
+            changes[name] = float((after.double() - image.double()).abs().mean())
+        sizes = listed(f"{name} by {change:.0f}" for name, change in changes.items())
+        return Guess(
+            f"At magnitude {most}, the largest, which of these changes the pixels of this image "
+            "most?",
+            names,
+            max(changes, key=changes.__getitem__),
+            f"Of 255 levels, on average: {sizes}.",
+        )
+
     def _ipython_display_(self) -> None:
-        show(lambda: self.box, self.still)
+        show(lambda: self.box, self.offline)
 
 
 def spread_out(least: int, most: int) -> list[int]:

@@ -10,6 +10,7 @@ from mixerlib.records import Epoch
 
 WIDTH, HEIGHT = 600, 260
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 38  # margins
+AREA = LEFT, WIDTH - LEFT - RIGHT, HEIGHT  # where curves lie: from the left, how wide, how high
 LOOK = "width: 100%; min-width: 460px; max-width: 720px; height: auto"  # letters stay readable
 PALETTE = (ACCENT, *(c for n, c in COLORS.items() if n.startswith("splitmixer_i")), WARM, GREY)
 

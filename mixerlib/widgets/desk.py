@@ -12,11 +12,12 @@ from mixerlib.checks import did_you_mean, shown
 from mixerlib.data import ImageSource
 from mixerlib.files import one_line
 from mixerlib.models import model_entry
+from mixerlib.pages.interactives.replay import QUANTITIES, replay
 from mixerlib.pages.tables import listed
 from mixerlib.records import Record
 from mixerlib.training import Recipe, dataset_for
 from mixerlib.training.recipe import CHOICES, FIELD_TYPES
-from mixerlib.widgets.chart import Line, chart, legend
+from mixerlib.widgets.chart import AREA, Line, chart, legend
 from mixerlib.widgets.pictures import figure
 from mixerlib.widgets.runs import ACTIVE, ThreadedRun
 from mixerlib.widgets.showing import alert, label, show, toolkit
@@ -33,7 +34,8 @@ NULL = "null"  # what stands in a control for None, as in a recipe's file
 class TrainingDesk:
     """A desk to train at: change a recipe, start, pause, stop and go on, and compare the curves.
 
-    As the last value of a cell it is a widget, where a kernel runs and ipywidgets is installed. A
+    As the last value of a cell it is a widget, where a kernel runs and ipywidgets is installed; on
+    a page of the book its records are played again. A
     run trains in a thread, so other cells can run meanwhile. Its folder holds what `mixerlib train`
     leaves: a stopped run goes on at the desk, or by `mixerlib train --resume --out FOLDER` after
     the kernel has ended. Chapter 13.
@@ -248,14 +250,16 @@ class TrainingDesk:
 
     def drawn(self, quantity: str = "loss") -> str:
         """The curves of all runs and what they are, as HTML; `quantity` is "loss" or "accuracy"."""
-        lines = [Line(f"{r.recipe}, seed {r.seed}, from its record", r.curve) for r in self.records]
-        lines += [
+        lines = self._recorded() + [
             Line(self._label(number, run), run.curve, run.points)
             for number, run in enumerate(self.runs, 1)
         ]
         says = f"The {quantity} of {len(lines)} runs over their epochs."
         ends = [f"{line.label}{_end(line)}" for line in lines]
         return chart(lines, quantity, says) + legend(ends)
+
+    def _recorded(self) -> list[Line]:
+        return [Line(f"{r.recipe}, seed {r.seed}, from its record", r.curve) for r in self.records]
 
     def _label(self, number: int, run: ThreadedRun) -> str:
         """What differs from the recipe that the desk began with."""
@@ -269,7 +273,7 @@ class TrainingDesk:
         return f"run {number}: {what}{progress}"
 
     def still(self) -> str:
-        """What stands on a page of the book: the curves that are there, in one figure."""
+        """The curves that are there, in one figure: for paper, and where no script runs."""
         count = len(self.records) + len(self.runs)
         words = (
             f"The loss of {count} run{'s' * (count != 1)}, thin in training, thick in the test. "
@@ -277,8 +281,18 @@ class TrainingDesk:
         )
         return figure([("Loss", self.drawn())], words)
 
+    def offline(self) -> str:
+        """What stands on a page of the book, as HTML: the finished runs, played again. Where there
+        is none, the still figure."""
+        lines = self._recorded()
+        if not lines:
+            return self.still()
+        charts = [chart(lines, quantity, f"The {quantity} of the runs.") for quantity in QUANTITIES]
+        names = legend([line.label for line in lines])
+        return replay(self.records, charts, AREA, names, self.still())._repr_html_()
+
     def _ipython_display_(self) -> None:
-        show(lambda: self.box, self.still)
+        show(lambda: self.box, self.offline)
 
 
 def _end(line: Line) -> str:

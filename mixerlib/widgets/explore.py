@@ -2,6 +2,7 @@
 
 import copy
 from functools import cached_property
+from html import unescape
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch import nn
 from mixerlib import checks
 from mixerlib.inside import layer_names
 from mixerlib.inside.choosing import check_images
+from mixerlib.pages.interactives.frames import ANY, Turn, frames
+from mixerlib.pages.interactives.mixer import Guess
+from mixerlib.pages.tables import listed, percent
 from mixerlib.widgets import views
 from mixerlib.widgets.pictures import figure
 from mixerlib.widgets.showing import alert, label, show, toolkit
@@ -22,7 +26,7 @@ class Explore:
     """An explorer of a model of yours: what it costs, who hears whom, what a place sees, its maps.
 
     As the last value of a cell it is a widget, where a kernel runs and ipywidgets is installed; on
-    a page of the book the same views stand as a still figure. Chapter 11.
+    a page of the book the same views are made beforehand, to be chosen there. Chapter 11.
 
     Args:
         model: any `nn.Module` that takes images, registered or home-made. Its costs are split
@@ -134,7 +138,7 @@ class Explore:
         return getattr(views, f"{name}_view")(self.subject, **options)
 
     def still(self) -> str:
-        """What stands on a page of the book: the views that the model allows, in one figure."""
+        """The views that the model allows, in one figure: for paper, and where no script runs."""
         last, depth = self.looked_at, self.subject.depth
         asked: tuple[tuple[str, dict[str, Any]], ...] = (
             ("costs", {}),
@@ -151,5 +155,66 @@ class Explore:
         words = f"{views.summary(self.subject)}. In a notebook this is a widget with four views."
         return figure(parts, words)
 
+    def offline(self) -> str:
+        """What stands on a page of the book, as HTML: the views, made beforehand, to choose from.
+
+        It has who hears whom, a footprint and the maps after some of the blocks, and the costs.
+        """
+        depth = self.subject.depth
+        stops = sorted({0, 1, 2, 3, depth // 2, depth} & {*range(depth + 1)})
+        made: dict[tuple[str, ...], tuple[str, str]] = {}
+        for blocks in stops:
+            layer = f"blocks.{blocks - 1}" if blocks else self.layers[0]
+            made["reach", str(blocks)] = self._frame("reach", blocks=blocks)
+            made["footprint", str(blocks)] = self._frame("footprint", layer=layer)
+            made["maps", str(blocks)] = self._frame("maps", layer=layer, image=0)
+        html, says = self._frame("costs")
+        made["costs", ANY] = html, says or f"{views.summary(self.subject)}."
+        first = "reach" if depth else "costs"
+        order = [first, *(name for name in VIEWS if name != first)]
+        turns = [
+            Turn("view", "View", {name: VIEWS[name] for name in order}, first),
+            Turn(
+                "blocks",
+                "After so many blocks",
+                {str(blocks): str(blocks) for blocks in stops},
+                str(stops[min(2, len(stops) - 1)]),
+            ),
+        ]
+        label = f"An explorer of a {self.subject.name}"
+        return frames(label, self._asked(), turns, made, self.still())._repr_html_()
+
+    def _frame(self, name: str, **options: Any) -> tuple[str, str]:
+        """A view without its words, and its words; these alone where the model allows no more."""
+        try:
+            drawn, _, says = self.view(name, **options).partition("<p>")
+        except ValueError as error:
+            return "", f"{error}."
+        return drawn, unescape(says.removesuffix("</p>"))
+
+    def _asked(self) -> Guess:
+        """What the reader guesses first: when all channels have heard all; or the parameters."""
+        depth, name = self.subject.depth, self.subject.name
+        try:
+            shares = [views.heard_after(self.subject, b).mean() for b in range(1, depth + 1)]
+        except ValueError:
+            shares = []
+        if not shares:
+            count = sum(parameter.numel() for parameter in self.subject.model.parameters())
+            answers = tuple(f"{n:,}" for n in sorted({count // 2, count, 2 * count + 1}))
+            text = f"They are {count:,}, as the costs below say."
+            return Guess(f"How many parameters has this {name}?", answers, f"{count:,}", text)
+        never = f"not within its {depth}"
+        needed = next((b for b, share in enumerate(shares, 1) if share == 1), None)
+        near = {1, depth, *(range(max(1, needed - 1), needed + 2) if needed else (2, 3))}
+        numbers = sorted(near & {*range(1, depth + 1)})
+        heard = listed(f"{percent(float(s))} after {b}" for b, s in enumerate(shares, 1))
+        return Guess(
+            f"After how many blocks of this {name} has every channel heard every other?",
+            (*map(str, numbers), never),
+            str(needed) if needed else never,
+            f"Of the pairs have heard each other {heard}.",
+        )
+
     def _ipython_display_(self) -> None:
-        show(lambda: self.box, self.still)
+        show(lambda: self.box, self.offline)

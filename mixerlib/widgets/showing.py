@@ -28,23 +28,23 @@ def toolkit() -> ModuleType:
     return ipywidgets
 
 
-def show(box: Callable[[], Any], still: Callable[[], str]) -> None:
-    """Display a widget where a reader's kernel runs, and a still figure where none does.
+def show(box: Callable[[], Any], offline: Callable[[], str]) -> None:
+    """Display a widget where a reader's kernel runs, and what needs no kernel where none does.
 
     Args:
         box: makes the widget.
-        still: makes the figure, as HTML: on a page of the book, and where ipywidgets is absent,
-            which a line below it then says.
+        offline: makes what stands in its place, as HTML: on a page of the book, and where
+            ipywidgets is absent, which a line below it then says.
     """
     from IPython.display import HTML, display
 
     if on_a_page():
-        display(HTML(still()))
+        display(HTML(offline()))
         return
     try:
         made = box()
     except ValueError as error:
-        display(HTML(f"{still()}<p>{escape(str(error))}</p>"))
+        display(HTML(f"{offline()}<p>{escape(str(error))}</p>"))
         return
     display(made)
 

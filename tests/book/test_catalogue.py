@@ -9,7 +9,7 @@ import torch
 from helpers import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model, list_models, list_relatives, model_entry
 from mixerlib.training import list_recipes, load_recipe
 
 
@@ -90,3 +90,17 @@ def test_recipes_are_listed_by_folder(catalogue):
     assert any(
         re.fullmatch(r":::\{dropdown\} cpu: \d+ recipes on cifar10 and cifar100", t) for t in titles
     )
+
+
+def test_every_relative_is_there_with_its_parameters_and_macs(catalogue):
+    actual = rows(catalogue.relatives())
+    assert sorted(actual) == list_relatives()
+    for name in ("resnet20", "vit_ti16", "gmlp_ti16"):
+        side = model_entry(name).image_size
+        with torch.device("meta"):
+            model, images = create_model(name), torch.zeros(1, 3, side, side)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                model(images)
+        expected = sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+        assert catalogue.counted(model_entry(name)) == expected
+        assert actual[name][0] == f"{expected[0]:,}"

@@ -398,6 +398,7 @@ def test_a_first_cell_installs_versions_that_the_book_is_tested_with(tmp_path):
 def test_what_colab_lacks_is_added_only_where_a_chapter_asks_for_it():
     plain = first_cell("import torch", HOME, COMMIT)
     assert "lacks" not in plain and "needs none" in plain
+    assert "onnxruntime" in first_cell("onnx_operators(path)", HOME, COMMIT)
     with_tools = first_cell("import thop\nx.to('cuda')", HOME, COMMIT)
     assert re.search(r'"thop==\S+"""\.split\(\)', with_tools) and "T4 GPU" in with_tools
     for text in (plain, with_tools):

@@ -25,7 +25,7 @@ from helpers import ROOT, load_file
 from mixerlib.models import create_model
 from mixerlib.records import read_record, read_records
 from mixerlib.training import load_recipe
-from mixerlib.weights import save_weights
+from mixerlib.weights import published_weights, save_weights
 
 page = load_file(ROOT / "book" / "assets" / "command_table.py")
 FILE = ROOT / "book" / "commands.yaml"
@@ -112,6 +112,12 @@ def prepared(words: list[str], row, folder: Path) -> list[str]:
             classes = made_up_data.CLASSES
             write_weights(folder / target, load_recipe(words[place]).model, num_classes=classes)
         words[place] = str(small_recipe(words[place], folder))
+    if task == "evaluate" and "--weights" in words:
+        published = published_weights(words[words.index("--weights") + 1])
+        file = folder / "data/weights" / f"{published.name}{published.suffix}"
+        file.parent.mkdir(exist_ok=True)
+        write_weights(file, published.model, num_classes=made_up_data.CLASSES)
+        words += ["--recipe", str(small_recipe(f"imagenet/{published.model}", folder))]
     if task == "train":
         recipe = load_recipe(target)
         given = words[words.index("--weights") + 1] if "--weights" in words else recipe.weights
@@ -163,7 +169,9 @@ def test_every_snippet_of_a_row_runs(name, place, capsys, monkeypatch):
     if "timm" in ROWS[name].python:
         timm = pytest.importorskip("timm")
         create = timm.create_model
-        monkeypatch.setattr(timm, "create_model", lambda model, pretrained: create(model))
+        monkeypatch.setattr(
+            timm, "create_model", lambda model, pretrained=False, **more: create(model, **more)
+        )
     exec(compile(ROWS[name].python, name, "exec"), names)
     assert isinstance(names["model"], torch.nn.Module)
     if "difference" in names:

@@ -17,6 +17,7 @@ QUESTIONS = {
     "how many parameters does ConvMixer have": ["04", "03"],
     "FLOPs vs MACs": ["04"],
     "channel shuffle": ["10", "11"],
+    "package for a mixing of my own": ["26", "own-strategy"],
     "install": ["use-it", "preface"],
     "load pretrained weights": ["use-it", "03", "api"],
     "load_weights": ["api"],
@@ -47,6 +48,8 @@ QUESTIONS = {
     "separable kernel": ["05"],
     "what is a patch embedding": ["01"],
     "what does ± mean in the table of results": ["14"],
+    "int8 quantization": ["25"],
+    "AOTInductor": ["25", "api"],
 }
 assert len(QUESTIONS) >= 30
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import mixerlib
 from mixerlib.cli import DATA_OPTIONS, MODEL_OPTIONS
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model, list_models, list_relatives, model_entry
 from mixerlib.models.tweet import ConvMixer as tweet
 from mixerlib.training.recipe import CHOICES, SETTINGS, list_recipes
 from mixerlib.weights import load_weights
@@ -98,7 +98,8 @@ def test_mistakes(capsys, arguments, message):
 def test_list(capsys):
     status, out, _ = run(capsys, "list", "--json")
     models = json.loads(out)
-    assert status == 0 and [model["name"] for model in models] == list_models()
+    assert status == 0
+    assert [model["name"] for model in models] == [*list_models(), *list_relatives()]
     parameters = {model["name"]: model["parameters"] for model in models}
     assert parameters["convmixer_256_8"] == 594_186  # facts of the papers' models
     assert parameters["convmixer_1536_20"] == 51_625_960
@@ -112,7 +113,8 @@ def test_list(capsys):
 
 
 def test_the_command_knows_every_option_of_every_model():
-    options = set().union(*(model_entry(name).defaults for name in list_models()))
+    names = (*list_models(), *list_relatives())
+    options = set().union(*(model_entry(name).defaults for name in names))
     assert set(MODEL_OPTIONS | DATA_OPTIONS) == options
     assert not set(MODEL_OPTIONS) & set(DATA_OPTIONS)
 

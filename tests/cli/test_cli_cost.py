@@ -91,3 +91,22 @@ def test_a_family_without_formulas_is_measured_alone(capsys):
     assert main(["cost", "--compare", "splitmixer_i_256_8", name, "--image-size", "64"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith(name) and lines[2].count("100.0%") == 5
+
+
+def test_of_a_relative_formula_and_measurement_are_parameters_and_macs(capsys):
+    actual = report(capsys, "resmlp_s12", "--image-size", "64", "--num-classes", "10")
+    assert actual["formula"].keys() == {"params", "macs", "flops", "parts"}
+    for name in ("params", "macs", "flops"):
+        assert actual["formula"][name] == actual["measured"][name]
+    assert actual["formula"]["parts"]["macs"].keys() < actual["measured"]["parts"]["macs"].keys()
+
+    assert main(["cost", "resnet20", "--image-size", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "Formula and measurement agree in every part." in out and "space and channels" in out
+    formula, measured = (line for line in out.splitlines() if line.startswith("total"))
+    assert "269,722" in formula and measured.startswith("total, measured")
+    assert len(formula.split()) == 4 and len(measured.split()) == 5  # of what is kept, no formula
+
+    assert main(["cost", "--compare", "vit", "deit", "--heads", "6", "--qkv-bias", "false"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("vit") and lines[1].count("100.0%") == 5

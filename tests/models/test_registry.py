@@ -475,7 +475,7 @@ def test_the_nearest_name_comes_first():
         ("splitmixer_vi_256_8", "splitmixer_iv_256_8"),
     ):
         refused(wrong, {}, f"`name`={wrong!r}", right)
-    refused("resnet50", {}, "`name`='resnet50'", "is no model of mixerlib", "mixerlib list")
+    refused("alexnet", {}, "`name`='alexnet'", "is no model of mixerlib", "mixerlib list")
 
 
 @every_model

@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 import torch
 from helpers import ROOT
+from torch.utils.flop_counter import FlopCounterMode
 
 from book.tools import other_models
 from mixerlib.models import create_model
@@ -186,8 +187,9 @@ def test_one_table_counts_in_two_ways(published, verdicts, others):
         )
         for way in audit.CONVENTIONS["flops"]
     }
-    assert fitting.pop("fvcore, in training mode") == sum(bool(e.other) for e in counted) == 7
-    assert max(fitting.values()) < 7
+    borrowed_rows = sum(bool(e.other) for e in counted)
+    assert fitting.pop("fvcore, in training mode") == borrowed_rows >= 8
+    assert max(fitting.values()) < borrowed_rows
 
 
 # One model for a row
@@ -204,7 +206,7 @@ def rows_of(published):
 
 def test_the_numbers_of_one_row_have_one_verdict(published, verdicts):
     rows = rows_of(published)
-    assert sum(len(entries) == 2 for entries in rows.values()) == 9
+    assert sum(len(entries) == 2 for entries in rows.values()) >= 10
     for entries in rows.values():
         assert len({verdicts[entry.id].kind for entry in entries}) == 1
 
@@ -218,6 +220,20 @@ def test_one_wrong_number_of_a_row_takes_the_other_with_it(published, others, co
     # what another size of the family has: 59.4 M and 12.9 G fit Mixer-B
     wrong = checked(published, names, others, printed="59.99")
     assert [wrong[name].kind for name in names[:2]] == [audit.NOT_REPRODUCED] * 2
+
+
+def test_a_slip_of_who_copied_a_number_is_named(published, others):
+    """ResMLP has 1.23 G. Printed as 1.32, no model has the row; but exchanged digits would do."""
+    names = [f"slides-comparison-large/resmlp/{column}" for column in ("flops", "params")]
+    wrong = checked(published, names, others, printed="1.32")
+    assert {verdict.kind for verdict in wrong.values()} == {audit.NOT_REPRODUCED}
+    assert "would have it with two digits exchanged, as 1.23." in wrong[names[0]].reason
+    assert "patch 24, on the 216×216 pixels" in wrong[names[1]].reason
+    assert "has this one." in wrong[names[1]].reason
+    other = checked(published, names, others, printed="1.33")
+    assert other[names[0]].reason.startswith("No one model has all numbers of this row.")
+    assert "exchanged" not in other[names[0]].reason
+    assert list(audit.exchanged("14.99")) == ["41.99"] and list(audit.exchanged("0.7")) == []
 
 
 def test_the_borrowed_mlp_mixers_are_found(verdicts):
@@ -241,16 +257,25 @@ def test_a_zero_is_added_only_to_a_number_that_was_copied(published):
 # Other models
 
 
-def test_other_models_decide_twenty_numbers(published, verdicts):
+# Rows of which no public configuration has both numbers
+UNDECIDED = {
+    "slides-comparison-cifar/as-mlp",
+    "slides-comparison-cifar/vip",
+    "slides-comparison-large/as-mlp",
+}
+
+
+def test_other_models_decide_twenty_two_numbers_and_more(published, verdicts):
     decided = [e for e in published.entries.values() if e.other and e.quantity in audit.CONVENTIONS]
-    assert len(decided) == 20
-    assert {verdicts[entry.id].kind for entry in decided} == {audit.REPRODUCED}
+    known = [e for e in decided if e.row not in UNDECIDED]
+    assert len(known) >= 22
+    assert {verdicts[entry.id].kind for entry in known} == {audit.REPRODUCED}
     without = audit.check(published)
     assert {without[entry.id].kind for entry in decided} == {audit.CANNOT_BE_CHECKED}
 
 
 @pytest.mark.filterwarnings("ignore")  # those of other packages, on import and while they trace
-@pytest.mark.parametrize("name", ["resnet20_32", "vit_32", "gmlp_32", "resmlp_32"])
+@pytest.mark.parametrize("name", ["resnet20_32", "gmlp_32", "resmlp_32", "mdmlp_32"])
 def test_a_recount_gives_the_recorded_counts(others, name):
     pytest.importorskip("fvcore")
     pytest.importorskip("thop")
@@ -261,13 +286,17 @@ def test_a_recount_gives_the_recorded_counts(others, name):
     assert other_models.count(name) == recorded
 
 
-def test_the_large_models_have_the_recorded_parameters(others):
-    recorded = {model.name: model.parameters for model in others.models}
-    with torch.device("meta"):
-        for name in ("resnet152", "deit_b", "resmlp_b24_8"):
-            model = other_models.MODELS[name][2]()
-            assert sum(p.numel() for p in model.parameters()) == recorded[name]
-    assert set(recorded) == set(other_models.MODELS)
+def test_every_model_has_the_recorded_parameters_and_macs(others):
+    """Those that were counted as timm builds them, too: ours are the same networks."""
+    assert [model.name for model in others.models] == list(other_models.MODELS)
+    for recorded in others.models:
+        _, size, build = other_models.MODELS[recorded.name]
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model = build().eval()
+            model(torch.zeros(1, 3, size, size))
+        assert sum(p.numel() for p in model.parameters()) == recorded.parameters, recorded.name
+        assert counter.get_total_flops() // 2 == recorded.macs, recorded.name
+        assert size == recorded.image_size
 
 
 def test_the_names_in_timm_are_as_recorded(others):

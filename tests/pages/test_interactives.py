@@ -15,19 +15,26 @@ from mixerlib import costs, create_model
 from mixerlib.models import model_entry, tweet
 from mixerlib.pages import (
     Explorer,
+    Guess,
     Interactive,
     audit,
     block_guess,
     how_many_seeds,
     kernel_workshop,
     live_mixer,
+    live_pictures,
     news_travels,
     tweet_under_glass,
     where_a_pixel_goes,
     which_convention,
 )
 from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
+from mixerlib.pages.interactives.frames import Turn, frames
+from mixerlib.pages.interactives.replay import replay
+from mixerlib.records import read_record
 from mixerlib.speed import roofline_machine
+from mixerlib.training import load_recipe
+from mixerlib.widgets import AugmentationTable, Explore, TrainingDesk
 
 
 def conventions() -> Interactive:
@@ -37,6 +44,27 @@ def conventions() -> Interactive:
 def mixer() -> Interactive:
     model = create_model("convmixer", dim=4, depth=2, patch_size=1, in_channels=1).eval()
     return live_mixer({"A ConvMixer": model}, block_guess(model))
+
+
+def painter() -> Interactive:
+    model = create_model("convmixer", dim=4, depth=2, patch_size=4).eval()
+    return live_pictures({"A ConvMixer": model}, Guess("Which?", ("this", "that"), "that", "So."))
+
+
+class Offline:
+    """What stands on a page in the place of a widget."""
+
+    def __init__(self, widget: Explore | AugmentationTable | TrainingDesk):
+        self._repr_html_ = widget.offline
+
+
+def explored() -> Offline:
+    return Offline(Explore(create_model("splitmixer_i", dim=24, depth=8, patch_size=4)))
+
+
+def desk() -> Offline:
+    runs = [read_record(ROOT / f"book/records/cpu/{run}/seed0.json") for run in RUNS]
+    return Offline(TrainingDesk(load_recipe("digits"), records=runs))
 
 
 EVERY = {  # made when a test first asks for them, as some take a second
@@ -49,7 +77,12 @@ EVERY = {  # made when a test first asks for them, as some take a second
     "seeds": functools.partial(how_many_seeds, 0.26, 0.72),
     "kernel": kernel_workshop,
     "roof": roofline_machine,
+    "pictures": painter,
+    "explored": explored,
+    "table": lambda: Offline(AugmentationTable()),
+    "desk": desk,
 }
+RUNS = "convmixer_64_4", "splitmixer_i_64_4"
 HEAVY = 20_000  # bytes, of the HTML and of the script
 
 
@@ -61,8 +94,9 @@ def made(name: str) -> Interactive:
 @pytest.mark.parametrize("name", EVERY)
 def test_an_interactive_is_light_and_needs_nothing_from_elsewhere(name):
     page, code = made(name)._repr_html_(), script_of(made(name))
-    if name == "mixer":  # whose weights are no script
+    if name in ("mixer", "pictures"):  # whose weights are no script
         page, code = (re.sub(r"^const data = .*$", "", text, flags=re.M) for text in (page, code))
+    page = re.sub(r'src="data:image/png;base64,[^"]*"', "", page)  # a picture is no HTML
     assert len(code.encode()) < HEAVY and len(page.encode()) - len(code.encode()) < HEAVY
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|src=|@import|fetch\(", page)
     assert page.count("<script>") == 1
@@ -74,7 +108,7 @@ def test_an_interactive_asks_first_says_its_state_and_has_a_still_figure(name):
     places = [page.index(part) for part in ('class="still"', 'class="guess"', 'class="said"')]
     assert places == sorted(places)
     still = page[places[0] : page.index('class="live"')]
-    assert re.search(r'<svg[^>]* role="img" aria-label="[^"]{20,}"', still)
+    assert re.search(r'<svg[^>]* role="img" aria-label="[^"]{20,}"|<img [^>]*alt="[^"]{20,}', still)
     assert page.count('aria-live="polite"') == 2 and "@media print" in page
 
 
@@ -98,6 +132,12 @@ def test_what_cannot_be_an_interactive_is_refused():
         choice("s", "Segments", {"1": "1"}, "3")
     with pytest.raises(ValueError, match="`family`='mlp_mixer'"):
         news_travels("mlp_mixer")
+    asked, turns = Guess("?", ("1", "2"), "1", "."), [Turn("n", "N", {"1": "1", "2": "2"}, "1")]
+    for made in ({("1",): ("", "")}, {("1",): ("", ""), ("*",): ("", "")}):
+        with pytest.raises(ValueError, match=r"`made` must have one frame for \('[12]',\)"):
+            frames("It", asked, turns, made, still="<svg></svg>")
+    with pytest.raises(ValueError, match=r"`records`=\[\] must hold a run"):
+        replay([], ["", ""], (0, 1, 1), "", still="<svg></svg>")
     assert guess("a < b", {"<": "less"}).count("&lt;") == 1  # answers are words, questions HTML
 
 

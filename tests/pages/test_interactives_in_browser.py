@@ -5,23 +5,31 @@ import json
 import re
 
 import pytest
+import torch
 from helpers import ROOT
+from PIL import Image
 
 from mixerlib.data import load_dataset
+from mixerlib.models import create_model
 from mixerlib.pages import (
     Explorer,
+    Guess,
     audit,
     how_many_seeds,
     kernel_workshop,
     live_mixer,
+    live_pictures,
     news_travels,
     shuffle_guess,
     tweet_under_glass,
     where_a_pixel_goes,
     which_convention,
 )
+from mixerlib.pages.interactives import pictures
+from mixerlib.records import read_record
 from mixerlib.speed import roofline_machine
-from mixerlib.training import trained_model
+from mixerlib.training import load_recipe, trained_model
+from mixerlib.widgets import AugmentationTable, Explore, TrainingDesk
 
 
 def mixer():
@@ -35,6 +43,25 @@ def conventions():
     return which_convention(audit.load(ROOT / "book/published.yaml"))
 
 
+def painter():
+    """The network of chapter 03 for colour pictures."""
+    models = {"ConvMixer": trained_model("cpu/convmixer_64_4")}
+    return live_pictures(models, Guess("How many?", ("half", "most"), "most", "It is most."))
+
+
+class Offline:
+    """What stands on a page in the place of a widget."""
+
+    def __init__(self, widget):
+        self._repr_html_ = widget.offline
+
+
+def desk():
+    runs = ("convmixer_64_4", "splitmixer_i_64_4")
+    records = [read_record(ROOT / f"book/records/cpu/{run}/seed0.json") for run in runs]
+    return Offline(TrainingDesk(load_recipe("digits"), records=records))
+
+
 EVERY = {
     "explorer": Explorer,
     "news": news_travels,
@@ -45,7 +72,14 @@ EVERY = {
     "mixer": mixer,
     "convention": conventions,
     "seeds": lambda: how_many_seeds(0.26, 0.72),
+    "pictures": painter,
+    "explored": lambda: Offline(
+        Explore(create_model("splitmixer_i", dim=24, depth=8, patch_size=4))
+    ),
+    "table": lambda: Offline(AugmentationTable()),
+    "desk": desk,
 }
+DRAWN = ("mixer", "pictures")  # what is drawn there by hand is tested for itself
 PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
 <title>A page</title><meta name="viewport" content="width=device-width">
 <style>body { background: #fff; color: #222 }
@@ -63,7 +97,7 @@ def opened(tab, tmp_path, request):
 
 
 every = pytest.mark.parametrize("opened", EVERY, indirect=True)
-with_tables = pytest.mark.parametrize("opened", [n for n in EVERY if n != "mixer"], indirect=True)
+with_tables = pytest.mark.parametrize("opened", [n for n in EVERY if n not in DRAWN], indirect=True)
 
 
 @with_tables
@@ -125,6 +159,26 @@ def test_on_paper_stands_the_figure(opened):
     assert still.is_visible() and not live.is_visible()
 
 
+@every
+def test_what_is_drawn_follows_the_theme(opened):
+    """A drawing takes the page's ink, and a canvas, which cannot, is drawn again."""
+    looks = """() => {
+        const root = document.querySelector(".mixer-interactive");
+        const pixels = [...root.querySelectorAll(".blocks canvas, canvas.drawing")];
+        return [getComputedStyle(root).color, pixels.map(canvas => canvas.toDataURL())];
+    }"""
+    if opened.locator("canvas.drawing").count():  # the explorer's: ConvMixer has the page's ink
+        opened.locator("[data-name=family]").select_option("convmixer")
+    light, drawn = opened.evaluate(looks)
+    opened.evaluate("() => { document.documentElement.dataset.theme = 'dark'; }")
+    opened.wait_for_timeout(100)
+    dark, drawn_again = opened.evaluate(looks)
+    assert light != dark and all(map(str.__ne__, drawn, drawn_again))
+    ink = """() => [...document.querySelectorAll(".mixer-interactive svg.drawing text")].filter(
+        text => getComputedStyle(text).fill === "rgb(0, 0, 0)").length"""
+    assert opened.evaluate(ink) == 0
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_without_a_script_stands_the_figure(browser, tmp_path, name):
     page = tmp_path / "page.html"
@@ -132,7 +186,10 @@ def test_without_a_script_stands_the_figure(browser, tmp_path, name):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(page.as_uri())
-    assert tab.locator(".still svg").is_visible() and not tab.locator(".live").is_visible()
+    assert (
+        tab.locator(".still").locator("svg, img").first.is_visible()
+        and not tab.locator(".live").is_visible()
+    )
     context.close()
 
 
@@ -280,3 +337,88 @@ def test_experiments_are_run_one_by_one_and_counted(opened):
     assert sum(counts) == 100 and int(cells.first.inner_text()) > 80 > counts[0]
     opened.locator("[data-name=again]").press("Enter")
     assert cells.all_inner_texts() == ["0", "0", "0"]
+
+
+@pytest.mark.parametrize("opened", ["pictures"], indirect=True)
+def test_a_picture_is_painted_opened_and_shuffled(opened, tmp_path):
+    said, pad = opened.locator(".said"), opened.locator("canvas.pad")
+
+    def logits():
+        label = opened.locator(".logits").get_attribute("aria-label")
+        return [float(number) for number in re.findall(r": (-?[\d.]+)", label)]
+
+    def expected(picture):
+        return trained_model("cpu/convmixer_64_4")(pictures.normalized(picture[None]))[0].tolist()
+
+    drawn = pictures.drawn_pictures()
+    opened.get_by_role("button", name="a drawn airplane").press("Enter")
+    assert logits() == pytest.approx(expected(drawn["a drawn airplane"]), abs=0.0502)
+    before = said.inner_text()
+    assert before.startswith("ConvMixer sees a")
+    opened.locator("[data-name=shuffle]").press("Space")
+    assert said.inner_text().endswith("The pixels are shuffled.")
+    opened.locator("[data-name=reset]").press("Enter")
+    assert said.inner_text() == before
+    opened.get_by_label("spatial mixing of block 2").press("Space")
+    assert said.inner_text().endswith("Off: the spatial mixing of block 2.")
+    opened.locator("[data-name=reset]").press("Enter")
+
+    opened.locator("[data-name=color]").select_option("white")
+    opened.locator("[data-name=fill]").press("Enter")
+    white = torch.tensor(pictures.COLORS["white"], dtype=torch.uint8)
+    picture = white.view(3, 1, 1).repeat(1, 32, 32)
+    assert logits() == pytest.approx(expected(picture), abs=0.0502)
+    opened.locator("[data-name=color]").select_option("red")
+    pad.focus()
+    for key in ("ArrowUp", "Space"):
+        opened.keyboard.press(key)
+    assert "red 190, green 40, blue 35" in pad.get_attribute("aria-label")
+    one_dot = logits()
+    box = pad.bounding_box()
+    opened.mouse.move(box["x"] + 20, box["y"] + 20)
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + 150, box["y"] + 20, steps=3)
+    opened.mouse.up()
+    assert logits() != one_dot
+
+    image = Image.new("RGB", (130, 96), (10, 200, 90))
+    image.save(tmp_path / "mine.png")
+    opened.locator("[data-name=file]").set_input_files(tmp_path / "mine.png")
+    opened.wait_for_function("() => /green 200/.test(document.querySelector('.pad').ariaLabel)")
+    picture = torch.tensor((10, 200, 90), dtype=torch.uint8).view(3, 1, 1).repeat(1, 32, 32)
+    assert logits() == pytest.approx(expected(picture), abs=0.0502)
+    (tmp_path / "mine.txt").write_text("no picture")
+    opened.locator("[data-name=file]").set_input_files(tmp_path / "mine.txt")
+    opened.wait_for_function("() => document.querySelector('.said').matches('.wrong')")
+    assert said.inner_text() == "mine.txt cannot be read as a picture."
+
+
+@pytest.mark.parametrize("opened", ["desk"], indirect=True)
+def test_runs_are_played_again(opened):
+    said = opened.locator(".said")
+    assert said.inner_text().startswith("Nothing is trained yet.")
+    opened.locator("[data-name=step]").press("Enter")
+    assert "After epoch 1 of 5: cpu/convmixer_64_4, seed 0: training loss" in said.inner_text()
+    opened.emulate_media(reduced_motion="reduce")
+    opened.locator("[data-name=play]").press("Enter")  # to the end at once
+    assert said.inner_text().startswith("After epoch 5 of 5")
+    for run in ("convmixer_64_4", "splitmixer_i_64_4"):
+        record = read_record(ROOT / f"book/records/cpu/{run}/seed0.json")
+        assert f"{record.test_accuracy:.1%} of the test images right" in said.inner_text()
+    edges = "[...document.querySelectorAll('clipPath rect')]"
+    wide = f"() => {edges}.map(edge => Number(edge.getAttribute('width')))"
+    assert min(opened.evaluate(wide)) > 500
+    opened.locator("[data-name=again]").press("Enter")
+    assert opened.evaluate(wide) == [0, 0]
+
+
+@pytest.mark.parametrize("opened", ["explored"], indirect=True)
+def test_a_control_without_effect_cannot_be_turned(opened):
+    view, blocks = (opened.locator(f"[data-name={name}]") for name in ("view", "blocks"))
+    assert "After 2 of 8 blocks" in opened.locator(".said").inner_text()
+    assert opened.locator("[data-frame]:visible img").count() == 1
+    view.select_option("costs")
+    assert blocks.is_disabled() and opened.locator("[data-frame]:visible table").count() == 1
+    view.select_option("footprint")
+    blocks.select_option("8")
+    assert "The middle of blocks.7 hears" in opened.locator(".said").inner_text()

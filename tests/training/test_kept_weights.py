@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import ROOT
 
+from book.tools import weights
 from mixerlib.cli import main
 from mixerlib.data import DataNotFound, Dataset, load_dataset
 from mixerlib.records import read_record, write_record
@@ -18,6 +19,7 @@ from mixerlib.training import (
     largest_trained,
     list_trained,
     load_recipe,
+    read_sweep,
     train_in_folder,
     trained_model,
 )
@@ -146,3 +148,39 @@ def test_what_cannot_be_kept_or_loaded_is_refused(run, tmp_path):
     write_record(replace(record, rounded_accuracy=1.5), tmp_path / "digits.json")
     with pytest.raises(ValueError, match=r"`rounded_accuracy`=1\.5 must be"):
         trained_model("digits", tmp_path)
+
+
+# The command that makes them
+
+
+def test_one_command_makes_all_that_are_kept():
+    recipes = read_sweep(ROOT / "book" / "sweeps" / "weights.yaml")
+    assert sorted(recipe.name for recipe in recipes) == KEPT
+    for recipe in recipes:
+        kept = kept_record(recipe.name)
+        today = json.loads(json.dumps(asdict(recipe), default=str))
+        assert recipe.seed == kept.seed
+        recorded = current_settings(kept.settings)
+        assert {key: today[key] for key in recorded if key not in FREE} == {
+            key: recorded[key] for key in recorded if key not in FREE
+        }
+
+
+def test_it_trains_what_is_missing_and_names_what_fails(tmp_path, monkeypatch, capsys):
+    """On a machine without CIFAR-10, in a clone whose records say that all runs were made."""
+    sweep = tmp_path / "weights.yaml"
+    entry = "- recipes: [cpu/convmixer_64_4, digits/mlp_mixer_24_4]\n  seeds: [0]\n"
+    sweep.write_text(f"runs:\n{entry}  settings: {{epochs: 1}}\n")
+    monkeypatch.setenv("MIXERLIB_DATA", str(tmp_path / "nothing"))
+    command = ["--sweep", str(sweep), "--out", str(tmp_path / "out")]
+    command += ["--runs", str(tmp_path / "runs")]
+    assert weights.main(command) == 2
+    printed = capsys.readouterr()
+    assert "cpu/convmixer_64_4, seed 0: failed: " in printed.err
+    assert "digits/mlp_mixer_24_4, seed 0: " in printed.out and "after rounding" in printed.out
+    assert list_trained(folder=tmp_path / "out") == ["digits/mlp_mixer_24_4"]
+    kept = kept_record("digits/mlp_mixer_24_4", tmp_path / "out")
+    assert kept.run is not None and kept.settings["epochs"] == 1
+    sweep.write_text(sweep.read_text().replace("cpu/convmixer_64_4, ", ""))
+    assert weights.main(command) == 0
+    assert not capsys.readouterr().out

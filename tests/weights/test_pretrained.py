@@ -159,8 +159,8 @@ def test_options_that_do_not_fit_the_model(tmp_path: Path):
             "does not fit `model`",
         ),
         (
-            {"mixerlib": {"model": "vit", "options": {}, "version": "0"}},
-            "`name`='vit' is no model of mixerlib",
+            {"mixerlib": {"model": "alexnet", "options": {}, "version": "0"}},
+            "`name`='alexnet' is no model of mixerlib",
         ),
     ],
 )

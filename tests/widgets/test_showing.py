@@ -11,6 +11,7 @@ import pytest
 from helpers import ROOT, few_digits
 
 from mixerlib.models import create_model
+from mixerlib.records import read_record
 from mixerlib.training import load_recipe
 from mixerlib.widgets import AugmentationTable, Explore, TrainingDesk, on_a_page
 
@@ -20,9 +21,10 @@ pytest.importorskip("ipywidgets", reason="needs the extra `widgets`")
 def made():
     """One of each."""
     model = create_model("convmixer", dim=8, depth=1, patch_size=4)
+    record = read_record(ROOT / "book/records/cpu/convmixer_64_4/seed0.json")
     return {
         "explore": Explore(model, image_size=16),
-        "desk": TrainingDesk(load_recipe("digits"), dataset=few_digits()),
+        "desk": TrainingDesk(load_recipe("digits"), dataset=few_digits(), records=[record]),
         "table": AugmentationTable(),
     }
 
@@ -46,12 +48,13 @@ def test_a_reader_sees_the_widget(name, displayed):
 
 
 @every
-def test_a_page_shows_the_still(name, displayed, monkeypatch):
+def test_a_page_shows_what_needs_no_kernel(name, displayed, monkeypatch):
     monkeypatch.setenv("MIXERBOOK_PAGE", "1")
     thing = made()[name]
     monkeypatch.setitem(sys.modules, "ipywidgets", None)  # which a page does not need
     thing._ipython_display_()
-    assert displayed[0].data == thing.still() and on_a_page()
+    assert displayed[0].data == thing.offline() and on_a_page()
+    assert thing.still() in displayed[0].data and "data-interactive=" in displayed[0].data
     assert "box" not in vars(thing)
 
 
@@ -61,7 +64,7 @@ def test_without_ipywidgets_a_line_says_what_to_install(name, displayed, monkeyp
     thing = made()[name]
     message = "a widget needs the package ipywidgets: pip install ipywidgets"
     thing._ipython_display_()
-    assert displayed[0].data == f"{thing.still()}<p>{message}</p>"
+    assert displayed[0].data == f"{thing.offline()}<p>{message}</p>"
     with pytest.raises(ValueError, match=message):
         _ = thing.box
 

@@ -1,6 +1,8 @@
 """The ways of counting a model's cost, and how a count becomes the printed digits."""
 
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from math import floor
 
 from mixerlib import costs
@@ -101,6 +103,19 @@ def fits(entry: Entry, exact: Fraction) -> str | None:
         return PADDED
     near = abs(exact - printed) <= Fraction(1, 10**entry.decimals)
     return "about" if entry.about and near else None
+
+
+def exchanged(printed: str) -> Iterator[str]:
+    """A printed number with two neighbouring digits exchanged, each pair in turn: a copyist's slip.
+
+    >>> from mixerlib.pages import audit
+    >>> list(audit.exchanged("1.17"))
+    ['1.71']
+    """
+    places = [i for i, character in enumerate(printed) if character != "."]
+    for one, other in pairwise(places):
+        if printed[one] != printed[other] and other == one + 1:
+            yield printed[:one] + printed[other] + printed[one] + printed[other + 1 :]
 
 
 def rounded_again(finer: str, decimals: int) -> str:

@@ -68,7 +68,8 @@ class Entry:
         metric: of an accuracy: "top-1" or "top-5".
         weights: where the trained weights lie whose accuracy it is, when they are published.
         borrowed: whose number it is, when the source took it from elsewhere.
-        other: the name of a model that mixerlib does not build, in the record of their counts.
+        other: the name of a model in the record of counts of those that mixers are compared with; a
+            pattern with shell wildcards stands for all that it fits.
         searched: whether the source leaves that model's configuration open, and we searched it.
         part: of a saving, the part of the model.
         cost: what is counted, where the source says so: one of `COSTS`.

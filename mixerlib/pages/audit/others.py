@@ -1,5 +1,5 @@
-"""Counts of models that mixerlib does not build, from a record that `book.tools.other_models`
-wrote."""
+"""Counts of the models that mixers are compared with, from a record that
+`book.tools.other_models` wrote."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 
 from mixerlib import records
 from mixerlib.pages.audit.accuracy import accuracy
@@ -11,6 +12,7 @@ from mixerlib.pages.audit.claims import formula_verdict, saving_verdict, stateme
 from mixerlib.pages.audit.counting import (
     CONVENTIONS,
     TWICE,
+    exchanged,
     fits,
     rounded_again,
     shown,
@@ -52,7 +54,7 @@ def check(
     Args:
         published: what is printed.
         runs: our own training records, which decide accuracies.
-        others: counts of models that mixerlib does not build.
+        others: counts of the models that mixers are compared with.
     """
     entries = published.entries
     counted = [e for e in entries.values() if e.quantity in CONVENTIONS and not e.formula]
@@ -77,7 +79,7 @@ def check(
         elif entry.quantity == "statement":
             verdict = statement(entry, published, others)
         else:
-            reason = f"A model that this book does not build; borrowed from {entry.borrowed}."
+            reason = f"A model whose configuration is not known; borrowed from {entry.borrowed}."
             verdict = Verdict(CANNOT_BE_CHECKED, reason)
         verdicts[entry.id] = verdict
     return {
@@ -96,7 +98,7 @@ def _recounts(entry: Entry, published: Published, others: OtherCounts | None) ->
         for stated in configurations(entry)
     ]
     for other in others.models if others else ():
-        if other.name == entry.other:
+        if entry.other and fnmatch(other.name, entry.other):
             numbers = other.in_conventions(entry.quantity).items()
             fits_of = [Alternative(other.title, v, way, fits(entry, v)) for way, v in numbers]
             models.append(Recount(other.title, tuple(fits_of)))
@@ -220,7 +222,7 @@ def _not_reproduced(
     values = "; ".join(shown(n.value, entry) for n in numbers if n.convention == way)
     reason = f"The stated model, as {way}: {values}."
     if entry.unstated or entry.searched:
-        reason = "No one model has all numbers of this row."
+        reason = "No one model has all numbers of this row." + _alone(entry, recounts, way)
     elif others := [n.convention for n in numbers if n.rounding]:
         reason += f" It has these digits as {' and '.join(others)}, unlike the rest of its source."
     if not fitting:
@@ -236,6 +238,20 @@ def _not_reproduced(
     reason += f" ({len(fitting)} of {tried} alternatives fit.)"
     exact = None if entry.unstated else next(n.value for n in numbers if n.convention == way)
     return Verdict(NOT_REPRODUCED, reason, exact=exact, explained=tuple(fitting))
+
+
+def _alone(entry: Entry, recounts: Sequence[Recount], way: str) -> str:
+    """Which of a row's models has this number alone; or would, but for a slip of who copied it."""
+    fitting = [model.title for model in recounts if model.fitting(way)]
+    if fitting:
+        return f" {' or '.join(fitting)} has this one."
+    for printed in exchanged(entry.printed) if entry.borrowed else ():
+        slip = replace(entry, printed=printed)
+        for model in recounts:
+            for number in model.numbers:
+                if number.convention == way and fits(slip, number.value) == "to nearest":
+                    return f" {model.title} would have it with two digits exchanged, as {printed}."
+    return ""
 
 
 # --- remarks --------------------------------------------------------------------------------------

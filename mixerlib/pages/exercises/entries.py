@@ -34,6 +34,9 @@ CHAPTERS = (
     "filters",
     "information_flow",
     "attribution",
+    "imagenet_scale",
+    "deployment",
+    "own_mixer",
 )  # modules, in the book's order
 _entries: dict[str, Callable[[], Judge]] = {}
 

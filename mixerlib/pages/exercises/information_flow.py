@@ -14,6 +14,7 @@ from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
 from mixerlib.pages.exercises.running import Refused, called
+from mixerlib.pages.exercises.spans import directions
 
 
 @exercise("flow-1")
@@ -121,25 +122,6 @@ def a_gradient_that_does_not_grow() -> Numbers:
     )
 
 
-def _directions(h: int, segments: list[list[int]]) -> int:
-    """The rank of the product's derivative by the weights of each segment's mixing."""
-    random = torch.Generator().manual_seed(0)
-    factors = []
-    for segment in segments:
-        factor, index = torch.eye(h, dtype=torch.float64), torch.tensor(segment)
-        noise = torch.randn(len(segment), len(segment), generator=random, dtype=torch.float64)
-        factor[index[:, None], index] = torch.linalg.qr(noise).Q
-        factors.append(factor)
-    after = [torch.eye(h, dtype=torch.float64)]
-    for factor in reversed(factors[1:]):
-        after.insert(0, after[0] @ factor)
-    rows, before = [], torch.eye(h, dtype=torch.float64)
-    for segment, factor, left in zip(segments, factors, after, strict=True):
-        rows.append(torch.kron(left[:, segment].T.contiguous(), before[segment]))
-        before = factor @ before
-    return int(torch.linalg.matrix_rank(torch.cat(rows), rtol=1e-9))
-
-
 @exercise("flow-4")
 def turn_the_segments() -> Properties:
     h, m, most = 9, 5, 5
@@ -166,13 +148,17 @@ def turn_the_segments() -> Properties:
         if widths != [m]:
             return
         marks = np.array([[channel in block for channel in range(h)] for block in blocks[:most]])
-        yield draw_matrices([("mixed, block by block", marks)])
-        rank = _directions(h, blocks[:most])
-        ever = rank == h * h or _directions(h, blocks) == h * h
+        hears = np.eye(h, dtype=bool)
+        for block in blocks[:most]:
+            hears[block] = hears[block].any(axis=0)
+        drawn = [("mixed, block by block", marks), (f"who hears whom after {most}", hears)]
+        yield draw_matrices(drawn)
+        rank = directions(h, blocks[:most])
+        ever = rank == h * h or directions(h, blocks) == h * h
         label = f"directions after {most} blocks"
         yield Row(label, f"{rank}", f"{h * h}", rank == h * h, late if ever else never)
         if rank == h * h:
-            needed = next(d for d in range(1, most + 1) if _directions(h, blocks[:d]) == h * h)
+            needed = next(d for d in range(1, most + 1) if directions(h, blocks[:d]) == h * h)
             yield Row("blocks needed", f"{needed}", f"strategy I: {alone}", True)
 
     def turned(step: int) -> Callable[[int], list[int]]:

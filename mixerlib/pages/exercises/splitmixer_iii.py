@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixerlib.costs import formulas
 from mixerlib.models import SharedSegments, model_entry
+from mixerlib.pages.exercises.drawing import draw_matrices
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
@@ -154,7 +156,7 @@ class _Meeting(nn.Module):
         return self.mixing(x) + made.repeat(1, parts.shape[1], 1, 1)
 
 
-def _meets(answer: Any) -> Iterator[Row]:
+def _meets(answer: Any) -> Iterator[Row | tuple[str, str]]:
     """The rows of a mixing that treats segments alike, joins all, and keeps to its budget."""
     for h, s in ((12, 3), (24, 4), (20, 5)):
         c, label = h // s, f"h = {h}, s = {s}"
@@ -183,8 +185,19 @@ def _meets(answer: Any) -> Iterator[Row]:
         matrix = _matrix(layer, x[0, :, 0, 0])
         heard = float((matrix.abs() > 1e-12).double().mean())
         yield Row(f"{label}: pairs heard", f"{heard:.0%}", "100%", heard == 1, DEAF)
+        if h == DRAWN:
+            yield _pictures(matrix.detach().numpy(), s)
 
 
+def _pictures(matrix: np.ndarray, s: int) -> tuple[str, str]:
+    """The mixing as a matrix, and which segment hears which."""
+    within = np.abs(matrix) > 1e-12
+    c = len(matrix) // s
+    segments = within.reshape(s, c, s, c).any(axis=(1, 3))
+    return draw_matrices([("a block", within), ("segments that hear", segments)])
+
+
+DRAWN = 12  # channels: the first case, small enough to be looked at
 OVER = "That is over the budget of 2c² + c parameters."
 WORK = "The same product is taken more than once at a place: combine the segments first."
 ALIKE = "The segments are not treated alike: in another order they get other outputs."

@@ -22,6 +22,9 @@ How one is made. It has a module here, a script `NAME.js` and, if need be, a she
   `SAID`), `kit.guess` asks first and says whether the guess was right, `kit.player` steps, plays
   and goes back (in one go where the reader wants no motion), `kit.on_theme` redraws what cannot use
   `currentColor`, as a canvas.
+- What the page cannot compute is made beforehand: `frames.frames` chooses among pieces of HTML by
+  its controls, `replay.replay` plays the curves of runs. They stand where a widget stands that
+  needs a kernel.
 - HTML and script stay under 20 kB each (tests/pages/test_interactives.py holds all this).
 """
 
@@ -45,6 +48,7 @@ from mixerlib.pages.interactives.glass import tweet_under_glass
 from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, shuffle_guess
 from mixerlib.pages.interactives.network_script import network_script
 from mixerlib.pages.interactives.news import news_travels
+from mixerlib.pages.interactives.pictures import live_pictures
 from mixerlib.pages.interactives.pixel import where_a_pixel_goes
 from mixerlib.pages.interactives.seeds import how_many_seeds
 from mixerlib.pages.interactives.workshop import kernel_workshop
@@ -66,6 +70,7 @@ __all__ = [
     "javascript",
     "kernel_workshop",
     "live_mixer",
+    "live_pictures",
     "network_script",
     "news_travels",
     "part",

@@ -67,7 +67,7 @@ class Interactive:
         return (
             f'<div class="mixer-interactive" data-interactive="{self.name}"{data} role="group" '
             f'aria-label="{escape(self.label)}">\n<style>\n{part("kit.css")}{self.style}</style>\n'
-            f"{inside}<script>\n{part('kit.js')}{self.script}</script>\n</div>\n"
+            f"{inside}<script>\n{_bare(part('kit.js') + self.script)}</script>\n</div>\n"
         )
 
 
@@ -79,6 +79,11 @@ def part(name: str) -> str:
 def script(*parts: str) -> str:
     """Parts of JavaScript as one script that leaves no names in the page."""
     return "(() => {\nconst kit = globalThis.mixerKit;\n" + "\n".join(parts) + "\n})();\n"
+
+
+def _bare(code: str) -> str:
+    """JavaScript without the lines that only comment: whoever reads them reads the file."""
+    return re.sub(r"^ *//.*\n", "", code, flags=re.M)
 
 
 # --- controls: each has a label, and its name in data-name ----------------------------------------

@@ -1,4 +1,4 @@
-// `mixer.py` puts the data and network.js before this.
+// `mixer.py` puts the data, network.js and alive.js before this.
 
 // The weights of a network with those for places moved as an order moves the pixels: place p
 // of the new image is place order[p] of the old one. Null where no layer has weights for places.
@@ -20,13 +20,6 @@ const dealt = (network, weights, order) => {
 // Ink of 0 to 16 → what the network sees, with pixel order[p] at p
 const input = (pixels, order) =>
   Float64Array.from(order, from => (Math.round(pixels[from] / 16 * 255) / 255 - data.mean) / data.std);
-const softmax = logits => {
-  const top = Math.max(...logits), powers = [...logits].map(v => Math.exp(v - top));
-  const sum = powers.reduce((a, b) => a + b);
-  return powers.map(v => v / sum);
-};
-
-const accent = "#7B68C8";  // what is below zero
 
 const begin = root => {
   const find = name => root.querySelector(name), side = data.side, count = side * side;
@@ -43,42 +36,7 @@ const begin = root => {
   const cells = squares(pad), shown = squares(seen);
   const cursor = pad.appendChild(kit.svg("rect", {width: 1, height: 1, fill: "none", stroke: accent, "stroke-width": .12}));
 
-  const paint = (canvas, x, places) => {  // every channel a square, in rows of 32, of 16 on a phone
-    const channels = x.length / places, wide = Math.round(Math.sqrt(places)), high = places / wide;
-    const columns = Math.min(channels, root.clientWidth < 520 ? 16 : 32), rows = Math.ceil(channels / columns);
-    canvas.width = columns * (wide + 1) - 1; canvas.height = rows * (high + 1) - 1;
-    const pen = canvas.getContext("2d"), ink = getComputedStyle(root).color;
-    const top = x.map(Math.abs).sort()[Math.floor(.99 * x.length)] || 1;
-    x.forEach((value, i) => {
-      const c = Math.floor(i / places), p = i % places;
-      pen.globalAlpha = Math.min(1, Math.abs(value) / top);
-      pen.fillStyle = value < 0 ? accent : ink;
-      pen.fillRect((c % columns) * (wide + 1) + p % wide, Math.floor(c / columns) * (high + 1) + Math.floor(p / wide), 1, 1);
-    });
-    pen.globalAlpha = .18; pen.fillStyle = ink;
-    for (let c = wide; c < canvas.width; c += wide + 1) pen.fillRect(c, 0, 1, canvas.height);
-    for (let r = high; r < canvas.height; r += high + 1) pen.fillRect(0, r, canvas.width, 1);
-  };
-
-  const words = {residual: "residual", space: "spatial mixing", channels: "channel mixing"};
-  const build = () => {  // a row of maps for the stem and each block, with its switches
-    const {network} = nets[state.net];
-    find(".blocks").replaceChildren(...network.shown.map(({title, step}) => {
-      const line = document.createElement("div"), block = network.steps[step].block;
-      line.className = "row";
-      line.innerHTML = `<span class="name">${title}</span>`;
-      if (block !== undefined) for (const [part, word] of Object.entries(words)) {
-        const label = document.createElement("label"), key = `${part} ${block}`, box = document.createElement("input");
-        Object.assign(box, {type: "checkbox", checked: !state.off.has(key), ariaLabel: `${word} of ${title}`});
-        box.addEventListener("change", () => { state.off[box.checked ? "delete" : "add"](key); update(); });
-        label.append(box, word);
-        line.append(label);
-      }
-      line.insertAdjacentHTML("beforeend", `<canvas role="img" aria-label="The channels after ${title}"></canvas>`);
-      return line;
-    }));
-  };
-
+  const build = () => rows(root, nets[state.net].network, state.off, () => update());
   const update = () => {
     const net = nets[state.net], seenOrder = state.shuffled ? order : plain;
     const moved = dealt(net.network, net.values, order);
@@ -94,21 +52,14 @@ const begin = root => {
     const row = Math.floor(state.at / side), column = state.at % side;
     cursor.setAttribute("x", column); cursor.setAttribute("y", row);
     pad.ariaLabel = `Drawing: arrows move, space draws and erases. Row ${row + 1}, column ${column + 1}: ink ${state.pixels[state.at]} of 16`;
-    const shares = softmax(logits), ranked = [...shares.keys()].sort((a, b) => shares[b] - shares[a]);
-    const reach = Math.max(...logits.map(Math.abs), 1e-9), percent = k => `${(100 * shares[k]).toFixed(0)} %`;
-    find(".logits").innerHTML = [...logits].map((value, k) => {
-      const tag = k === ranked[0] ? "b" : "span", wide = 50 * Math.abs(value) / reach;
-      return `<${tag}>${data.classes[k]}</${tag}><div class="bar"><i style="width:${wide}%;left:${value < 0 ? 50 - wide : 50}%"></i></div><span class="number">${value.toFixed(1).replace("-", "−")}</span>`;
-    }).join("");
-    find(".logits").ariaLabel = "Logits: " + [...logits].map((v, k) => `${data.classes[k]}: ${v.toFixed(1)}`).join(", ");
-    const off = [...root.querySelectorAll(".blocks input:not(:checked)")].map(box => `the ${box.ariaLabel}`);
+    const {ranked, percent} = bars(root, logits, data.classes);
     const guessed = k => `${data.classes[k] === "8" ? "an" : "a"} ${data.classes[k]} with ${percent(k)}`;
     const weights = !moved ? ", and it has no weights for places that could be dealt along"
       : state.along ? ", and its weights for places are dealt along: its logits are those of the plain digit" : "";
     kit.say(root, `${net.title} reads ${guessed(ranked[0])}, before ${guessed(ranked[1])}.`
-      + (state.shuffled ? ` The pixels are shuffled${weights}.` : "") + (off.length ? ` Off: ${off.join(", ")}.` : ""));
+      + (state.shuffled ? ` The pixels are shuffled${weights}.` : "") + switchedOff(root));
     find(".time").textContent = `It took ${Math.ceil(spent)} ms.`;
-    net.network.shown.forEach(({step, places}, i) => paint(root.querySelectorAll("canvas")[i], results[step], places));
+    maps(root, net.network, results);
   };
 
   const press = (button, act) => button.addEventListener("click", () => { act(); update(); });

@@ -76,12 +76,14 @@ def live_mixer(models: Mapping[str, nn.Module], asked: Guess) -> Interactive:
         "mean": digits.mean.item(),
         "std": digits.std.item(),
         "classes": digits.classes,
-        "order": _order(side**2).tolist(),
+        "order": shuffled_order(side**2).tolist(),
         "samples": _samples(digits),
         "guess": {"right": asked.right, "text": asked.text},
         "networks": [{"title": t, "network": n, "weights": w} for t, n, w in written],
     }
-    code = script(f"const data = {json.dumps(data)};", part("network.js"), part("mixer.js"))
+    code = script(
+        f"const data = {json.dumps(data)};", part("network.js"), part("alive.js"), part("mixer.js")
+    )
     return Interactive(
         "mixer",
         "A trained network in the page",
@@ -99,7 +101,7 @@ def shuffle_guess(models: Mapping[str, nn.Module]) -> Guess:
     """
     digits = _digits()
     inputs = digits.normalize(digits.test_images)
-    moved = inputs.flatten(2)[..., _order(inputs[0].numel())].view_as(inputs)
+    moved = inputs.flatten(2)[..., shuffled_order(inputs[0].numel())].view_as(inputs)
     shares = {title: _accuracy(model, moved, digits) for title, model in models.items()}
     reading = [title for title, share in shares.items() if share >= RIGHT]
     names = list(models)
@@ -159,7 +161,7 @@ def _digits() -> Dataset:
     return digits
 
 
-def _order(count: int) -> torch.Tensor:
+def shuffled_order(count: int) -> torch.Tensor:
     """Where each place of the shuffled image comes from: always the same order."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 

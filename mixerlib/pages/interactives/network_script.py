@@ -136,6 +136,8 @@ class _Writer:
         if step.mixed == ((0, step.entering),):
             self.channels = step.leaving
             return {"op": "linear", "places": self.places} | self._matrix(layers[0])
+        if any(start + width > step.entering for start, width in step.mixed):
+            raise ValueError(f"`model` has a step that the page cannot compute: {step.label}")
         if step.shared:
             layers *= len(step.mixed)
         parts = [

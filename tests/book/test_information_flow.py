@@ -1,0 +1,118 @@
+"""What chapter 21 derives, on more configurations than its page shows: with its own functions."""
+
+import ast
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT
+from torch import nn
+from torch.nn import functional as F
+
+import mixerlib
+from mixerlib.costs import blocks_to_span, directions
+
+CELL = re.compile(
+    r"^```\{code-cell\}[^\n]*\n(?:---\n.*?^---\n|:tags:[^\n]*\n)?\n*(.*?)^```$", re.M | re.S
+)
+PAGE = ROOT / "notebooks" / "21-information-flow.md"
+
+
+def functions_of_the_page() -> dict:
+    """The functions that the chapter's cells define, without what else they do."""
+    names = {"torch": torch, "nn": nn, "F": F, "np": np, "math": math, "mixerlib": mixerlib}
+    for cell in CELL.findall(PAGE.read_text(encoding="utf-8").partition("## Exercises")[0]):
+        for node in ast.parse(cell).body:
+            if isinstance(node, ast.FunctionDef):
+                exec(compile(ast.Module([node], []), PAGE.name, "exec"), names)
+    return names
+
+
+page = functions_of_the_page()
+
+
+# The effective field
+
+
+@pytest.mark.parametrize("variance", [0.1, 1 / 3, 1.0, 3.0])
+def test_gamma_is_its_integral(variance):
+    """By Gauss and Hermite's rule for GELU, in closed form for ReLU and what is linear."""
+    places, weights = np.polynomial.hermite_e.hermegauss(90)
+    z = (torch.from_numpy(places) * math.sqrt(variance)).requires_grad_()
+    y, weights = F.gelu(z), torch.from_numpy(weights / weights.sum())
+    (slope,) = torch.autograd.grad(y.sum(), z)
+    y = y.detach()
+    spread = float((weights * y**2).sum() - (weights * y).sum() ** 2)
+    expected = variance * float((weights * slope**2).sum()) / spread
+    assert page["gamma"](F.gelu, variance) == pytest.approx(expected, rel=1e-5)
+    assert page["gamma"](F.relu, variance) == pytest.approx(math.pi / (math.pi - 1), rel=1e-4)
+    assert page["gamma"](lambda z: 2 - 3 * z, variance) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("family", ["convmixer", "splitmixer_i"])
+@pytest.mark.parametrize(
+    ("kernel", "depth", "act"),
+    [
+        (3, 2, "gelu"),
+        (3, 8, "gelu"),
+        (5, 2, "relu"),
+        (5, 6, "gelu"),
+        (7, 3, "gelu"),
+        (9, 2, "gelu"),
+    ],
+)
+def test_the_width_of_the_field_is_within_a_tenth_of_the_formula(family, kernel, depth, act):
+    options = {"kernel_size": kernel, "depth": depth, "activation": act}
+    measured = page["field"](page["energy"](*page["fresh"](family, **options)))
+    activations = 1 if family == "convmixer" else 2
+    expected = page["predicted_field"](depth, kernel, getattr(F, act), activations)
+    assert measured == pytest.approx(expected, rel=0.1)
+    # if all of the energy took the branch it would be wider
+    assert measured < 0.93 * math.sqrt(depth * (kernel**2 - 1) / 12)
+
+
+def test_half_of_the_energy_each_way_is_the_formula_without_gamma():
+    for depth, kernel in ((4, 3), (8, 5), (32, 9)):
+        half = math.sqrt(depth * (kernel**2 - 1) / 24)
+        linear = page["predicted_field"](depth, kernel, lambda z: z)
+        assert linear == pytest.approx(half)
+        square, pair = (page["predicted_field"](depth, kernel, F.gelu, n) for n in (1, 2))
+        assert half < square < pair < 1.1 * half
+
+
+def test_the_width_of_known_densities():
+    """Of one place, of a uniform square, and of two places on one side's ends."""
+    density = torch.zeros(9, 9)
+    density[4, 4] = 1
+    assert page["field"](density) == 0
+    density = torch.zeros(9, 9)
+    density[2:7, 2:7] = 1 / 25
+    assert page["field"](density) == pytest.approx(math.sqrt((5**2 - 1) / 12))
+    density = torch.zeros(9, 9)
+    density[4, 1] = density[4, 7] = 0.5
+    assert page["field"](density) == pytest.approx(3 / math.sqrt(2))
+
+
+# The law of the overlap, by its proof
+
+
+@pytest.mark.parametrize(
+    ("h", "m"), [(h, m) for h in range(3, 13) for m in range(h // 2 + 1, h)] + [(30, 17)]
+)
+def test_any_matrix_is_taken_apart_as_the_proof_says(h, m):
+    torch.manual_seed(h * 100 + m)
+    matrix = torch.randn(h, h, dtype=torch.float64)
+    blocks = blocks_to_span(h, m)
+    factors = page["taken_apart"](matrix, m, (blocks - 1) // 2)
+    assert len(factors) == blocks
+    product = torch.eye(h, dtype=torch.float64)
+    for number, factor in enumerate(factors):
+        place = slice(0, m) if number % 2 == 0 else slice(h - m, h)
+        outside = factor.clone()
+        outside[place, place] = torch.eye(m, dtype=torch.float64)
+        assert torch.allclose(outside, torch.eye(h, dtype=torch.float64), atol=1e-6)
+        product = product @ factor
+    assert torch.allclose(product, matrix, atol=1e-5 * float(matrix.abs().max()))
+    assert directions(h, m, blocks) == h * h
