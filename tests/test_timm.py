@@ -300,7 +300,7 @@ def test_it_is_written_in_the_layouts_of_its_architecture(tmp_path: Path):
 @pytest.mark.filterwarnings("ignore")  # timm's own
 @pytest.mark.parametrize("name", ["splitmixer_iii", "mlp_mixer"])
 def test_what_timms_trainer_does(name: str, tmp_path: Path):
-    """Its loader, optimiser, schedule, mixing, average and checkpoint; then as validate.py does."""
+    """Its loader, optimizer, schedule, mixing, average and checkpoint; then as validate.py does."""
     made = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8).numpy()
     pictures = [(transforms.ToPILImage()(a), i % 4) for i, a in enumerate(made)]
     model = small(name, num_classes=4)

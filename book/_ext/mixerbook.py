@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
 from sphinx_external_toc.collectors import TocTreeCollectorWithStyles as TocTreeCollector
 
 sys.path.append(str(Path(__file__).parents[2]))  # Sphinx does not start there
@@ -69,6 +71,33 @@ def link_home(app: Sphinx, config: Config) -> None:
         }
 
 
+def where_to_get_it(where: str) -> str:
+    """Where a clone or a release comes from, and where a mistake is told, as Markdown."""
+    if not where:
+        return (
+            "These pages were built from a copy of the book that has no address on GitHub, so they "
+            "cannot link to one. Whoever gave you the pages has the book's folder, which is all that "
+            "`make` needs, and can make a release of it: `make release VERSION=dev`. They are also "
+            "the ones to tell of a mistake."
+        )
+    url = f"https://github.com/{where}"
+    return (
+        f"The book lives at [{where}]({url}). `git clone {url}` makes a clone of it, which is the "
+        f"book's folder; the [releases]({url}/releases) hold the pages, the notebooks and the "
+        f"library as a wheel. A mistake is told as [an issue]({url}/issues)."
+    )
+
+
+class WhereToGetIt(SphinxDirective):
+    """Puts that paragraph in its place, as if it had been written there."""
+
+    def run(self) -> list[nodes.Node]:
+        node = nodes.container(classes=["where-to-get-it"])
+        lines = StringList([where_to_get_it(home())], source=__file__)
+        self.state.nested_parse(lines, self.content_offset, node)
+        return [node]
+
+
 def how_to_run(page: str, where: str) -> str:
     """The line below a chapter's opening: a way to Colab, or, without a home, how to run it."""
     if where:
@@ -77,8 +106,9 @@ def how_to_run(page: str, where: str) -> str:
         return f'<p class="run-here"><a class="{button}" href="{url}">Open in Colab</a></p>'
     name = page.rpartition("/")[2]
     return (
-        '<p class="run-here">To run this chapter, type <code>make lab</code> in the book\'s folder '
-        f"and open <code>{name}.md</code>.</p>"
+        '<p class="run-here">To run this chapter, type <code>make lab</code> in '
+        '<a class="reference internal" href="../book/preface.html#get-the-book">the book\'s folder'
+        f"</a> and open <code>{name}.md</code>.</p>"
     )
 
 
@@ -131,6 +161,7 @@ def number_chapters(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("where-to-get-it", WhereToGetIt)
     app.connect("builder-inited", number_chapters)
     app.connect("config-inited", choose_cache, priority=100)  # before myst-nb reads the setting
     app.connect("config-inited", say_that_it_is_a_page)

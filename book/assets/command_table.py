@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +25,9 @@ from mixerlib.records import Record
 from mixerlib.training import Recipe, list_recipes, load_recipe
 
 BOOK = Path(__file__).parents[1]
-SUSTAINED = 10e12  # operations a second that the hours are reckoned with
 DAY = 24 * 3600
+UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12))
+SPEEDS = "slides-throughput"  # the published table of such networks' images a second
 FEW = 6  # published numbers that are shown without being folded
 
 
@@ -50,8 +51,7 @@ DATA = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a document has a user do, and what does the same here; the fields are those of
-    `commands.yaml`, whose head says what each means."""
+    """What a document has a user do, and what does the same here; `commands.yaml` says how."""
 
     name: str
     seeds: Sequence[str]
@@ -66,6 +66,7 @@ class Row:
     took: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     also: Mapping[str, str] = field(default_factory=dict)
+    own_data: bool = False
 
     @cached_property
     def commands(self) -> tuple[list[str], ...]:
@@ -146,34 +147,66 @@ def time_in_words(seconds: float) -> str:
 
 def work_in_words(operations: float) -> str:
     """Operations with the prefix that suits them."""
-    for prefix, size in (("E", 1e18), ("P", 1e15)):
-        if operations >= size:
-            return f"{digits(operations / size, 2)}&nbsp;{prefix}FLOP"
-    return f"{digits(operations / 1e12, 2)}&nbsp;TFLOP"
+    prefix, size = next(unit for unit in UNITS if operations >= unit[1] or unit == UNITS[-1])
+    return f"{digits(operations / size, 2)}&nbsp;{prefix}FLOP"
+
+
+def rate_of(row: Row) -> float:
+    """Operations a second on each device of a training whose authors say how long it took."""
+    work = sum(map(operations_of, row.recipes))
+    return work / (row.took["days"] * DAY * row.took["gpus"])
+
+
+@cache
+def published_rates(imagenet: bool) -> tuple[float, float, str]:
+    """The least and the greatest operations a second that published times of such networks imply,
+    and whose they are: of whole trainings on ImageNet, else of the slides' table of throughputs."""
+    if imagenet:
+        rates = [rate_of(row) for row in read_rows(BOOK / "commands.yaml").values() if row.took]
+        return min(rates), max(rates), "ConvMixer’s authors say of their trainings, on RTX 8000"
+    entries = audit.load(BOOK / "published.yaml").entries.values()
+    rates = [
+        2 * float(audit.configurations(entry)[0].count(costs.macs)) * float(entry.printed)
+        for entry in entries
+        if entry.table == SPEEDS
+    ]
+    return min(rates), max(rates), "SplitMixer’s slides print of such networks, on a V100"
+
+
+def time_needed(row: Row) -> str:
+    """The work of a row's training, and how long it takes at the rates that are published."""
+    recipes = [load_recipe(name) for name in row.recipes]
+    work = sum(map(operations_of, row.recipes))
+    if row.own_data:
+        share = 1000 * work / len(recipes) / DATA[recipes[0].dataset].images
+        return f"Time: {work_in_words(share)} for each thousand of its images, by the formulas."
+    runs = "one run" if len(recipes) == 1 else f"{len(recipes)} runs together"
+    text = f"Time: {work_in_words(work)} by the formulas ({runs})"
+    if any(model_entry(recipe.model).family == "mlp_mixer" for recipe in recipes):
+        return f"{text}; no speed of all these models is published there to reckon hours with."
+    low, high, whose = published_rates(all(recipe.dataset == "imagenet" for recipe in recipes))
+    fast, slow = (time_in_words(work / rate / row.gpus) for rate in (high, low))
+    device = "one device" if row.gpus == 1 else f"{row.gpus} devices"
+    return (
+        f"{text}, {fast} to {slow} on {device} at {digits(low / 1e12, 2)} to "
+        f"{digits(high / 1e12, 2)}&nbsp;TFLOP/s, as {whose}."
+    )
 
 
 def needs(row: Row) -> list[str]:
     """Data, weights, devices and time that a row needs, in words, from its recipes."""
-    recipes = [load_recipe(name) for name in row.recipes]
-    data = dict.fromkeys(DATA[recipe.dataset].title for recipe in recipes)
-    texts = [f"Data: {listed(data)}."] if data else []
+    data = dict.fromkeys(DATA[load_recipe(name).dataset].title for name in row.recipes)
+    form = "Data: your own, laid out as {} is." if row.own_data else "Data: {}."
+    texts = [form.format(listed(data))] if data else []
     texts += [f"Weights: {_marked(row.weights)}."] if row.weights else []
     if row.trains:
-        work = sum(map(operations_of, row.recipes))
-        time = time_in_words(work / SUSTAINED / row.gpus)
-        device = "one device" if row.gpus == 1 else f"{row.gpus} devices"
-        runs = "one run" if len(recipes) == 1 else f"{len(recipes)} runs together"
-        texts.append(
-            f"Time: {work_in_words(work)} by the formulas ({runs}), {time} on {device} at "
-            f"{SUSTAINED / 1e12:g}&nbsp;TFLOP/s."
+        texts.append(time_needed(row))
+    if row.took:
+        texts[-1] += (
+            f' Its authors <a href="{row.took["url"]}">report</a> about {row.took["days"]} days on '
+            f"{row.took['gpus']} {row.took['device']}, that is {digits(rate_of(row) / 1e12, 2)}"
+            "&nbsp;TFLOP/s each."
         )
-        if row.took:
-            rate = work / (row.took["days"] * DAY * row.took["gpus"])
-            texts[-1] += (
-                f' Its authors <a href="{row.took["url"]}">report</a> about {row.took["days"]} '
-                f"days on {row.took['gpus']} {row.took['device']}, that is {digits(rate / 1e12, 2)}"
-                "&nbsp;TFLOP/s each."
-            )
     return texts
 
 
@@ -202,8 +235,7 @@ def _counted(records: Sequence[Record]) -> str:
 def summary(
     rows: Mapping[str, Row], published: Published, records: Sequence[Record]
 ) -> list[list[Any]]:
-    """For each document: its link, its rows, our lines, and those of its rows with a run as it is
-    and with a smaller one."""
+    """For each document: link, rows, our lines, and its rows with a run as it is, or smaller."""
     trained = {record.recipe for record in records}
     table = []
     for seed in seeds_of(rows):
@@ -243,8 +275,7 @@ STYLE = """
 def html(
     rows: Mapping[str, Row], seed: str, published: Published, records: Sequence[Record]
 ) -> str:
-    """The rows of one document. A row of several is shown at the first that names it, and linked
-    from the others."""
+    """The rows of a document. One of several is shown at the first, and linked from the others."""
     mine = [row for row in rows.values() if seed in row.seeds]
     cards = "".join(_card(row, published, records) for row in mine if row.seeds[0] == seed)
     again = [row for row in mine if row.seeds[0] != seed]
@@ -312,5 +343,8 @@ def _number(entry: Entry, published: Published) -> str:
     unit = {"share": "", "times": "×"}.get(entry.unit, entry.unit)
     about = "about " if entry.about else "almost " if entry.below else ""
     what = f"{entry.name}: {entry.column}" if entry.column else entry.name
-    title = published.documents[entry.document]["title"]
-    return f"{about}{escape(entry.printed)} {escape(unit)}, {_plain(what)} ({_plain(title)})"
+    what += f", {entry.change}" if entry.change else ""
+    source = f"({_plain(published.documents[entry.document]['title'])})"
+    if entry.quantity == "statement":  # a sentence, and no number in it
+        return f"“{_plain(what)}” {source}"
+    return f"{escape(f'{about}{entry.printed} {unit}'.rstrip())}, {_plain(what)} {source}"

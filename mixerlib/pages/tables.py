@@ -161,7 +161,8 @@ def unbroken(text: str) -> str:
 
 
 def preset_label(name: str) -> str:
-    """A registered model as people write it: "SplitMixer-I 256/8", "Mixer-S/16".
+    """A registered model as people write it: "SplitMixer-I 256/8", "Mixer-S/16"; and where a
+    preset is for another size of image, with that: "SplitMixer-I 256/8 at 224×224".
 
     What is no preset of the families of `LABELS` or of MLP-Mixer keeps its name; errors as in
     `model_entry`.
@@ -173,7 +174,9 @@ def preset_label(name: str) -> str:
     if family not in LABELS:
         return name
     width, _, rest = name.removeprefix(family).strip("_").partition("_")
-    return f"{LABELS[family]} {width}/{rest.replace('_', ' ')}".removesuffix(" /")
+    depth, _, side = rest.partition("_")
+    label = f"{LABELS[family]} {width}/{depth}".removesuffix(" /")
+    return f"{label} at {side}×{side}" if side else label
 
 
 def signed(number: float, half_width: float | None = None, decimals: int = 2) -> str:

@@ -250,6 +250,13 @@ def test_needs_and_runs_in_words():
     row = ROWS["train-1536"]
     text = " ".join(page.needs(row))
     assert "Data: ImageNet." in text and "10 devices" in text and "about 9 days" in text
+    least, greatest, _ = page.published_rates(True)
+    assert least <= page.rate_of(row) <= greatest
+    assert f"{greatest / 1e12:.1f}&nbsp;TFLOP/s, as ConvMixer" in text
+    least, greatest, _ = page.published_rates(False)
+    assert 0.3e12 < least < greatest < 2e12  # of Table 3: what a V100 reached with such networks
+    own = " ".join(page.needs(ROWS["mindcv-standalone"]))
+    assert "Data: your own, laid out as ImageNet is." in own and "days" not in own
     assert page.runs_here(row, [])[1] == "As it is: not yet."
     html = page.html(ROWS, "splitmixer-readme-1", page.audit.load(ROOT / "book/published.yaml"), [])
     assert f'href="#{page.anchor(row)}"' in html and f'id="{page.anchor(row)}"' not in html

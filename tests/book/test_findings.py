@@ -68,7 +68,10 @@ def test_every_measured_speed_is_in_the_file_and_no_ratio_is(names):
     assert names["names"][0] == "data"  # the last table's; the speeds' is checked by its rows
     for row in names["everything"]:
         assert float(row[-1]) > 0 and row[-2] >= 1
-    assert {line[0] for line in names["lines"]} <= {row[0] for row in names["everything"]}
+    shown, left_out = ({line[0] for line in names["lines"]}, {*map(int, names["of_table"])})
+    assert not shown & left_out and shown | left_out == {row[0] for row in names["everything"]}
+    # two lines that look alike but for their speeds are of two days
+    assert len({tuple(line[1:6]) + (line[-1],) for line in names["lines"]}) == len(names["lines"])
 
 
 def test_the_direction_of_a_fault():
@@ -84,5 +87,7 @@ def test_the_direction_of_a_fault():
 def test_no_recipe_is_left_out(names):
     text = PAGE.read_text()
     assert "list_recipes()" in text
+    kept = [row for row in names["rows"] if "ablated" in row[1]]
+    assert kept == [] and "splitmixer_i_ablated" in names["list_models"]()
     assert names["trained"] <= set(list_recipes()) | {r.recipe for r in names["records"]}
     assert len(names["faults"]) == 6 and all(len(fault) == 3 for fault in names["faults"])

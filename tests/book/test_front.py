@@ -62,9 +62,10 @@ def test_the_audits_tally_is_told(front):
     others = audit.read_others(ROOT / "book" / "records" / "counts" / "others.json")
     verdicts = audit.check(published, RECORDS, others)
     finding = front.not_reproduced(RECORDS)
-    wrong, whole = map(int, re.findall(r"\d+", finding.headline))
-    right, rest = map(int, re.findall(r"\d+", finding.sentence))
-    assert whole == len(published.entries) == wrong + right + rest
+    wrong, decided = map(int, re.findall(r"\d+", finding.headline))
+    whole, right, rest = map(int, re.findall(r"\d+", finding.sentence))
+    assert whole == len(published.entries) == decided + rest
+    assert decided == wrong + right
     assert wrong == sum(v.kind == audit.NOT_REPRODUCED for v in verdicts.values())
     assert right == sum(v.kind == audit.REPRODUCED for v in verdicts.values())
 

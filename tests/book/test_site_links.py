@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, git
+from helpers import ROOT, git, load_file
 
 from book.tools.repository import home
 
@@ -152,6 +152,16 @@ def test_without_a_home_there_are_no_links_and_a_chapter_says_how_to_run_it(tmp_
     chapter = pages["notebooks/01-first"]
     assert "<code>make lab</code>" in chapter and "<code>01-first.md</code>" in chapter
     assert "make lab" not in pages["index"]
+    assert 'href="../book/preface.html#get-the-book"' in chapter
+
+
+def test_where_a_clone_comes_from_is_said_with_a_home_and_without():
+    where_to_get_it = load_file(ROOT / "book" / "_ext" / "mixerbook.py").where_to_get_it
+    text = where_to_get_it("some-one/mixers")
+    for place in ("", "/releases", "/issues"):
+        assert f"](https://github.com/some-one/mixers{place})" in text
+    assert "https://" not in where_to_get_it("") and "make release" in where_to_get_it("")
+    assert "(get-the-book)=" in (ROOT / "book" / "preface.md").read_text()
 
 
 def test_no_address_of_this_repository_is_typed_anywhere():

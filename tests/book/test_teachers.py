@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers import ROOT, load_file
+from helpers import ROOT, load_file, run_cells
 
 chapters = load_file(ROOT / "book" / "assets" / "chapters.py")
 FILES = sorted((ROOT / "notebooks").glob("*.md"))
@@ -31,6 +31,13 @@ def test_every_exercise_is_there(read):
             assert not re.search(r"^:\w+:", exercise.text, re.M)
             for target in re.findall(r"\{doc\}`([^`<]+)`", exercise.text):
                 assert (ROOT / "book" / f"{target}.md").is_file(), target
+
+
+def test_no_arc_of_the_drawing_leaves_it():
+    names = run_cells(ROOT / "book" / "teachers.md")
+    left = min(line.get_xdata().min() for line in names["place"].lines)
+    assert names["place"].get_xlim()[0] < left < -1
+    assert all(isinstance(row[2], int) for row in names["rows"])
 
 
 def test_a_chapter_builds_on_earlier_ones_alone(read):

@@ -88,7 +88,7 @@ def test_words_in_one_line():
         ("convmixer", "ConvMixer"),
         ("convmixer_768_32", "ConvMixer 768/32"),
         ("splitmixer_iii_256_8", "SplitMixer-III 256/8"),
-        ("splitmixer_i_256_8_224", "SplitMixer-I 256/8 224"),
+        ("splitmixer_i_256_8_224", "SplitMixer-I 256/8 at 224×224"),
         ("splitmixer_3d_256_8", "SplitMixer, 3-D form 256/8"),
         ("mixer_s16", "Mixer-S/16"),
         ("mlp_mixer", "mlp_mixer"),
