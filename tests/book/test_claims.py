@@ -412,7 +412,9 @@ def test_the_settings_of_the_cpu_scale_are_one_recipe_for_four_blocks_that_was_n
     assert len({(one.max_learning_rate, one.weight_decay, one.epochs) for one in recipes}) == 1
     assert load_recipe("cpu/convmixer_64_4").model_options["depth"] == 4
     for name in ("14", "16"):
-        assert re.search(r"written once, for a ConvMixer of four blocks, and no settings", page(name))
+        assert re.search(
+            r"written once, for a ConvMixer of four blocks, and no settings", page(name)
+        )
 
 
 def test_the_changelog_counts_the_chapters_and_parts():
