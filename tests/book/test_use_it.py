@@ -125,6 +125,7 @@ def test_every_command_runs_or_refuses_in_a_line(folder, capsys, monkeypatch):
     install = lines(blocks(PAGE, "bash")[0].join(("```bash\n", "```\n")))
     given = lines(PAGE)[len(install) :]
     assert len(given) > 12
+    run(capsys, "train", "digits", *SMALL, "--epochs", "1", "--out", "runs/digits")  # by a snippet
     for words in given:
         if words[0] == "mixerlib":
             run_of_mixerlib(words, capsys, folder)

@@ -77,9 +77,11 @@ def test_the_build_says_that_it_makes_pages(monkeypatch):
     import mixerbook
 
     handlers: dict = {}
-    mixerbook.setup(
-        SimpleNamespace(connect=lambda event, act, **_: handlers.setdefault(event, []).append(act))
+    app = SimpleNamespace(
+        add_directive=lambda *_: None,
+        connect=lambda event, act, **_: handlers.setdefault(event, []).append(act),
     )
+    mixerbook.setup(app)
     assert mixerbook.say_that_it_is_a_page in handlers["config-inited"]
     mixerbook.say_that_it_is_a_page(None, None)
     assert on_a_page()

@@ -6,7 +6,7 @@ not in `list_models`, so timm's registry, PyTorch Hub and the speed tables stay 
 
 **How a relative is made**, in six places:
 
-1. `mixerlib/models/relatives/NAME.py`, under 120 lines: the class, a `Classifier` with `stem`,
+1. `NAME.py` here, under 120 lines: the class, a `Classifier` with `stem`,
    `blocks`, `head`, `forward_features` and `forward_head`, whose options are keyword arguments; and
    `PRESETS`, name → (the options' defaults, a line about it). The first name is the family's, bare,
    its defaults for 32×32 images and ten classes. `in_channels` and "gelu" need not be said. What
@@ -17,7 +17,7 @@ not in `list_models`, so timm's registry, PyTorch Hub and the speed tables stay 
    `attn` and `gate` token mixing, `conv_dw` and `spatial` spatial mixing, `conv1`, `conv2`,
    `merge` and `dense` mix space and channels at once, and the rest is channel mixing. Every
    parameter lies in a module of a part. Networks with stages are `pyramid.Pyramid`s of `maps`.
-4. `mixerlib/costs/relatives/NAME.py`: parameters and MACs in sympy, part by part; a line in
+4. `NAME.py` in `mixerlib/costs/relatives`: parameters and MACs in sympy, part by part; a line in
    `costs/relatives/__init__.py`.
 5. A new option: its flag in `cli/options.py` and, for a number, its top in `checks.TOPS`.
 6. Tests: all that is listed is tested by `tests/models/test_relatives.py` (a small size of it in
