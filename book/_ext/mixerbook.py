@@ -76,9 +76,9 @@ def where_to_get_it(where: str) -> str:
     if not where:
         return (
             "These pages were built from a copy of the book that has no address on GitHub, so they "
-            "cannot link to one. Whoever gave you the pages has the book's folder, which is all that "
-            "`make` needs, and can make a release of it: `make release VERSION=dev`. They are also "
-            "the ones to tell of a mistake."
+            "cannot link to one. Whoever gave you the pages has the book's folder, which is all "
+            "that `make` needs, and can make a release of it: `make release VERSION=dev`. They are "
+            "also the ones to tell of a mistake."
         )
     url = f"https://github.com/{where}"
     return (
