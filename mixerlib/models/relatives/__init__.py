@@ -25,6 +25,9 @@ not in `list_models`, so timm's registry, PyTorch Hub and the speed tables stay 
    `tests/models/test_relatives_parity.py`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from mixerlib.models.relatives import (
@@ -42,7 +45,7 @@ from mixerlib.models.relatives import (
 )
 
 # The class of each relative → its presets, the family's bare name first
-RELATIVES: dict[type[nn.Module], dict[str, tuple[dict, str]]] = {
+RELATIVES: dict[type[nn.Module], Mapping[str, tuple[Any, str]]] = {
     resnet.CifarResNet: resnet.PRESETS,
     vit.ViT: vit.PRESETS,
     deit.DeiT: deit.PRESETS,

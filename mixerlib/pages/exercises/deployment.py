@@ -190,6 +190,8 @@ def a_network_for_a_page() -> Properties:
         dim, depth, kernel, patch = values
         grid = side // patch
         yield Row("pixels left over", str(side % patch), "0", side % patch == 0, odd)
+        if side % patch:  # there is no such network to be counted
+            return
         options = {"kernel_size": kernel, "patch_size": patch, "num_classes": 10}
         size = 2 * numbers_of(dim, depth, grid**2, **options)[2]
         yield Row("bytes", f"{size:,}", f"≤ {most:,}", size <= most, heavy)

@@ -316,12 +316,6 @@ def the_same_seed_another_strategy() -> Function:
     )
 
 
-def _alike_in_any_order() -> bool:
-    """Whether a sum in float32 has the same bits in whatever order its terms come."""
-    large, small = torch.tensor([1e8, 1.0])  # float32 has no 1e8 + 1
-    return bool((large - large) + small == (small - large) + large)
-
-
 @exercise("results-7")
 def a_check_on_the_method() -> Numbers:
     models = []
@@ -333,12 +327,10 @@ def a_check_on_the_method() -> Numbers:
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         logits = torch.equal(models[0](x), models[1](x))
+    large, small = torch.tensor([1e8, 1.0])  # float32 has no 1e8 + 1: the order of a sum shows
+    alike = bool((large - large) + small == (small - large) + large)
     return Numbers(
-        {
-            "same weights": weights,
-            "same logits": logits,
-            "must end alike on a GPU": _alike_in_any_order(),
-        },
+        {"same weights": weights, "same logits": logits, "must end alike on a GPU": alike},
         [
             Mistake("One model: the same seed draws the same weights.", {"same weights": False}),
             Mistake("The two compute the same thing in the same order.", {"same logits": False}),
