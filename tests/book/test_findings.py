@@ -71,7 +71,8 @@ def test_every_measured_speed_is_in_the_file_and_no_ratio_is(names):
     shown, left_out = ({line[0] for line in names["lines"]}, {*map(int, names["of_table"])})
     assert not shown & left_out and shown | left_out == {row[0] for row in names["everything"]}
     # two lines that look alike but for their speeds are of two days
-    assert len({(*line[1:6], line[-1]) for line in names["lines"]}) == len(names["lines"])
+    told_apart = {(*line[1:6], line[-1]) for line in names["lines"]}
+    assert len(told_apart) == len(names["lines"])
 
 
 def test_the_direction_of_a_fault():
