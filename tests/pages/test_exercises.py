@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -368,3 +369,10 @@ def test_the_cases_of_a_function_are_the_same_every_time():
             first, second = ([*judge.cases(random.Random(0))] for _ in range(2))
             assert len(first) > 1
             assert repr(first) == repr(second)
+
+
+def test_arguments_are_told_in_few_words():
+    """Long lists by their first numbers, objects by what they have: rows are there to be read."""
+    assert running.described([754.7726417641815, 552.342948498507]) == "[754.8, 552.3]"
+    assert running.described([0.5, 1.0, 2.0, 4.0]) == "[0.5, 1, 2, … 4 numbers]"
+    assert running.described(SimpleNamespace(curve=[1, 2], seed=0)) == "an object with curve, seed"

@@ -5,6 +5,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -75,7 +76,9 @@ def is_open(value: object) -> bool:
 
 
 def described(value: object) -> str:
-    """An argument or a result in a few words: tensors by their shape."""
+    """An argument or a result in a few words: tensors by their shape, long lists by their first
+    numbers, objects by what they have.
+    """
     if isinstance(value, torch.Tensor):
         return f"{tuple(value.shape)}" if value.ndim else f"{value.item():.6g}"
     if isinstance(value, torch.nn.Module):
@@ -84,6 +87,11 @@ def described(value: object) -> str:
         return f"({', '.join(map(described, value))})"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list) and value and all(isinstance(one, int | float) for one in value):
+        first = ", ".join(f"{one:.4g}" for one in value[:3])
+        return f"[{first}{f', … {len(value)} numbers' if len(value) > 3 else ''}]"
+    if isinstance(value, SimpleNamespace):
+        return f"an object with {', '.join(vars(value))}"
     return shown(value)
 
 
