@@ -1,4 +1,4 @@
-"""What chapter 21 derives, on more configurations than its page shows: with its own functions."""
+"""What chapters 21 and 21b derive, on more configurations than theirs, with their own functions."""
 
 import ast
 import math
@@ -17,20 +17,21 @@ from mixerlib.costs import blocks_to_span, directions
 CELL = re.compile(
     r"^```\{code-cell\}[^\n]*\n(?:---\n.*?^---\n|:tags:[^\n]*\n)?\n*(.*?)^```$", re.M | re.S
 )
-PAGE = ROOT / "notebooks" / "21-information-flow.md"
+PAGES = [*(ROOT / "notebooks").glob("21*.md")]
 
 
-def functions_of_the_page() -> dict:
-    """The functions that the chapter's cells define, without what else they do."""
+def functions_of_the_pages() -> dict:
+    """The functions that the chapters' cells define, without what else they do."""
     names = {"torch": torch, "nn": nn, "F": F, "np": np, "math": math, "mixerlib": mixerlib}
-    for cell in CELL.findall(PAGE.read_text(encoding="utf-8").partition("## Exercises")[0]):
-        for node in ast.parse(cell).body:
-            if isinstance(node, ast.FunctionDef):
-                exec(compile(ast.Module([node], []), PAGE.name, "exec"), names)
+    for path in PAGES:
+        for cell in CELL.findall(path.read_text(encoding="utf-8").partition("## Exercises")[0]):
+            for node in ast.parse(cell).body:
+                if isinstance(node, ast.FunctionDef):
+                    exec(compile(ast.Module([node], []), path.name, "exec"), names)
     return names
 
 
-page = functions_of_the_page()
+page = functions_of_the_pages()
 
 
 # The effective field

@@ -28,7 +28,7 @@ QUESTIONS = {
     "colab": ["contributing", "preface", "use-it"],
     "ensemble": ["11"],
     "separate networks": ["11"],
-    "effective receptive field": ["21", "03"],
+    "effective receptive field": ["21b", "03"],
     "594,186": ["03", "04", "audit"],
     "594186": ["03", "04", "audit"],
     "152.6": ["04", "audit", "06"],

@@ -1,4 +1,4 @@
-"""How wide the effective receptive field of an untrained network is: chapter 21's formula.
+"""How wide the effective receptive field of an untrained network is: chapter 21b's formula.
 
 Asked where its assumptions hold: fresh weights, norms that have measured their maps, maps as wide
 as the field, and four blocks or more, since near the output the branch carries more than its share.

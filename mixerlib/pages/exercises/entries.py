@@ -33,6 +33,7 @@ CHAPTERS = (
     "folding_norms",
     "filters",
     "information_flow",
+    "fields_and_gradients",
     "attribution",
     "imagenet_scale",
     "deployment",
