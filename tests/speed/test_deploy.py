@@ -116,7 +116,9 @@ def test_int8_is_smaller_and_its_ranges_are_those_of_the_calibration(tmp_path):
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     narrow = 0.05 * images  # ranges that the images then leave
     with pytest.raises(ValueError, match=r"`to`='onnx-int8' gives logits that differ by"):
-        export_model(model, images, tmp_path / "c.onnx", "onnx-int8", calibration=narrow)
+        export_model(
+            model, images, tmp_path / "c.onnx", "onnx-int8", calibration=narrow, tolerance=0.1
+        )
     assert not (tmp_path / "c.onnx").exists()
     poor = export_model(
         model, images, tmp_path / "c.onnx", "onnx-int8", calibration=narrow, tolerance=9
@@ -161,7 +163,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     other = WRITERS["exported"](model_of("convmixer").eval(), IMAGES, IMAGES)
     monkeypatch.setitem(WRITERS, "exported", lambda *_: other)
-    with pytest.raises(ValueError, match=r"`to`='exported' gives .* a\.pt2 was not written"):
+    with pytest.raises(ValueError, match=r"`to`='exported' gives .*a\.pt2 was not written"):
         export_model(model_of(), IMAGES, tmp_path / "a.pt2", "exported")
     assert list(tmp_path.iterdir()) == []
 
