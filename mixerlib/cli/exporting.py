@@ -8,6 +8,7 @@ from mixerlib.cli.options import (
     DATA_OPTIONS,
     MODEL_OPTIONS,
     add_choice_of_weights,
+    add_data_places,
     add_model_options,
     model_options_given,
     print_json,
@@ -67,19 +68,9 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a line")
     add_choice_of_weights(parser)
-    _add_places(parser)
+    add_data_places(parser)
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
     parser.set_defaults(run=run_export, parser=parser)
-
-
-def _add_places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", metavar="DIR", help="where data sets lie (default: $MIXERLIB_DATA, else ./data)"
-    )
-    parser.add_argument("--download", action="store_true", help="fetch the data set if missing")
-    parser.add_argument(
-        "--workers", metavar="N", type=int, help="processes that read photographs; 0: none but this"
-    )
 
 
 def run_export(options: argparse.Namespace) -> int:

@@ -155,6 +155,20 @@ def check_minutes(minutes: float | None) -> None:
         raise ValueError(f"`minutes`={minutes:g} must be above 0")
 
 
+def add_data_places(parser: argparse.ArgumentParser) -> None:
+    """The flags for where the data are."""
+    parser.add_argument(
+        "--data", metavar="DIR", help="where data sets lie (default: $MIXERLIB_DATA, else ./data)"
+    )
+    parser.add_argument("--download", action="store_true", help="fetch the data set if missing")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="processes that read photographs (default: one a core, 16 at most; 0: none but this)",
+    )
+
+
 def add_choice_of_weights(parser: argparse.ArgumentParser) -> None:
     """The flags for which weights of a file are taken, where it holds several."""
     parser.add_argument(

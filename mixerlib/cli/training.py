@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mixerlib.cli.options import (
     MODEL_OPTIONS,
+    add_data_places,
     add_model_options,
     flag,
     folder_name,
@@ -212,16 +213,7 @@ def _closing_lines(recipe: Recipe, record: "Record", out: Path) -> str:
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """The flags for where the data are and what computes."""
-    parser.add_argument(
-        "--data", metavar="DIR", help="where data sets lie (default: $MIXERLIB_DATA, else ./data)"
-    )
-    parser.add_argument("--download", action="store_true", help="fetch the data set if missing")
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=int,
-        help="processes that read photographs (default: one a core, 16 at most; 0: none but this)",
-    )
+    add_data_places(parser)
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, mps (default: the GPU if there is one)"
     )

@@ -91,16 +91,11 @@ class GMLP(TokenClassifier):
         channels_dim = checks.positive_int("channels_dim", channels_dim)
         if channels_dim % 2:
             raise ValueError(f"`channels_dim`={channels_dim} must be even: the gate takes a half")
-        patch_size = checks.positive_int("patch_size", patch_size)
-        in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
-        self.image_size = checks.image_pair("image_size", image_size)
-        rows, columns = checks.patches(*self.image_size, patch_size)
+        tokens = self._keep(dim, image_size, patch_size, num_classes, in_channels)
 
-        self.in_channels, self.patch_size = in_channels, patch_size
-        self.num_features, self.num_classes = dim, checks.count("num_classes", num_classes)
-        self.stem = PatchEmbedding(in_channels, dim, patch_size)
-        sizes = (rows * columns, dim, channels_dim, act)
+        self.stem = PatchEmbedding(self.in_channels, dim, self.patch_size)
+        sizes = (tokens, dim, channels_dim, act)
         self.blocks = nn.Sequential(*(GMLPBlock(*sizes) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = new_head(dim, self.num_classes)

@@ -16,6 +16,22 @@ class TokenClassifier(Classifier):
     image_size: tuple[int, int]
     one_size = "token mixing has one weight a pair of patches"  # why no other size will do
 
+    def _keep(
+        self,
+        dim: int,
+        image_size: int | tuple[int, int],
+        patch_size: int,
+        num_classes: int,
+        in_channels: int,
+    ) -> int:
+        """Check and keep what every such model is told; return T, how many patches there are."""
+        self.patch_size = checks.positive_int("patch_size", patch_size)
+        self.in_channels = checks.positive_int("in_channels", in_channels)
+        self.image_size = checks.image_pair("image_size", image_size)
+        self.num_features, self.num_classes = dim, checks.count("num_classes", num_classes)
+        rows, columns = checks.patches(*self.image_size, self.patch_size)
+        return rows * columns
+
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → tokens (B, T, h), after the last norm."""
         checks.images(x, self.in_channels, self.patch_size)

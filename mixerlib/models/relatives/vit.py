@@ -40,6 +40,7 @@ class ViT(TokenClassifier):
     """
 
     one_size = "every patch has a vector for its place"
+    extra = 1  # tokens before those of the patches
 
     def __init__(
         self,
@@ -59,16 +60,11 @@ class ViT(TokenClassifier):
         dim, depth = checks.positive_int("dim", dim), checks.positive_int("depth", depth)
         heads = checked_heads(heads, dim)
         channels_dim = checks.positive_int("channels_dim", channels_dim)
-        patch_size = checks.positive_int("patch_size", patch_size)
         qkv_bias = checks.switch("qkv_bias", qkv_bias)
-        in_channels = checks.positive_int("in_channels", in_channels)
         act = checks.activation(activation)
-        self.image_size = checks.image_pair("image_size", image_size)
-        rows, columns = checks.patches(*self.image_size, patch_size)
+        tokens = self._keep(dim, image_size, patch_size, num_classes, in_channels)
 
-        self.in_channels, self.patch_size = in_channels, patch_size
-        self.num_features, self.num_classes = dim, checks.count("num_classes", num_classes)
-        self.stem = PlacedTokens(in_channels, dim, patch_size, rows * columns, extra=1)
+        self.stem = PlacedTokens(self.in_channels, dim, self.patch_size, tokens, extra=self.extra)
         self.blocks = nn.Sequential(
             *(TransformerBlock(dim, heads, channels_dim, qkv_bias, act) for _ in range(depth))
         )

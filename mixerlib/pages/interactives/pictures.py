@@ -1,6 +1,6 @@
 """A trained network for CIFAR-10's classes in the page: give it a picture, or paint one.
 
-It runs in plain JavaScript, as the one for digits in `mixer.py` does. Chapter 03.
+It runs in plain JavaScript, as the one for digits in `mixer.py` does. Chapter 20.
 
 >>> from mixerlib.models import create_model
 >>> from mixerlib.pages import Guess, live_pictures
