@@ -98,7 +98,7 @@ def fewer_but_not_faster() -> Finding:
             if r.case.task == "inference" and r.case.model in pair
         }
         times.append(speed.ratios(runs[pair[0]], runs[pair[1]]).median)
-        devices[device_label(race.provenance)] = None
+        devices[device_label(race.provenance, race.settings)] = None
     return Finding(
         f"{work:.0%} of the multiplications, {span(times, '{:.0%}')} of the time",
         f"SplitMixer-I against ConvMixer on 224×224 images, side by side on {listed(devices)}. "

@@ -33,10 +33,13 @@ STATE = new().state_dict()
 
 @pytest.fixture
 def quick() -> Iterator[None]:
-    """What takes more than five seconds of this process, or another 300 MB, fails."""
+    """What takes more than 30 seconds of this process, or another 300 MB, fails.
+
+    What does harm takes hours; one second here is five on a machine that others share.
+    """
     start, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 300_000
 
 
