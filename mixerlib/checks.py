@@ -138,24 +138,26 @@ def ratio(value: object) -> Fraction:
     return exact
 
 
-def stages(value: object) -> tuple[tuple[int, int], ...]:
-    """The blocks and the width of each stage of a network: "2x64, 3x128" is ((2, 64), (3, 128))."""
+def stages(value: object) -> tuple[tuple[int, int, int | None], ...]:
+    """The blocks and the width of each stage of a network, and where one is given the hidden width
+    of its MLPs in widths: "2x64, 3x128x8" is ((2, 64, None), (3, 128, 8))."""
     rule = (
         f"`stages`={shown(value)} must be blocks x width for each stage, such as '2x64, 3x128', "
-        "each as wide as no neighbour"
+        "or blocks x width x hidden width in widths; each as wide as no neighbour"
     )
     if not isinstance(value, str) or not _STAGES.fullmatch(value):
         raise ValueError(rule)
-    pairs: list[tuple[int, int]] = []
+    read: list[tuple[int, int, int | None]] = []
     for stage in value.split(","):
-        blocks, width = stage.split("x")
-        pairs.append((positive_int("depth", int(blocks)), positive_int("dim", int(width))))
-    if any(pairs[i][1] == pairs[i + 1][1] for i in range(len(pairs) - 1)):
+        blocks, width, *ratio = (int(number) for number in stage.split("x"))
+        own = positive_int("channels_ratio", ratio[0]) if ratio else None
+        read.append((positive_int("depth", blocks), positive_int("dim", width), own))
+    if any(read[i][1] == read[i + 1][1] for i in range(len(read) - 1)):
         raise ValueError(rule)
-    return tuple(pairs)
+    return tuple(read)
 
 
-_STAGES = re.compile(r"( *[0-9]{1,9}x[0-9]{1,9} *,){0,9} *[0-9]{1,9}x[0-9]{1,9} *")
+_STAGES = re.compile(r"( *[0-9]{1,9}(x[0-9]{1,9}){1,2} *,){0,9} *[0-9]{1,9}(x[0-9]{1,9}){1,2} *")
 _SHORT_NUMBER = re.compile(r"[-+0-9_./ ]{1,100}(e[-+]?[0-9]{1,2})? *", re.IGNORECASE)
 
 

@@ -3,7 +3,9 @@ shapes, segments and parameters in a picture are what it says.
 
 One language for all: channels are a horizontal strip, channel 0 on the left, and depth runs
 downward. What a step mixes is filled, what passes it is outlined, and a comb is a mixing of places,
-each channel by itself. Where the number of channels changes, the strip widens or narrows.
+each channel by itself; its teeth stand high or low where channels move. Where the number of
+channels changes, the strip widens or narrows. In a circle results meet, and a line beside the strip
+brings there, or to a branch, what was made further up.
 
 >>> from mixerlib.models import create_model
 >>> from mixerlib.pages import networks, plots

@@ -66,7 +66,11 @@ def staged(draw, family: str, options: dict, last: tuple[int, int]) -> tuple[dic
         unit = math.lcm(rows, columns) if family == "vip" else 1
         width = unit * draw(st.integers(-(-4 // unit), 3 + 12 // unit))
         widths.append(width + unit * (width in widths[-1:]))
-    options["stages"] = ", ".join(f"{draw(st.integers(1, 2))}x{width}" for width in widths)
+    ratios = [draw(st.sampled_from(["", "x1", "x2"])) for _ in widths]  # of a stage's own
+    options["stages"] = ", ".join(
+        f"{draw(st.integers(1, 2))}x{width}{ratio}"
+        for width, ratio in zip(widths, ratios, strict=True)
+    )
     options["channels_ratio"] = draw(st.integers(1, 3))
     size = (maps[0][0] * options["patch_size"], maps[0][1] * options["patch_size"])
     return options | ({"image_size": size} if family == "vip" else {}), size

@@ -111,6 +111,8 @@ def test_patches_of_every_colour_have_one_matrix_and_may_overlap():
         # CycleMLP's (github.com/ShoufaChen/CycleMLP)
         ("cycle_mlp_b1", 15, 2.1),
         ("cycle_mlp_b2", 27, 3.9),
+        ("cycle_mlp_b3", 38, 6.9),
+        ("cycle_mlp_b4", 52, 10.1),
         ("cycle_mlp_b5", 76, 12.3),
         # ViP's (github.com/houqb/VisionPermutator), which prints no operations
         ("vip_s14", 30, None),
@@ -308,6 +310,8 @@ class Exchange(nn.Module):
         ("as_mlp", {"stages": "2x8, 3x8"}, "`stages`='2x8, 3x8' must be blocks x width"),
         ("as_mlp", {"stages": "eight"}, "`stages`='eight' must be blocks x width"),
         ("as_mlp", {"stages": "2x0"}, "`dim`=0 must be a positive whole number"),
+        ("as_mlp", {"stages": "2x8x0"}, "`channels_ratio`=0 must be a positive whole number"),
+        ("vip", {"stages": "2x8x3x4"}, "`stages`='2x8x3x4' must be blocks x width"),
         ("as_mlp", {"shift_size": 4}, "`shift_size`=4 must be odd"),
         ("cycle_mlp", {"stages": "1x3"}, "a width of 3 must be at least 4"),
         ("cycle_mlp", {"channels_ratio": 0}, "`channels_ratio`=0 must be a positive whole number"),

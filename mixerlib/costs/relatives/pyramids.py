@@ -1,7 +1,7 @@
 """AS-MLP, CycleMLP and ViP: sums over the stages, each with half the side of the one before.
 
-d_i is the number of blocks and h_i the width of stage i, from 1 to S; f is the hidden width of the
-channel MLP in widths.
+d_i is the number of blocks and h_i the width of stage i, from 1 to S; f_i is the hidden width of
+its channel MLPs in widths.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from mixerlib.costs.relatives.sizes import Size, SizeFormulas
 from mixerlib.costs.symbols import C_in, H, W, n, p
 from mixerlib.costs.values import number
 
-i, S, f = sympy.symbols("i S f", integer=True, positive=True)
-BLOCKS, WIDTHS = IndexedBase("d"), IndexedBase("h")
-DEPTH, WIDTH, BEFORE = BLOCKS[i], WIDTHS[i], WIDTHS[i - 1]
+i, S = sympy.symbols("i S", integer=True, positive=True)
+BLOCKS, WIDTHS, RATIOS = IndexedBase("d"), IndexedBase("h"), IndexedBase("f")
+DEPTH, WIDTH, BEFORE, RATIO = BLOCKS[i], WIDTHS[i], WIDTHS[i - 1], RATIOS[i]
 FIRST, LAST = WIDTHS[1], WIDTHS[S]
 PLACES = H * W / (p**2 * 4 ** (i - 1))  # of stage i
 HIDDEN = floor(WIDTH / 4)  # of the small MLP that weighs three branches
@@ -35,8 +35,9 @@ class StagedFormulas(SizeFormulas):
         stages = checks.stages(options.get("stages"))
         values = self._values(options, options.get("image_size", image_size))
         sizes: dict[Indexed, int] = {}
-        for stage, (depth, width) in enumerate(stages, start=1):
+        for stage, (depth, width, ratio) in enumerate(stages, start=1):
             sizes |= {BLOCKS[stage]: depth, WIDTHS[stage]: width}
+            sizes[RATIOS[stage]] = ratio or options["channels_ratio"]
 
         def numbers(forms: Mapping[str, Expr]) -> dict[str, Any]:
             written_out = {part: form.subs(S, len(stages)).doit() for part, form in forms.items()}
@@ -76,11 +77,10 @@ def _pyramid(
     merge, merge_biases = merging
     return StagedFormulas(
         family=family,
-        own={f: "channels_ratio"},
         params={
             "stem": stem[0],
             "spatial mixing": over_stages(DEPTH * (matrix + extra + small + biases)),
-            "channel mixing": over_stages(DEPTH * (2 * f * WIDTH**2 + f * WIDTH + WIDTH)),
+            "channel mixing": over_stages(DEPTH * (2 * RATIO * WIDTH**2 + RATIO * WIDTH + WIDTH)),
             "space and channels": over_stages(merge + merge_biases, first=2),
             "normalisation": norms,
             "head": LAST * n + n,
@@ -88,7 +88,7 @@ def _pyramid(
         macs={
             "stem": stem[1] * H * W / p**2,
             "spatial mixing": over_stages(DEPTH * (matrix * PLACES + small)),
-            "channel mixing": over_stages(DEPTH * 2 * f * WIDTH**2 * PLACES),
+            "channel mixing": over_stages(DEPTH * 2 * RATIO * WIDTH**2 * PLACES),
             "space and channels": over_stages(merge * PLACES, first=2),
             "head": LAST * n,
         },

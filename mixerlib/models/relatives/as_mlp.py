@@ -9,7 +9,7 @@ from torch import nn
 
 from mixerlib import checks
 from mixerlib.models.relatives.maps import MixingBlock, WholeNorm
-from mixerlib.models.relatives.pyramid import Pyramid
+from mixerlib.models.relatives.pyramid import Pyramid, stage_ratios
 
 
 class Steps(nn.Module):
@@ -75,7 +75,7 @@ class ASMLP(Pyramid):
     Args:
         stages: blocks x width of each stage, such as "2x96, 2x192".
         shift_size: s, an odd number: a group of channels for each step from −⌊s/2⌋ to ⌊s/2⌋.
-        channels_ratio: the channel MLP's hidden width, in widths.
+        channels_ratio: the channel MLP's hidden width, in widths; a stage "2x64x8" has 8.
         patch_size: side p of the patches.
         num_classes: how many logits; with 0 the features' mean comes out.
         in_channels: of the images.
@@ -95,14 +95,14 @@ class ASMLP(Pyramid):
         in_channels: int = 3,
         activation: str = "gelu",
     ):
-        act, size = checks.activation(activation), checks.positive_int("shift_size", shift_size)
-        ratio = checks.positive_int("channels_ratio", channels_ratio)
+        act, ratios = checks.activation(activation), stage_ratios(stages, channels_ratio)
+        size = checks.positive_int("shift_size", shift_size)
         if size % 2 == 0:
             raise ValueError(f"`shift_size`={size} must be odd: as many steps back as forth")
         super().__init__(
             stages,
             lambda c, h, p: nn.Sequential(nn.Conv2d(c, h, p, stride=p), WholeNorm(h)),
-            lambda h, _: MixingBlock(WholeNorm, AxialShift(h, size, act), h, ratio, act),
+            lambda h, i: MixingBlock(WholeNorm, AxialShift(h, size, act), h, ratios[i], act),
             Merging,
             WholeNorm,
             sizes=(patch_size, num_classes, in_channels),

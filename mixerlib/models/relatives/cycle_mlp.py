@@ -9,7 +9,7 @@ from torch import nn
 
 from mixerlib import checks
 from mixerlib.models.relatives.maps import ChannelNorm, Halving, MixingBlock, WeighedBranches
-from mixerlib.models.relatives.pyramid import Pyramid
+from mixerlib.models.relatives.pyramid import Pyramid, stage_ratios
 
 STEPS = (0, 1, -1)  # channels 0, 3, 6 … come from the same place, 1, 4 … the next, 2, 5 … the last
 
@@ -62,7 +62,7 @@ class CycleMLP(Pyramid):
 
     Args:
         stages: blocks x width of each stage, such as "2x64, 2x128"; a width is at least 4.
-        channels_ratio: the channel MLP's hidden width, in widths.
+        channels_ratio: the channel MLP's hidden width, in widths; a stage "2x64x8" has 8.
         patch_size: how far the patches lie apart, p.
         num_classes: how many logits; with 0 the features' mean comes out.
         in_channels: of the images.
@@ -81,14 +81,11 @@ class CycleMLP(Pyramid):
         in_channels: int = 3,
         activation: str = "gelu",
     ):
-        act, ratio = (
-            checks.activation(activation),
-            checks.positive_int("channels_ratio", channels_ratio),
-        )
+        act, ratios = checks.activation(activation), stage_ratios(stages, channels_ratio)
         super().__init__(
             stages,
             lambda c, h, p: nn.Conv2d(c, h, 2 * p - 1, stride=p, padding=p // 2),
-            lambda h, _: MixingBlock(ChannelNorm, CycleMixing(h, act), h, ratio, act),
+            lambda h, i: MixingBlock(ChannelNorm, CycleMixing(h, act), h, ratios[i], act),
             lambda before, after: Halving(before, after, kernel_size=3),
             ChannelNorm,
             sizes=(patch_size, num_classes, in_channels),
@@ -101,5 +98,13 @@ PRESETS = {
     "cycle_mlp": (ON_32 | {"stages": "8x64"}, "CycleMLP; defaults are 64/8 for 32×32 images"),
     "cycle_mlp_b1": (ON_224 | {"stages": "2x64, 2x128, 4x320, 2x512"}, "CycleMLP-B1 for ImageNet"),
     "cycle_mlp_b2": (ON_224 | {"stages": "2x64, 3x128, 10x320, 3x512"}, "CycleMLP-B2 for ImageNet"),
+    "cycle_mlp_b3": (
+        ON_224 | {"stages": "3x64x8, 4x128x8, 18x320, 3x512"},
+        "CycleMLP-B3 for ImageNet",
+    ),
+    "cycle_mlp_b4": (
+        ON_224 | {"stages": "3x64x8, 8x128x8, 27x320, 3x512"},
+        "CycleMLP-B4 for ImageNet",
+    ),
     "cycle_mlp_b5": (ON_224 | {"stages": "3x96, 4x192, 24x384, 3x768"}, "CycleMLP-B5 for ImageNet"),
 }

@@ -37,7 +37,7 @@ class Pyramid(Classifier):
         sizes: tuple[int, int, int],
     ):
         super().__init__()
-        pairs = checks.stages(stages)
+        pairs = [(depth, width) for depth, width, _ in checks.stages(stages)]
         self.patch_size = checks.positive_int("patch_size", sizes[0])
         self.num_classes = checks.count("num_classes", sizes[1])
         self.in_channels = checks.positive_int("in_channels", sizes[2])
@@ -65,3 +65,10 @@ class Pyramid(Classifier):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (B, in_channels, H, W) → logits (B, num_classes)."""
         return self.forward_head(self.forward_features(x))
+
+
+def stage_ratios(stages: str, channels_ratio: int) -> tuple[int, ...]:
+    """The hidden width of each stage's channel MLP, in widths: the third number of a stage where it
+    has one, else `channels_ratio`. "2x64x8, 3x128" with 4: (8, 4)."""
+    usual = checks.positive_int("channels_ratio", channels_ratio)
+    return tuple(own or usual for _, _, own in checks.stages(stages))

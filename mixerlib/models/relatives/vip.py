@@ -9,7 +9,7 @@ from torch import nn
 
 from mixerlib import checks
 from mixerlib.models.relatives.maps import ChannelNorm, Halving, MixingBlock, WeighedBranches
-from mixerlib.models.relatives.pyramid import Pyramid
+from mixerlib.models.relatives.pyramid import Pyramid, stage_ratios
 
 
 class LineMLP(nn.Module):
@@ -55,7 +55,7 @@ class ViP(Pyramid):
     Args:
         stages: blocks x width of each stage, such as "4x192, 14x384"; a width is at least 4.
         image_size: one number or (H, W), of the images.
-        channels_ratio: the channel MLP's hidden width, in widths.
+        channels_ratio: the channel MLP's hidden width, in widths; a stage "2x64x8" has 8.
         patch_size: side p of the patches.
         num_classes: how many logits; with 0 the features' mean comes out.
         in_channels: of the images.
@@ -75,16 +75,13 @@ class ViP(Pyramid):
         in_channels: int = 3,
         activation: str = "gelu",
     ):
-        act, ratio = (
-            checks.activation(activation),
-            checks.positive_int("channels_ratio", channels_ratio),
-        )
+        act, ratios = checks.activation(activation), stage_ratios(stages, channels_ratio)
         size, p = (
             checks.image_pair("image_size", image_size),
             checks.positive_int("patch_size", patch_size),
         )
         maps: list[tuple[int, int]] = []  # rows and columns of each stage's
-        for number, (_, h) in enumerate(checks.stages(stages)):
+        for number, (_, h, _) in enumerate(checks.stages(stages)):
             maps.append(checks.patches(*size, p * 2**number))
             if h % maps[-1][0] or h % maps[-1][1]:
                 rule = "rows and columns must divide the width"
@@ -92,7 +89,7 @@ class ViP(Pyramid):
         super().__init__(
             stages,
             lambda c, h, p: nn.Conv2d(c, h, p, stride=p),
-            lambda h, i: MixingBlock(ChannelNorm, PermuteMLP(h, *maps[i], act), h, ratio, act),
+            lambda h, i: MixingBlock(ChannelNorm, PermuteMLP(h, *maps[i], act), h, ratios[i], act),
             lambda before, after: Halving(before, after, kernel_size=2),
             ChannelNorm,
             sizes=(p, num_classes, in_channels),
