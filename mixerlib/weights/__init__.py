@@ -7,6 +7,7 @@ that nothing it names is ever called. The layouts:
 - "locuslab": ConvMixer by its authors, an `nn.Sequential`;
 - "tweet": ConvMixer in 280 characters (`mixerlib.models.tweet`);
 - "timm": ConvMixer and MLP-Mixer, whose names there are ours; so a pickled file of ours is too;
+  and ViT, DeiT with distillation, ResMLP, gMLP, and ConvNeXt's blocks as its first stage;
 - "aliborji": SplitMixer by its authors, or as listed on their slides, or the 3-D form of their
   notebook, or their ConvMixer;
 - "mindcv": ConvMixer in MindCV, whose files are MindSpore's;

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-Rows = tuple[tuple[str, ...], ...]
+from mixerlib.weights import relatives
+from mixerlib.weights.relatives import Rows, State
 
 
 # The names of one part of the network, a layout a column; b counts the blocks from 0, d is the
@@ -102,7 +103,8 @@ class Layout(NamedTuple):
     """A way to name the tensors: `column` of `table`, or our own names where there is no table.
 
     `words` are the last words of its names that are not ours → ours; `to_ours` brings a tensor's
-    numbers into our order.
+    numbers into our order. `gathered` makes of a file's tensors, still with its names, as many and
+    as large as ours are; `parted` is the way back.
     """
 
     name: str
@@ -111,12 +113,35 @@ class Layout(NamedTuple):
     column: int = 0
     words: Mapping[str, str] = MappingProxyType({})
     to_ours: Callable[[torch.Tensor], torch.Tensor] | None = None
+    gathered: Callable[[State], State] | None = None
+    parted: Callable[[State], State] | None = None
 
     def parts(self, depth: int) -> dict[str, str]:
         """Our name of every part of a network of `depth` blocks → its name in this layout."""
         rows = (row for b in range(depth) for row in self.table(b, depth)) if self.table else ()
         return {row[0]: row[self.column] for row in rows}
 
+
+# The relatives in timm
+DEIT = Layout(
+    "timm",
+    r"(dist_token|head_dist\.)",
+    relatives.distilled_rows,
+    1,
+    gathered=relatives.joined_tokens,
+    parted=relatives.parted_tokens,
+)
+VIT = Layout("timm", r"(cls_token$|pos_embed$|patch_embed\.)", relatives.transformer_rows, 1)
+RESMLP = Layout(
+    "timm",
+    r"blocks\.\d+\.ls[12]$",
+    relatives.resmlp_rows,
+    1,
+    gathered=relatives.flat_scales,
+    parted=relatives.raised_scales,
+)
+GMLP = Layout("timm", r"blocks\.\d+\.mlp_channels\.gate\.", relatives.gmlp_rows, 1)
+CONVNEXT = Layout("timm", r"stages\.0\.blocks\.\d+\.conv_dw\.", relatives.convnext_rows, 1)
 
 # The first sign found wins. Ours and timm's names are equal for ConvMixer and MLP-Mixer: there the
 # metadata of our own safetensors decides, and a file without them counts as timm's.
@@ -133,6 +158,7 @@ TWEET = Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2)
 LAYOUTS = (
     OURS,
     Layout("jax", r"MixerBlock_\d+\.", mlp_mixer_rows, 1, JAX_WORDS, from_jax),
+    *(DEIT, VIT, RESMLP, GMLP, CONVNEXT),
     TIMM,
     SPLIT,
     Layout("aliborji", r"\d+\.1\.mixer", splitmixer_rows, 2),
@@ -169,10 +195,16 @@ def our_names(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
         return {name: name for name in names}
     modules = {name.rpartition(".")[0] for name in names}
     depth = 0
-    while any(row[layout.column] in modules for row in layout.table(depth, depth)[2:-1]):
+    while any(part in modules for part in _of_block(layout, depth)):
         depth += 1
     back = {theirs: ours for ours, theirs in layout.parts(depth).items()}
     return {name: _reworded(translate(name, back), layout.words) for name in names}
+
+
+def _of_block(layout: Layout, block: int) -> list[str]:
+    """What a layout calls the parts of one block."""
+    rows = layout.table(block, block) if layout.table else ()
+    return [row[layout.column] for row in rows if row[0].startswith(f"blocks.{block}.")]
 
 
 def their_names(names: Iterable[str], layout: Layout, depth: int) -> dict[str, str | None]:

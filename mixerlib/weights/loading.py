@@ -14,6 +14,7 @@ from mixerlib.weights.reading import read
 from mixerlib.weights.saving import traits
 
 OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; old files lack it
+HEADS = ("head.", "head_teacher.")  # the classifiers; DeiT has two
 LOWEST_GELU = -0.17  # GELU's minimum, rounded down
 
 
@@ -105,12 +106,14 @@ def _fitting(
     path: Path, tensors: dict[str, torch.Tensor], layout: Layout, model: nn.Module, head: bool
 ) -> dict[str, torch.Tensor]:
     """The tensors under the model's names. `ValueError` unless each has its place."""
+    if layout.gathered:
+        tensors = layout.gathered(tensors)
     names = our_names(tensors, layout)
     if layout.to_ours:
         tensors = {name: layout.to_ours(tensor) for name, tensor in tensors.items()}
     if not head:
-        classifier = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
-        tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith("head.")}
+        classifier = {k: v for k, v in model.state_dict().items() if k.startswith(HEADS)}
+        tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith(HEADS)}
         tensors, names = tensors | classifier, names | {name: name for name in classifier}
     faults = _faults(tensors, names, model, layout)
     if faults:

@@ -22,14 +22,19 @@ from mixerlib.models.wrappers import (
 )
 from mixerlib.weights.digests import to_bytes
 from mixerlib.weights.layouts import (
+    CONVNEXT,
+    DEIT,
+    GMLP,
     LOCUSLAB,
     MINDCV,
     OURS,
+    RESMLP,
     SPLIT,
     STRIDED,
     THEIR_CONVMIXER,
     TIMM,
     TWEET,
+    VIT,
     their_names,
 )
 from mixerlib.weights.mindspore import write_mindspore
@@ -37,7 +42,15 @@ from mixerlib.weights.mindspore import write_mindspore
 VERSION = "1"  # of our own files; to be raised when an older mixerlib would misread them
 # The layouts that are written, and in each the models that it has
 WRITTEN = {
-    "timm": {"ConvMixer": TIMM, "MLPMixer": TIMM},
+    "timm": {
+        "ConvMixer": TIMM,
+        "MLPMixer": TIMM,
+        "ViT": VIT,
+        "DeiT": DEIT,
+        "ResMLP": RESMLP,
+        "GMLP": GMLP,
+        "ConvNeXt": CONVNEXT,
+    },
     "locuslab": {"ConvMixer": LOCUSLAB},
     "tweet": {"ConvMixer": TWEET},
     "aliborji": {"ConvMixer": THEIR_CONVMIXER, "SplitMixer": SPLIT, "3-D": STRIDED},
@@ -58,9 +71,10 @@ def save_weights(
     not there at all: it is written under another name in the same folder and then renamed.
 
     The other layouts are those of the projects that read them: "locuslab" and "tweet" (ConvMixer),
-    "timm" (ConvMixer and MLP-Mixer), "aliborji" (SplitMixer, the 3-D form as in its notebook, and
-    ConvMixer), in `.safetensors` or as `torch.save` writes a state dict, in `.pth`, `.pt`, `.ckpt`
-    or `.bin`; and "mindcv" (ConvMixer), in MindSpore's `.ckpt`. They do not say what activation or
+    "timm" (ConvMixer, MLP-Mixer, and of the relatives ViT, DeiT, ResMLP, gMLP and ConvNeXt's
+    blocks), "aliborji" (SplitMixer, the 3-D form as in its notebook, and ConvMixer), in
+    `.safetensors` or as `torch.save` writes a state dict, in `.pth`, `.pt`, `.ckpt` or `.bin`; and
+    "mindcv" (ConvMixer), in MindSpore's `.ckpt`. They do not say what activation or
     strategy the model has. MindSpore's BatchNorm counts no batches, so the counters are left out.
 
     The model may be compiled, in `DataParallel` or averaged. Of a pruned, weight-normalised or
@@ -120,6 +134,8 @@ def foreign_content(model: nn.Module, layout: str, suffix: str) -> bytes:
     if not known or None in names.values():
         raise ValueError(f"`layout`={layout!r} must be one that has such a model, a {kind}")
     renamed = {str(names[name]): tensor for name, tensor in tensors.items()}
+    if known.parted:
+        renamed = known.parted(renamed)
     if known is STRIDED:
         renamed = {
             name: tensor.unsqueeze(1) if CONV3D.fullmatch(name) else tensor

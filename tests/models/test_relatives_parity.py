@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from commands import refusal, run
 from helpers import Later
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixerlib.models import create_model
+from mixerlib.weights import load_weights, save_weights
 
 timm = Later("timm")
 layers = Later("timm.layers")
@@ -37,38 +39,6 @@ def renamed(state: State, *pairs: tuple[str, str]) -> State:
             key = re.sub(pattern, name, key)
         keys[key] = value
     return keys
-
-
-def from_transformer(state: State) -> State:
-    tokens = [state.pop(name) for name in ("cls_token", "dist_token") if name in state]
-    state["stem.tokens"] = torch.cat(tokens, dim=1)
-    return renamed(
-        state,
-        (r"^pos_embed$", "stem.places"),
-        (r"^patch_embed\.", "stem."),
-        (r"\.mlp\.", ".mlp_channels."),
-        (r"^head_dist\.", "head_teacher."),
-    )
-
-
-def from_resmlp(state: State) -> State:
-    state = {k: v.flatten() if k.endswith(("alpha", "beta")) else v for k, v in state.items()}
-    return renamed(state, (r"\.ls([12])$", r".scale\1.gamma"))
-
-
-def from_gmlp(state: State) -> State:
-    return renamed(state, (r"\.mlp_channels\.", "."))
-
-
-def from_convnext(state: State) -> State:
-    return renamed(
-        state,
-        (r"^stages\.0\.blocks\.", "blocks."),
-        (r"\.gamma$", ".scale.gamma"),
-        (r"\.mlp\.", ".mlp_channels."),
-        (r"^head\.norm\.", "norm."),
-        (r"^head\.fc\.", "head."),
-    )
 
 
 def of_mixer_family(block: str, mlp: str, norm: str, **sizes: Any) -> nn.Module:
@@ -100,24 +70,21 @@ THEIR_VIT |= {"patch_size": 8, "num_classes": 7}
 MLP = {"depth": 3, "image_size": 32, "patch_size": 8, "num_classes": 7}
 THEIR_MLP = {"num_blocks": 3, "img_size": 32, "patch_size": 8, "num_classes": 7}
 
-# Ours, theirs, how their weights are named here; and the side of the images
-CASES: dict[str, tuple[Callable, Callable, Callable, tuple[int, int]]] = {
+# Ours, theirs, and the side of the images
+CASES: dict[str, tuple[Callable, Callable, tuple[int, int]]] = {
     "vit": (
         lambda: create_model("vit", **VIT, qkv_bias=True),
         lambda: transformers.VisionTransformer(**THEIR_VIT, qkv_bias=True),
-        from_transformer,
         (32, 24),
     ),
     "vit without biases of queries, keys and values": (
         lambda: create_model("vit", **VIT, qkv_bias=False),
         lambda: transformers.VisionTransformer(**THEIR_VIT, qkv_bias=False),
-        from_transformer,
         (32, 24),
     ),
     "deit": (
         lambda: create_model("deit", **VIT),
         lambda: distilled.VisionTransformerDistilled(**THEIR_VIT),
-        from_transformer,
         (32, 24),
     ),
     "resmlp": (
@@ -125,7 +92,6 @@ CASES: dict[str, tuple[Callable, Callable, Callable, tuple[int, int]]] = {
         lambda: of_mixer_family(
             "ResBlock", "Mlp", "Affine", **THEIR_MLP, embed_dim=24, mlp_ratio=4
         ),
-        from_resmlp,
         (32, 32),
     ),
     "gmlp": (
@@ -133,13 +99,11 @@ CASES: dict[str, tuple[Callable, Callable, Callable, tuple[int, int]]] = {
         lambda: of_mixer_family(
             "SpatialGatingBlock", "GatedMlp", "", **THEIR_MLP, embed_dim=24, mlp_ratio=6
         ),
-        from_gmlp,
         (32, 32),
     ),
     "convnext": (
         lambda: create_model("convnext", dim=24, depth=3, channels_dim=96, kernel_size=7),
         lambda: their_convnext(24, 3, 7, 4),
-        from_convnext,
         (28, 36),
     ),
 }
@@ -184,10 +148,11 @@ def macs(model: nn.Module, x: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_logits_from_converted_weights_are_timms(case: str, record_property):
-    build, build_theirs, convert, side = CASES[case]
+def test_logits_from_timms_weights_are_timms(case: str, record_property, tmp_path):
+    build, build_theirs, side = CASES[case]
     ours, theirs = build().double().eval(), nothing_trivial(build_theirs())
-    ours.load_state_dict(convert(dict(theirs.state_dict())))
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    assert load_weights(ours, tmp_path / "w.pth") == "timm"
     x = torch.randn(3, 3, *side, dtype=torch.float64)
     logits, expected = ours(x).detach(), theirs(x).detach()
     record_property("largest difference", (logits - expected).abs().max().item())
@@ -196,6 +161,59 @@ def test_logits_from_converted_weights_are_timms(case: str, record_property):
     count = [sum(p.numel() for p in model.parameters()) for model in (ours, theirs)]
     assert count[0] == count[1]
     assert macs(ours, x) == macs(theirs, x)
+    for suffix in (".pth", ".safetensors"):  # and the way back
+        save_weights(ours, tmp_path / f"back{suffix}", layout="timm")
+        assert load_weights(build().double(), tmp_path / f"back{suffix}") == "timm"
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert back.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(back[name], value) for name, value in theirs.state_dict().items())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_does_not_fit_is_named_in_both_namings(case: str, tmp_path):
+    build, build_theirs, _ = CASES[case]
+    theirs = build_theirs().state_dict()
+    parameters = [name for name in theirs if "head" not in name]
+    for missing in (parameters[0], parameters[-3]):
+        torch.save({k: v for k, v in theirs.items() if k != missing}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match="in the layout timm, does not fit `model`") as caught:
+            load_weights(build(), tmp_path / "w.pth")
+        assert missing in str(caught.value) and "is missing, wanted" in str(caught.value)
+    torch.save(theirs | {"blocks.0.more": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"`blocks\.0\.more` is \(1,\), wanted none"):
+        load_weights(build(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_the_classifier_the_model_keeps_its_own(case: str, tmp_path):
+    build, build_theirs, _ = CASES[case]
+    theirs, ours = build_theirs(), build()
+    ours.reset_classifier(3)
+    kept = {k: v.clone() for k, v in ours.state_dict().items() if k.startswith("head")}
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"`head\.weight`"):
+        load_weights(ours, tmp_path / "w.pth")
+    assert load_weights(ours, tmp_path / "w.pth", head=False) == "timm"
+    assert all(torch.equal(ours.state_dict()[name], value) for name, value in kept.items())
+    filled = build()
+    load_weights(filled, tmp_path / "w.pth")
+    same = filled.blocks[0].state_dict().items()
+    assert all(torch.equal(ours.blocks[0].state_dict()[name], value) for name, value in same)
+
+
+def test_the_command_reads_and_writes_timms_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, build_theirs, _ = CASES["deit"]
+    torch.save(build_theirs().state_dict(), "theirs.pth")
+    shape = ["--model", "deit", "--dim", 24, "--depth", 3, "--heads", 3, "--channels-dim", 48]
+    shape += ["--image-size", 32, "--patch-size", 8, "--num-classes", 7]
+    line = refusal(capsys, "import", "theirs.pth", *shape)
+    assert "`stem.places` (`pos_embed` in timm) is (1, 14, 24), wanted (1, 18, 24)" in line
+    model = create_model("deit", **VIT | {"image_size": 32})
+    save_weights(model, "mine.safetensors")
+    status, out, _ = run(capsys, "import", "mine.safetensors", *shape, "--to", "timm")
+    assert status == 0 and "weights:  mine.pth" in out
+    assert {"cls_token", "dist_token", "head_dist.bias"} <= torch.load("mine.pth").keys()
 
 
 @pytest.mark.parametrize("name", PRESETS)
