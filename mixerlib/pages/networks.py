@@ -254,6 +254,7 @@ def _network(
 def _strips(part: list[Step]) -> list[Step]:
     """What of a block is drawn in the network: what mixes the channels that it takes, or gives.
     What it does inside is drawn beside."""
+    part = [step for step in part if step.entering]  # not a parameter that is used by its name
     taken, left, places = part[0].entering, part[-1].leaving, len(part[0].before)
     mixing = [s for s in part if s.kind in ("channels", "both") and len(s.before) == places]
     if taken == left:
