@@ -58,6 +58,7 @@ from mixerlib.training.loop import (
 )
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.relatives import MIXERS, Relatives
 from mixerlib.training.result import record_of
 from mixerlib.training.run import (
     Run,
@@ -103,9 +104,11 @@ __all__ = [
     "Evaluation",
     "FolderInUse",
     "KeptWeights",
+    "MIXERS",
     "MetricsLog",
     "Processes",
     "Recipe",
+    "Relatives",
     "Remaining",
     "Run",
     "RunWarning",
