@@ -93,6 +93,7 @@ from mixerlib.training.sweep_progress import Remaining, remaining, remaining_tab
 
 __all__ = [
     "ALONE",
+    "MIXERS",
     "SHUFFLED",
     "STRATEGIES",
     "Ablations",
@@ -104,7 +105,6 @@ __all__ = [
     "Evaluation",
     "FolderInUse",
     "KeptWeights",
-    "MIXERS",
     "MetricsLog",
     "Processes",
     "Recipe",

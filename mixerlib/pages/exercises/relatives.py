@@ -45,12 +45,11 @@ def three_prices() -> Numbers:
                 {"vit": 4 * h**2 * tokens + 2 * h * tokens**2},
             ),
             Mistake(
-                "Queries, keys, values and the way out are matrices on the channels of every token.",
+                "Queries, keys, values and the way out are matrices on every token's channels.",
                 {"vit": products},
             ),
             Mistake(
-                "The weights cost as much again as the mean that is taken with them: QKᵀ, then times "
-                "V.",
+                "Two products of all pairs: the weights QKᵀ, and the mean that is taken with them.",
                 {"vit": right["vit"] - products // 2},
             ),
         ],
@@ -144,7 +143,7 @@ def the_gate_moves_along() -> Function:
 
 
 def _circles(x: torch.Tensor, size: int) -> torch.Tensor:
-    """A depthwise convolution of size × size round the ends, with weights that are all different."""
+    """A depthwise convolution of size × size round the ends, all of its weights different."""
     h = x.shape[1]
     generator = torch.Generator().manual_seed(7)
     weight = torch.randn(h, 1, size, size, generator=generator, dtype=torch.float64)
