@@ -44,9 +44,10 @@ def mixing_jacobian(block: nn.Module, maps: torch.Tensor) -> np.ndarray:
     >>> mixing_jacobian(torch.nn.Linear(6, 6), torch.randn(1, 3, 6)).shape
     (3, 6, 3, 6)
     """
-    block, given = copy.deepcopy(block).eval(), maps[:1].detach().clone()
+    _axes(maps)  # or it refuses them
     with torch.inference_mode(False), torch.enable_grad():
-        given = given.requires_grad_(True)
+        block = copy.deepcopy(block).eval()
+        given = maps[:1].detach().clone().requires_grad_(True)
         made = _table(block(given))
         inputs = _table(given)
         if (size := made.numel() * inputs.numel()) > MOST:
