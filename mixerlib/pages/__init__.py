@@ -27,6 +27,7 @@ from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.naming import name_points
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
+from mixerlib.pages.step import Step
 from mixerlib.pages.tables import (
     ABLATIONS,
     IN_PAPER,
@@ -48,7 +49,7 @@ from mixerlib.pages.tables import (
     table,
     unbroken,
 )
-from mixerlib.pages.tracing import Step, steps
+from mixerlib.pages.tracing import steps
 
 if TYPE_CHECKING:
     from mixerlib.pages import networks, plots

@@ -14,25 +14,39 @@ each channel by itself. Where the number of channels changes, the strip widens o
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch, Polygon, Rectangle
 from torch import nn
 
-from mixerlib.pages import plots
 from mixerlib.pages.colors import COLORS, FAINT, GREY, INK
-from mixerlib.pages.tracing import Step, overlapping, pieces, steps
+from mixerlib.pages.marks import (
+    ARROW,
+    LABELLED,
+    ROUND,
+    STRIP,
+    TEETH,
+    THIN,
+    arrow,
+    circle,
+    filled,
+    outline,
+    row,
+    say,
+    sheet,
+    trim,
+)
+from mixerlib.pages.rails import MERGES, Rail, draw_rails, enter, lanes, rails_of, rows_of
+from mixerlib.pages.step import Step, overlapping
+from mixerlib.pages.tracing import steps
 
-# All lengths are in points, 72 to an inch; letters of 10.5 are 9 pixels high on a phone.
-LETTERS = 10.5
-STRIP, THIN, ARROW, LABELLED = 17, 6, 12, 27  # heights: a strip, a thin one, arrows
-TEETH = 24  # of a comb
-DEALT = 12  # runs of channels whose way through a shuffle is drawn
+__all__ = ["TEETH", "draw_block", "draw_network", "family_color"]
+
 SHOWN = 12  # blocks of a network that are drawn one by one
-OPACITIES = (1.0, 0.6)  # of segments with weights of their own, in turn
-NETWORK, BLOCK = 160, 386  # widths of the two pictures
+NETWORK, BLOCK = 160, 386  # widths of the two pictures, in points
+WIDE, MIDDLE = 60.0, 67.0  # of the strips of a network: width, and where their middle is
+LANE, LETTER = 10, 6  # from one rail to the next; the width of a letter
 
 
 def draw_network(
@@ -54,9 +68,10 @@ def draw_network(
     """
     parts, mine = _parts(model, image_size, block)
     color = color or family_color(model)
-    figure, axes = _sheet((NETWORK + BLOCK) / 72)
-    bottoms = _network(axes, parts, block, color), _block(axes, NETWORK, mine, block, color)
-    return _trim(figure, axes, max(bottoms))
+    figure, axes = sheet((NETWORK + BLOCK) / 72)
+    first = sum(len(part) for _, part in parts[:-1])  # of the head's steps
+    bottoms = _network(axes, parts, first, block, color), _block(axes, NETWORK, mine, block, color)
+    return trim(figure, axes, max(bottoms))
 
 
 def draw_block(
@@ -72,8 +87,8 @@ def draw_block(
     >>> figure = networks.draw_block(create_model("convmixer", dim=32, depth=1), image_size=32)
     """
     _, mine = _parts(model, image_size, block)
-    figure, axes = _sheet(BLOCK / 72)
-    return _trim(figure, axes, _block(axes, 0, mine, block, color or family_color(model)))
+    figure, axes = sheet(BLOCK / 72)
+    return trim(figure, axes, _block(axes, 0, mine, block, color or family_color(model)))
 
 
 def family_color(model: nn.Module) -> str:
@@ -124,18 +139,6 @@ def _block_number(step: Step) -> int | None:
     return int(fits[1]) if fits else None
 
 
-def _rows(walked: Sequence[Step]) -> list[list[Step]]:
-    """Steps in rows: each by itself, but activations and norms that follow one another together."""
-    rows: list[list[Step]] = []
-    for step in walked:
-        small = step.kind in ("act", "norm")
-        if small and rows and rows[-1][-1].kind in ("act", "norm"):
-            rows[-1].append(step)
-        else:
-            rows.append([step])
-    return rows
-
-
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape))
 
@@ -143,202 +146,188 @@ def _shape(shape: Sequence[int]) -> str:
 # --- how ------------------------------------------------------------------------------------------
 
 
-def _sheet(width: float) -> tuple[Figure, Axes]:
-    """A figure whose axes are measured in points."""
-    figure, axes = plots.canvas(width=width)
-    figure.set_layout_engine("none")
-    axes[0, 0].set_position((0, 0, 1, 1))
-    return figure, plots.bare(axes[0, 0])
-
-
-def _trim(figure: Figure, axes: Axes, bottom: float) -> Figure:
-    """Cut the sheet off below its last line."""
-    figure.set_figheight((bottom + 6) / 72)
-    axes.set(xlim=(0, 72 * figure.get_figwidth()), ylim=(bottom + 6, 0))
-    return figure
-
-
-def _say(axes: Axes, x: float, y: float, text: str, **options: Any) -> None:
-    axes.text(x, y, text, fontsize=LETTERS, **({"va": "center"} | options))
-
-
-def _arrow(axes: Axes, x: float, y: float, length: float, shape: str = "") -> float:
-    """An arrow downward, with the shape of what it carries; returns where it ends."""
-    style: dict[str, Any] = {
-        "arrowstyle": "-|>,head_length=3,head_width=2",
-        "shrinkA": 0,
-        "shrinkB": 0,
-    }
-    line = FancyArrowPatch((x, y + 1), (x, y + length - 1), color=GREY, linewidth=1, **style)
-    axes.add_patch(line)
-    if shape:
-        _say(axes, x + 7, y + length / 2 - 0.5, shape)
-    return y + length
-
-
-def _outline(axes: Axes, center: float, y: float, widths: tuple[float, float], high: float) -> None:
-    (top, bottom), middle = widths, center
-    corners = [(middle - top / 2, y), (middle + top / 2, y)]
-    corners += [(middle + bottom / 2, y + high), (middle - bottom / 2, y + high)]
-    axes.add_patch(Polygon(corners, fill=False, edgecolor=FAINT, linewidth=0.9))
-
-
-def _filled(
-    axes: Axes, center: float, y: float, step: Step, scale: float, high: float, color: str
-) -> float:
-    """The strips of a step that mixes channels; returns where they end. Segments that overlap are
-    mixed one after the other, and have a strip each."""
-    turns = overlapping(step.mixed)
-    together = [[segment] for segment in step.mixed] if turns else [list(step.mixed)]
-    number = 0
-    for segments in together:
-        widths = max(step.entering * scale, 2), max(step.leaving * scale, 2)
-        for start, width in segments:
-            opacity = OPACITIES[0 if step.shared else number % len(OPACITIES)]
-            number += 1
-            fill: dict[str, Any] = {"facecolor": color, "alpha": opacity, "linewidth": 0}
-            if step.entering == step.leaving:
-                gap = 0.6 if len(segments) > 1 else 0  # so that two segments are seen as two
-                for first, part in pieces(start, width, step.entering):
-                    corner = (center - widths[0] / 2 + first * scale + gap, y)
-                    axes.add_patch(Rectangle(corner, part * scale - 2 * gap, high, **fill))
-            else:
-                (top, bottom), share = widths, step.entering
-                ends = [start / share - 0.5, (start + width) / share - 0.5]
-                corners = [(center + end * top, y) for end in ends]
-                corners += [(center + end * bottom, y + high) for end in reversed(ends)]
-                axes.add_patch(Polygon(corners, **fill))
-        _outline(axes, center, y, widths, high)
-        y += high + (3 if segments is not together[-1] else 0)
-    return y
-
-
-def _comb(axes: Axes, center: float, y: float, wide: float, color: str) -> None:
-    """A strip whose channels are each for itself."""
-    tooth = wide / TEETH
-    for i in range(TEETH):
-        corner = (center - wide / 2 + (i + 0.2) * tooth, y)
-        axes.add_patch(
-            Rectangle(corner, 0.6 * tooth, STRIP, facecolor=color, alpha=0.6, linewidth=0)
-        )
-    _outline(axes, center, y, (wide, wide), STRIP)
-
-
-def _wires(axes: Axes, center: float, y: float, wide: float, segments: int, color: str) -> None:
-    """Where a shuffle deals runs of channels: of segment j, run o goes to place o·s + j."""
-    runs = max(1, DEALT // segments)
-    total = runs * segments
-    for j in range(segments):
-        for o in range(runs):
-            ends = [(place + 0.5) / total - 0.5 for place in (j * runs + o, o * segments + j)]
-            xs = [center + end * wide for end in ends]
-            axes.plot(xs, [y, y + STRIP], color=color, alpha=(0.9, 0.55)[j % 2], linewidth=1)
-
-
-def _row(axes: Axes, center: float, y: float, row: list[Step], scale: float, color: str) -> float:
-    """One row of a block; returns where it ends."""
-    step = row[0]
-    wide = max(step.entering * scale, 2)
-    if step.kind in ("channels", "both"):
-        return _filled(axes, center, y, step, scale, STRIP, color)
-    if step.kind == "space":
-        _comb(axes, center, y, wide, color)
-    elif step.kind == "shuffle":
-        _wires(axes, center, y, wide, step.segments, color)
-    elif step.kind == "sum":
-        axes.add_patch(Circle((center, y + 7), 6, fill=False, edgecolor=GREY, linewidth=1))
-        for dx, dy in ((4, 0), (0, 4)):
-            ends = [center - dx, center + dx], [y + 7 - dy, y + 7 + dy]
-            axes.plot(*ends, color=GREY, linewidth=1)
-        return y + 14
-    else:
-        high = THIN if step.kind in ("act", "norm") else STRIP
-        _outline(axes, center, y, (wide, wide), high)
-        return y + high
-    return y + STRIP
-
-
 def _block(axes: Axes, left: float, mine: tuple[int, list[Step]], block: int, color: str) -> float:
     """The steps of a block below one another, from `left` on; returns where they end."""
     first, walked = mine
-    strip, center = 142.0, left + 22 + 71.0
-    words, end = left + 22 + strip + 10, left + BLOCK - 2
+    rows = rows_of(walked, first)
+    rails, flows = rails_of(rows, first)
+    inner, outer = (max(0, lanes(rails, right) - 1) * LANE for right in (False, True))
+    strip, clear = 142.0 - inner, 0.0
+    if lanes(rails, right=True):  # these have the shapes on the arrows between them and the strips
+        clear = 11 + max(len(_shape(step.shape)) for step in walked) * LETTER
+        strip = min(strip - outer - 10, 2 * (146 - inner - outer - clear))
+    center, words, end = left + 22 + inner + strip / 2, left + 22 + 142 + 10, left + BLOCK - 2
     scale = strip / max(max(step.entering, step.leaving) for step in walked)
-    _say(axes, left + 22, 9, f"block {block}", weight="bold")
-    _say(axes, end, 9, "parameters", ha="right", color=INK)
+    say(axes, left + 22, 9, f"block {block}", weight="bold")
+    say(axes, end, 9, "parameters", ha="right", color=INK)
     carried = _shape(walked[0].before)
-    tops, place = {-1: 22.0}, first - 1  # where the arrow out of each step begins
-    y = _arrow(axes, center, 20, LABELLED, carried)
-    tops[place] = 24.0
-    for row in _rows(walked):
-        above = y
-        y = _row(axes, center, y, row, scale, color)
+    starts = [24.0]  # of the rails: where the arrow out of each row begins
+    y = arrow(axes, center, 20, LABELLED, carried)
+    for number, steps_of_row in enumerate(rows):
+        step = steps_of_row[0]
+        if not flows[number]:
+            carried = _shape(step.before)
+            y = _entry(axes, rails, number, (center, y), merge=step.kind in MERGES)
+        above, y = y, row(axes, center, y, steps_of_row, scale, color)
         middle = (above + y) / 2
-        _say(axes, words, middle, ", ".join(step.label for step in row))
-        if params := sum(step.params for step in row):
-            _say(axes, end, middle, f"{params:,}", ha="right")
-        for step in row:
-            place += 1
-            if step.added is not None:
-                edge = center - strip / 2 - 12
-                start = tops.get(step.added, tops[first - 1])
-                xs = [center - 1, edge, edge, center - 6]
-                axes.plot(xs, [start, start, middle, middle], color=GREY, linewidth=1)
-        tops[place] = y + 4
-        named = row[-1] is walked[-1] or _shape(row[-1].shape) != carried
-        carried = _shape(row[-1].shape)
-        y = _arrow(axes, center, y, LABELLED if named else ARROW, carried if named else "")
+        if flows[number] or step.kind in MERGES:
+            half = ROUND if step.kind in MERGES else max(step.entering * scale, 2) / 2
+            enter(rails, number, (center, middle), half)
+        say(axes, words, middle, ", ".join(s.label for s in steps_of_row))
+        if params := sum(s.params for s in steps_of_row):
+            say(axes, end, middle, f"{params:,}", ha="right")
+        starts.append(y + 4)
+        last = steps_of_row[-1]
+        if number + 1 < len(rows) and not flows[number + 1]:
+            axes.plot([center, center], [y + 1, y + 4], color=GREY, linewidth=1)
+            y += 6
+            continue
+        named = last is walked[-1] or _shape(last.shape) != carried
+        carried = _shape(last.shape)
+        y = arrow(axes, center, y, LABELLED if named else ARROW, carried if named else "")
+    draw_rails(
+        axes,
+        rails,
+        starts,
+        center,
+        lambda rail: _lane(rail, center, strip / 2, 12, max(8, clear - strip / 2)),
+    )
     total = sum(step.params for step in walked)
     axes.plot([end - 56, end], [y - 17, y - 17], color=FAINT, linewidth=0.9)
-    _say(axes, end, y - 6, f"{total:,}", ha="right", weight="bold")
+    say(axes, end, y - 6, f"{total:,}", ha="right", weight="bold")
     return y
 
 
-def _network(axes: Axes, parts: list[tuple[str, list[Step]]], block: int, color: str) -> float:
-    """All parts below one another; returns where they end."""
+def _entry(
+    axes: Axes, rails: list[Rail], number: int, place: tuple[float, float], merge: bool
+) -> float:
+    """The arrow into a row that takes nothing from the one above; returns where it ends."""
+    center, y = place
+    if merge:
+        return y
+    enter(rails, number, (center, y + 4), 0)
+    return arrow(axes, center, y + 3, ARROW)
+
+
+def _network(
+    axes: Axes, parts: list[tuple[str, list[Step]]], first: int, block: int, color: str
+) -> float:
+    """All parts below one another; returns where they end. `first` is the place of the head's."""
     (_, stem), *blocks, (_, head) = parts
-    wide = blocks[0][1][0].entering
-    strip, center, end = 60.0, 37 + 30.0, NETWORK - 7
-    scale = strip / max(wide, *(step.leaving for step in head))
-
-    def line(y: float, high: float, name: str, part: Sequence[Step]) -> None:
-        weight = "bold" if name == str(block) else "normal"  # the one that is drawn beside
-        _say(axes, 33, y + high / 2, name, ha="right", weight=weight)
-        if params := sum(step.params for step in part):
-            _say(axes, end, y + high / 2, f"{params:,}", ha="right")
-
-    _say(axes, 0, 9, "the network", weight="bold")
-    y = _arrow(axes, center, 20, LABELLED, _shape(stem[0].before) if stem else "")
+    widths = [width for _, part in blocks for width in (part[0].entering, part[-1].leaving)]
+    widths += [step.leaving for step in head] + [step.entering for step in stem[:1]]
+    column = _Column(axes, MIDDLE, NETWORK - 7, WIDE / max(widths), color)
+    say(axes, 0, 9, "the network", weight="bold")
+    y = arrow(axes, MIDDLE, 20, LABELLED, _shape(stem[0].before) if stem else "")
     if stem:
-        bottom = _filled(axes, center, y, stem[0], scale, STRIP, color) if stem[0].mixed else y
-        line(y, STRIP, "stem", stem)
-        y = _arrow(axes, center, bottom, LABELLED, _shape(blocks[0][1][0].before))
+        step = stem[0]
+        bottom = column.filled(y, step, STRIP) if step.mixed else y
+        column.name(y, STRIP, "stem", stem)
+        y = arrow(axes, MIDDLE, bottom, LABELLED, _shape(blocks[0][1][0].before))
     deep = len(blocks) > SHOWN
     for number, (name, part) in enumerate(blocks):
         if deep and 3 <= number < len(blocks) - 1:
             if number == 3:
-                _say(axes, center, y + 8, f"… {len(blocks) - 4} more", ha="center")
+                say(axes, MIDDLE, y + 8, f"… {len(blocks) - 4} more", ha="center")
                 y += STRIP + 2
             continue
-        mixes = [s for s in part if s.kind == "channels" and s.entering == wide]
+        mixes = _strips(part)
         high = 14 / max(1, sum(len(s.mixed) if overlapping(s.mixed) else 1 for s in mixes)) - 1
         below = y
         for step in mixes:
-            alike = replace(step, leaving=step.entering)  # what a block does inside is drawn beside
-            below = _filled(axes, center, below, alike, scale, high, color)
-        line(y, 14, name, part)
+            below = column.filled(below, step, high)
+        column.name(y, 14, name, part, bold=name == str(block))  # the one that is drawn beside
         y = max(below, y + 13) + 4
-    y = _arrow(axes, center, y - 2, LABELLED, _shape(blocks[-1][1][-1].shape))
-    for step in head:
-        if step.mixed:
-            line(y, STRIP, "head", [step])
-            y = _filled(axes, center, y, step, scale, STRIP, color)
-            y = _arrow(axes, center, y, LABELLED, _shape(step.shape))
-        else:
-            line(y, STRIP, {"norm": "norm", "mean": "mean"}.get(step.kind, step.label), [step])
-            _outline(axes, center, y + 5, (strip, strip), THIN)
-            y = _arrow(axes, center, y + 5 + THIN, ARROW)
+        taken, left = _shape(part[0].before), _shape(part[-1].shape)
+        if number < len(blocks) - 1 and not deep and taken != left:
+            y = arrow(axes, MIDDLE, y - 2, LABELLED, left) + 2
+    y = arrow(axes, MIDDLE, y - 2, LABELLED, _shape(blocks[-1][1][-1].shape))
+    y = column.head(y, head, first)
     total = sum(step.params for _, part in parts for step in part)
-    axes.plot([end - 56, end], [y - 4, y - 4], color=FAINT, linewidth=0.9)
-    _say(axes, end, y + 7, f"{total:,}", ha="right", weight="bold")
+    axes.plot([column.end - 56, column.end], [y - 4, y - 4], color=FAINT, linewidth=0.9)
+    say(axes, column.end, y + 7, f"{total:,}", ha="right", weight="bold")
     return y + 12
+
+
+def _strips(part: list[Step]) -> list[Step]:
+    """What of a block is drawn in the network: what mixes the channels that it takes, or gives.
+    What it does inside is drawn beside."""
+    taken, left, places = part[0].entering, part[-1].leaving, len(part[0].before)
+    mixing = [s for s in part if s.kind in ("channels", "both") and len(s.before) == places]
+    if taken == left:
+        return [replace(s, leaving=taken) for s in mixing if s.entering == taken]
+    wider = [s for s in mixing if s.entering == taken][:1] or mixing[-1:]
+    alike = [replace(s, leaving=left) for s in mixing if s.entering == left]
+    whole = ((0, taken),)
+    return [replace(s, entering=taken, leaving=left, mixed=whole) for s in wider] + alike
+
+
+class _Column(NamedTuple):
+    """Where the network's parts are drawn: strips round `center`, parameters up to `end`."""
+
+    axes: Axes
+    center: float
+    end: float
+    scale: float
+    color: str
+
+    def name(
+        self, y: float, high: float, name: str, part: Sequence[Step], bold: bool = False
+    ) -> None:
+        """A part's name to the left of it, and its parameters to the right."""
+        left, weight = self.center - WIDE / 2 - 4, "bold" if bold else "normal"
+        say(self.axes, left, y + high / 2, name, ha="right", weight=weight)
+        if params := sum(step.params for step in part):
+            say(self.axes, self.end, y + high / 2, f"{params:,}", ha="right")
+
+    def filled(self, y: float, step: Step, high: float) -> float:
+        """A step that mixes channels; returns where it ends."""
+        return filled(self.axes, self.center, y, step, self.scale, high, self.color)
+
+    def head(self, y: float, head: list[Step], first: int) -> float:
+        """What follows the blocks; returns where it ends."""
+        rails, flows = rails_of([[step] for step in head], first)
+        starts, axes, center = [y - LABELLED + 4], self.axes, self.center
+        for number, step in enumerate(head):
+            merge = step.kind in MERGES
+            if not flows[number]:
+                y = _entry(axes, rails, number, (center, y), merge)
+            last = number + 1 < len(head) and not flows[number + 1]
+            if step.mixed:
+                self.name(y, STRIP, "head", [step])
+                y = self.filled(y, step, STRIP)
+            elif merge:
+                enter(rails, number, (center, y + ROUND + 1), ROUND)
+                circle(axes, center, y, step.kind)
+                self.name(y, 2 * ROUND + 2, step.label.split()[0], [step])
+                y += 2 * ROUND + 2
+            else:
+                short = (
+                    "norm"
+                    if step.kind == "norm" and "scale" not in step.label
+                    else step.label.split()[0]
+                )
+                self.name(y, STRIP, short, [step])
+                outline(axes, center, y + 5, (WIDE, WIDE), THIN)
+                y += 5 + THIN
+            starts.append(y + 4)
+            named = bool(step.mixed) or merge or number + 1 == len(head)
+            if last:
+                axes.plot([center, center], [y + 1, y + 4], color=GREY, linewidth=1)
+                y += 6
+            else:
+                y = arrow(
+                    axes,
+                    center,
+                    y,
+                    LABELLED if named else ARROW,
+                    _shape(step.shape) if named else "",
+                )
+        draw_rails(axes, rails, starts, center, lambda rail: _lane(rail, center, WIDE / 2, 2.5, 5))
+        return y
+
+
+def _lane(rail: Rail, center: float, half: float, left: float, right: float) -> float:
+    """Where a rail runs beside strips of that half width: so far from them, and a lane further."""
+    away = half + LANE * rail.lane
+    return center + away + right if rail.right else center - away - left

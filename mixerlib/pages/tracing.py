@@ -14,8 +14,7 @@ linear (10,) 2570
 
 import copy
 import operator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,54 +23,28 @@ from torch import fx, nn
 
 from mixerlib import checks
 from mixerlib.models import channel_shuffle
+from mixerlib.models.relatives.pieces import Affine, Scale
+from mixerlib.pages.composites import COMPOSITES
+from mixerlib.pages.step import Segments, Step, overlapping, pieces
 
-Segments = tuple[tuple[int, int], ...]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ACTIVATIONS = (nn.GELU, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh)
-NORMS = {nn.BatchNorm2d: "BatchNorm", nn.LayerNorm: "LayerNorm", nn.GroupNorm: "GroupNorm"}
+NORMS = {
+    nn.BatchNorm1d: "BatchNorm",
+    nn.BatchNorm2d: "BatchNorm",
+    nn.LayerNorm: "LayerNorm",
+    nn.GroupNorm: "GroupNorm",
+    Affine: "scale and shift",
+    Scale: "scale",
+}
 TRANSPOSES = (
     *("transpose", "swapaxes", "swapdims"),
     *(torch.transpose, torch.swapaxes, torch.swapdims),
 )
 SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
+PRODUCTS = (operator.mul, torch.mul, "mul")
+CHUNKS = (torch.chunk, "chunk")
 MEANS = (F.adaptive_avg_pool2d, torch.mean, "mean")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation of a network.
-
-    Args:
-        path: the module that it is written in, such as "blocks.0.spatial.0"; "" for the network's
-            own forward.
-        kind: "space" (each channel by itself, across places), "channels" (across channels, each
-            place by itself), "both", "act", "norm", "sum", "shuffle", "mean" or "other".
-        label: what it is, in words.
-        before: the shape of what goes in, for one image.
-        shape: that of the result.
-        entering: how many channels go in.
-        leaving: how many come out.
-        params: trainable parameters of its own. What is shared is counted where it is used first.
-        mixed: the segments (start, width) of the channels that go in which a step of the kinds
-            "channels" and "both" mixes; the others pass through.
-        shared: whether all segments are mixed by the same weights.
-        segments: of a shuffle: how many equal ones it deals out in turn; 1 for the other kinds.
-        added: for a sum, the place among the steps whose result the later one is added to; -1 is
-            the network's input. None for the other kinds.
-    """
-
-    path: str
-    kind: str
-    label: str
-    before: tuple[int, ...]
-    shape: tuple[int, ...]
-    entering: int
-    leaving: int
-    params: int
-    mixed: Segments = ()
-    shared: bool = False
-    segments: int = 1
-    added: int | None = None
 
 
 def steps(model: nn.Module, image_size: int | tuple[int, int]) -> list[Step]:
@@ -79,8 +52,9 @@ def steps(model: nn.Module, image_size: int | tuple[int, int]) -> list[Step]:
 
     The model is traced by `torch.fx`, and a copy of it without numbers is run on a blank image; the
     model itself is left as it is. A module with an attribute `mixed`, the segments (start, width)
-    that it mixes, is one step, as the channel mixings of `mixerlib.models` are. What only changes
-    the order in memory, such as a transpose, is no step.
+    that it mixes, is one step, as the channel mixings of `mixerlib.models` are; what the relatives
+    have of their own, such as attention, is told by `composites`. What only changes the order in
+    memory, such as a transpose, is no step.
 
     Raises `ValueError` for a model that cannot be traced or does not take such an image, and for
     one with parameters that no step has.
@@ -107,7 +81,7 @@ def steps(model: nn.Module, image_size: int | tuple[int, int]) -> list[Step]:
         raise ValueError(
             f"`model`, a {name}, does not take images of `image_size`={image_size!r}: {error}"
         ) from error
-    walk = _Walk(traced)
+    walk = _Walk(traced, tuple(image.shape[1:]))
     walk.run(image)
     whole = sum(p.numel() for p in model.parameters() if p.requires_grad)
     counted = sum(step.params for step in walk.steps)
@@ -134,13 +108,14 @@ def _blank(model: nn.Module) -> nn.Module:
 
 
 class _Tracer(fx.Tracer):
-    """Leaves channel mixings and shuffles whole."""
+    """Leaves channel mixings, shuffles, norms and what `composites` tells whole."""
 
     def __init__(self) -> None:
         super().__init__(autowrap_functions=(channel_shuffle,))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return hasattr(m, "mixed") or super().is_leaf_module(m, module_qualified_name)
+        whole = hasattr(m, "mixed") or isinstance(m, (*NORMS, *COMPOSITES))
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk(fx.Interpreter):
@@ -150,13 +125,14 @@ class _Walk(fx.Interpreter):
     made it, and, for a slice of channels, which these are of how many.
     """
 
-    def __init__(self, traced: fx.GraphModule):
+    def __init__(self, traced: fx.GraphModule, image: tuple[int, ...]):
         super().__init__(traced)
         self.steps: list[Step] = []
         self.dimension: dict[fx.Node, int] = {}
         self.place: dict[fx.Node, int] = {}
         self.sliced: dict[fx.Node, tuple[int, int, int]] = {}  # start, width, of how many
         self.counted: set[int] = set()  # parameters, by identity
+        self.image = image
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -178,26 +154,76 @@ class _Walk(fx.Interpreter):
                 shape = tuple(value.shape)
                 self.steps.append(Step(path, "other", label, shape, shape, 0, 0, params))
 
-    def _new(self, *parameters: nn.Parameter) -> int:
+    def _new(self, *owners: nn.Parameter | nn.Module) -> int:
         """How many numbers of these are trainable and were not counted before."""
+        parameters: list[nn.Parameter] = []
+        for owner in owners:
+            parameters += owner.parameters() if isinstance(owner, nn.Module) else [owner]
         fresh = [p for p in parameters if p.requires_grad and id(p) not in self.counted]
         self.counted |= {id(p) for p in fresh}
         return sum(p.numel() for p in fresh)
 
     def _follow(self, n: fx.Node, source: fx.Node, result: Any) -> None:
         before: torch.Tensor = self.env[source]
-        self.dimension[n], self.place[n] = self.dimension[source], self.place[source]
+        self.dimension[n] = self.dimension[source]
+        self.place[n] = max(self.place[node] for node in n.all_input_nodes if node in self.place)
+        if isinstance(result, tuple | list) and n.target in CHUNKS:
+            self._split(n, source, before, result)
         if not isinstance(result, torch.Tensor) or not isinstance(before, torch.Tensor):
+            return
+        if type(self._module(n)) in COMPOSITES:
+            self._tell(n, before, result)
             return
         self._turn(n, before, result)
         self.dimension[n] = min(self.dimension[n], result.ndim - 1)  # where sides were flattened
         step = self._step(n, source, before, result)
         if step is not None:
-            self.steps.append(step)
+            self.steps.append(replace(step, sources=self._sources(n)))
             segments = getattr(self._module(n), "segments", 1) if step.mixed else 1
             if segments > 1:  # the 3-D form, which shuffles inside its mixing
-                self.steps.append(replace(step, **_shuffle(segments)))
+                after = (len(self.steps) - 1,)
+                self.steps.append(replace(step, sources=after, **_shuffle(segments)))
             self.place[n] = len(self.steps) - 1
+
+    def _last(self, n: fx.Node) -> Step:
+        """The step that made it, where that is the last one; else the first of the network's."""
+        return self.steps[-1 if self.place[n] == len(self.steps) - 1 else 0]
+
+    def _sources(self, n: fx.Node) -> tuple[int, ...]:
+        """The places of the steps whose results it takes."""
+        return tuple(sorted({self.place[m] for m in n.all_input_nodes if m in self.place}))
+
+    def _tell(self, n: fx.Node, before: torch.Tensor, result: torch.Tensor) -> None:
+        """The steps that a module of the relatives is told as."""
+        module, path, base = self._module(n), str(n.target), len(self.steps)
+        tells, last = COMPOSITES[type(module)]
+        shapes = self._shape(n, before), tuple(result.shape[1:])
+        entered = [self.place[m] for m in n.all_input_nodes]
+        for step in tells(module, *shapes, self._new):
+            sources = tuple(sorted(base + s if s >= 0 else entered[-1 - s] for s in step.sources))
+            added = None if step.added is None else sources[0]
+            inner = f"{path}.{step.path}" if step.path else path
+            self.steps.append(replace(step, path=inner, sources=sources, added=added))
+        self.place[n] = len(self.steps) - 1
+        self.dimension[n] = result.ndim - 1 if last else 1
+
+    def _split(self, n: fx.Node, source: fx.Node, before: torch.Tensor, result: Any) -> None:
+        """A tensor cut into parts of its channels."""
+        at, start, cells = self.dimension[source], 0, []
+        for part in result:
+            cells.append((part.shape[at], _range(start, part.shape[at])))
+            start += part.shape[at]
+        path, shape = _path(n), tuple(before.shape[1:])
+        if start == before.shape[at] and len(cells) > 1:
+            label, widths = f"split in {len(cells)}", (start, start)
+            step = Step(path, "split", label, shape, shape, *widths, 0, cells=tuple(cells))
+            self.steps.append(replace(step, sources=self._sources(n)))
+            self.place[n] = len(self.steps) - 1
+
+    def _shape(self, n: fx.Node, before: torch.Tensor) -> tuple[int, ...]:
+        """Of what goes in, for one image; the network's input is told as it is."""
+        from_input = {self.place.get(node, 0) for node in n.all_input_nodes} == {-1}
+        return self.image if from_input else tuple(before.shape[1:])
 
     def _module(self, n: fx.Node) -> Any:
         return self.fetch_attr(str(n.target)) if n.op == "call_module" else None
@@ -225,16 +251,12 @@ class _Walk(fx.Interpreter):
     def _step(
         self, n: fx.Node, source: fx.Node, before: torch.Tensor, result: torch.Tensor
     ) -> Step | None:
-        stack = n.meta.get("nn_module_stack") or {"": None}
-        path = list(stack)[-1]
-        shape = tuple(result.shape[1:])
+        path, shape, took = _path(n), tuple(result.shape[1:]), self._shape(n, before)
         entering = before.shape[self.dimension[source]]
         leaving = result.shape[self.dimension[n]]
 
         def step(kind: str, label: str, params: int = 0, **more: Any) -> Step:
-            return Step(
-                path, kind, label, tuple(before.shape[1:]), shape, entering, leaving, params, **more
-            )
+            return Step(path, kind, label, took, shape, entering, leaving, params, **more)
 
         if n.op == "call_module":
             module = self._module(n)
@@ -244,10 +266,19 @@ class _Walk(fx.Interpreter):
                 mixed, leaving = ((start, width),), entering
                 shape = (entering, *shape[1:]) if self.dimension[n] == 1 else shape
                 label = f"{label.removesuffix(' convolution')}, channels {_range(start, width)}"
-            params = self._new(*module.parameters())
+            params = self._new(module)
             return step(kind, label, params, mixed=mixed, shared=shared)
         if n.target in SUMS and len(tensors := [a for a in n.args if a in self.place]) == 2:
             return step("sum", "sum", added=min(self.place[t] for t in tensors))
+        if n.target in PRODUCTS and sum(a in self.place for a in n.all_input_nodes) == 2:
+            return step("product", "product")
+        if n.target is operator.truediv and n.args[1] == 2 and self._last(source).kind == "sum":
+            self.steps[-1] = replace(self.steps[-1], label="mean of two")
+        if n.target is F.pad and leaving > entering:
+            return step("other", f"zeros for {leaving - entering} new channels")
+        if n.target is operator.getitem and isinstance(n.args[1], tuple):
+            label = _picked(n.args[1], before.ndim)
+            return step("other", label) if label else None
         if n.target is channel_shuffle:
             return step(**_shuffle(int(str(n.args[1]))))
         if n.target in MEANS:  # some leave two sides of length 1
@@ -255,21 +286,21 @@ class _Walk(fx.Interpreter):
         return None
 
 
+def _path(n: fx.Node) -> str:
+    return list(n.meta.get("nn_module_stack") or {"": None})[-1]
+
+
+def _picked(index: tuple[Any, ...], dimensions: int) -> str:
+    """Which places an index takes, in words; empty where it takes all, or some channels."""
+    if dimensions == 3 and len(index) == 2 and isinstance(index[1], int):
+        return f"token {index[1]}"
+    strides = {i.step for i in index if isinstance(i, slice) and isinstance(i.step, int)} - {1}
+    return "every other place" if strides == {2} else "some places" if strides else ""
+
+
 def _shuffle(segments: int) -> dict[str, Any]:
     named = {"kind": "shuffle", "label": f"shuffle of {segments} segments", "params": 0}
     return named | {"mixed": (), "shared": False, "segments": segments}
-
-
-def overlapping(mixed: Segments) -> bool:
-    """Whether segments that follow one another have channels in common."""
-    return any(a + width > b for (a, width), (b, _) in pairwise(mixed))
-
-
-def pieces(start: int, width: int, channels: int) -> list[tuple[int, int]]:
-    """A segment as the parts (start, width) of the strip of channels that it covers: one, or two
-    where it goes on at channel 0."""
-    over = max(0, start + width - channels)
-    return [(start, width - over), (0, over)][: 1 + (over > 0)]
 
 
 def _range(start: int, width: int) -> str:
@@ -310,5 +341,9 @@ def _described(
         return "channels" if point else "both", f"{size} convolution{stride}", segments, False
     if isinstance(module, ACTIVATIONS):
         return "act", type(module).__name__, (), False
+    if isinstance(module, nn.PixelUnshuffle):
+        return "other", f"{'×'.join([str(module.downscale_factor)] * 2)} places to one", (), False
     label = next((name for norm, name in NORMS.items() if isinstance(module, norm)), "")
+    if isinstance(module, nn.GroupNorm) and module.num_groups == 1:
+        label = "norm of the whole map"
     return ("norm", label, (), False) if label else ("other", type(module).__name__, (), False)

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from mixerlib import checks
-from mixerlib.pages.tracing import Step, steps
+from mixerlib.pages.step import Step
+from mixerlib.pages.tracing import steps
 
 ACTIVATIONS = {nn.GELU: "gelu", nn.ReLU: "relu"}
 
