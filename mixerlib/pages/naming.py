@@ -31,7 +31,7 @@ def name_points(
     >>> placed[0] != placed[1]
     True
     """
-    figure = axes.figure
+    figure = axes.figure.figure  # of a panel in a part of a figure, the whole
     figure.draw_without_rendering()  # now the layout is settled
     points_of = 72 / figure.dpi
     frame = axes.get_window_extent()
