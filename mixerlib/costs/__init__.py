@@ -54,6 +54,7 @@ from mixerlib.costs.closed_forms import Formulas, formulas
 from mixerlib.costs.counts import CONVENTIONS, QUANTITIES, Counts, flops, macs, thop
 from mixerlib.costs.measured_reach import measured_reach
 from mixerlib.costs.measurement import Measured, measure
+from mixerlib.costs.places import drawn_anew, mixing_jacobian, reordered, unnoticed
 from mixerlib.costs.relatives import SIZED, Size, SizeFormulas, size_formulas
 from mixerlib.costs.savings import paper_saving, saving, wide_saving
 from mixerlib.costs.scopes import by_scope, saved_by_scope
@@ -113,6 +114,7 @@ __all__ = [
     "d",
     "definitions",
     "directions",
+    "drawn_anew",
     "e",
     "flops",
     "formulas",
@@ -127,18 +129,21 @@ __all__ = [
     "measure",
     "measured_directions",
     "measured_reach",
+    "mixing_jacobian",
     "mixing_steps",
     "n",
     "p",
     "paper_saving",
     "r",
     "reach",
+    "reordered",
     "s",
     "saved_by_scope",
     "saving",
     "shuffle",
     "size_formulas",
     "thop",
+    "unnoticed",
     "value_of",
     "wide_saving",
 ]

@@ -24,6 +24,7 @@ from mixerlib.pages.interactives import (
     which_convention,
 )
 from mixerlib.pages.listings import Listing, colored_code
+from mixerlib.pages.naming import name_points
 from mixerlib.pages.panels import accuracy_rows, reach_panel
 from mixerlib.pages.place import book_folder
 from mixerlib.pages.step import Step
@@ -31,6 +32,7 @@ from mixerlib.pages.tables import (
     ABLATIONS,
     IN_PAPER,
     LABELS,
+    RELATIVE_LABELS,
     SHORT_LABELS,
     device_label,
     digits,
@@ -56,6 +58,7 @@ __all__ = [
     "ABLATIONS",
     "IN_PAPER",
     "LABELS",
+    "RELATIVE_LABELS",
     "SHORT_LABELS",
     "VERDICTS",
     "Alternative",
@@ -86,6 +89,7 @@ __all__ = [
     "live_pictures",
     "machine",
     "machine_name",
+    "name_points",
     "networks",
     "news_travels",
     "percent",

@@ -35,6 +35,21 @@ SHORT_LABELS = {
     "splitmixer_v": "V",
     "splitmixer_3d": "3-D",
 }
+# MLP-Mixer and the relatives → their names
+RELATIVE_LABELS = {
+    "mlp_mixer": "MLP-Mixer",
+    "resmlp": "ResMLP",
+    "gmlp": "gMLP",
+    "vit": "ViT",
+    "deit": "DeiT",
+    "vip": "ViP",
+    "mdmlp": "MDMLP",
+    "as_mlp": "AS-MLP",
+    "cycle_mlp": "CycleMLP",
+    "convnext": "ConvNeXt",
+    "resnet_cifar": "ResNet",
+    "s_fc": "S-FC",
+}
 # The families in the SplitMixer paper's tables, ConvMixer and I to IV
 IN_PAPER = tuple(LABELS)[:5]
 # The ablations at the CPU scale, as recipes name them → in words, and the row of the slides' table

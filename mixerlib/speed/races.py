@@ -3,14 +3,14 @@
 >>> from mixerlib.speed import read_races
 >>> races = read_races("book/sweeps/bench_races.yaml")
 >>> list(races), len({case.model for case in races["plain"]})
-(['plain', 'forms', 'training'], 7)
+(['plain', 'forms', 'training', 'relatives'], 7)
 
 The file holds a list `races`. Entries of one name are one race; in it every model runs in every
 dtype, implementation, mixing and layout, plainly and compiled in each of the modes `compile`:
 
 races:
 - name: forms
-  models: [convmixer_256_8, splitmixer_i_256_8]
+  models: [convmixer_256_8, splitmixer_i_256_8]   # or {NAME: ITS OPTIONS, …}
   batch: 64
   image_size: 32
   options: {depth: 2}                   # of all of them; this and what follows may be left out
@@ -75,8 +75,10 @@ def _name(entry: dict[str, Any]) -> str:
 
 
 def _cases(entry: dict[str, Any]) -> list[Case]:
-    options = checks.of_type("options", entry.get("options", {}), dict[str, Any])
-    models = checks.list_of("models", entry["models"], str)
+    shared = checks.of_type("options", entry.get("options", {}), dict[str, Any])
+    models = entry["models"]
+    own = models if isinstance(models, dict) else {}  # a model's name → its options
+    models = checks.list_of("models", list(own) or models, str)
     lists = {
         key: checks.list_of(key, entry.get(key, usual), str, empty=key == "compile")
         for key, usual in LISTS.items()
@@ -90,9 +92,10 @@ def _cases(entry: dict[str, Any]) -> list[Case]:
             checks.one_of(key.removesuffix("s"), value, known)
     cases = []
     for model, dtype in product(models, lists["dtypes"]):
+        options = checks.of_type(f"models.{model}", own.get(model, {}), dict[str, Any])
         first = Case(
             model,
-            dict(options),
+            shared | options,
             task=entry.get("task", "inference"),
             batch=entry["batch"],
             image_size=entry["image_size"],

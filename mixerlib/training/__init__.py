@@ -58,6 +58,7 @@ from mixerlib.training.loop import (
 )
 from mixerlib.training.metrics import MetricsLog, read_metrics
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.relatives import MIXERS, Relatives
 from mixerlib.training.result import record_of
 from mixerlib.training.run import (
     Run,
@@ -92,6 +93,7 @@ from mixerlib.training.sweep_progress import Remaining, remaining, remaining_tab
 
 __all__ = [
     "ALONE",
+    "MIXERS",
     "SHUFFLED",
     "STRATEGIES",
     "Ablations",
@@ -106,6 +108,7 @@ __all__ = [
     "MetricsLog",
     "Processes",
     "Recipe",
+    "Relatives",
     "Remaining",
     "Run",
     "RunWarning",

@@ -48,6 +48,7 @@ QUESTIONS = {
     "separable kernel": ["05"],
     "what is a patch embedding": ["01"],
     "what does ± mean in the table of results": ["14"],
+    "ViT and gMLP compared with ConvMixer": ["24"],
     "int8 quantization": ["25"],
     "AOTInductor": ["25", "api"],
 }

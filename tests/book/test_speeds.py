@@ -34,7 +34,7 @@ def ran(monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
 def test_every_race_runs_with_memory_given_back_and_kept(ran, tmp_path, monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     assert speeds.main(["--records", str(tmp_path)]) == 0
-    assert len(ran) == 10
+    assert len(ran) == 12
     for words, env in ran:
         kept = any("-kept" in word for word in words)
         if words[1] != "races":
@@ -43,13 +43,13 @@ def test_every_race_runs_with_memory_given_back_and_kept(ran, tmp_path, monkeypa
     only = [words[words.index("--only") + 1] for words, _ in ran if "--only" in words]
     assert set(only) == set(read_races(ROOT / "book" / "sweeps" / "bench_races.yaml"))
     of_races = [bool(speeds.KEEP.items() <= env.items()) for words, env in ran if "races" in words]
-    assert of_races == [False, True] * 3
+    assert of_races == [False, True] * 4
     assert ran[0][0][:4] == ["bench", "races", "--only", "plain"]  # what a page needs most
 
 
 def test_a_step_with_a_record_is_left_out(ran, tmp_path, capsys):
     every = speeds.steps(tmp_path / "bench" / "device")
-    assert len({step[1] for step in every.values()}) == len(every) == 10
+    assert len({step[1] for step in every.values()}) == len(every) == 12
     path = speeds.steps(tmp_path / "bench" / provenance("cpu").device_folder)["plain"][1]
     path.parent.mkdir(parents=True)
     path.write_text("{}")

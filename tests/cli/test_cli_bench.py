@@ -279,6 +279,15 @@ RACE = {
 }
 
 
+def test_a_race_of_two_tasks_says_which_row_is_of_which(capsys, tmp_path, small_gauge):
+    file = tmp_path / "races.yaml"
+    file.write_text(yaml.safe_dump({"races": [RACE, RACE | {"task": "training"}]}))
+    words = ("--records", tmp_path, "--rounds", 1, "--force")
+    _, out, _ = run(capsys, "bench", "races", file, *words)
+    assert out.split("\n")[1].startswith("inference and training, batches of 2 images")
+    assert {row[1].split(", ")[0] for row in rows(out)} == {"inference", "training"}
+
+
 def test_races_of_many_models(capsys, tmp_path, monkeypatch, small_gauge):
     """Really raced, on tiny models, with the rates of the machine; and again with memory kept."""
     file, folder = tmp_path / "races.yaml", tmp_path / "records"

@@ -1,11 +1,15 @@
 """Races of many models in a file: what stands for what, and files that list none."""
 
+import re
+
 import pytest
 import yaml
 from helpers import ROOT
 
+from mixerlib.models import create_model, made_of
 from mixerlib.pages import LABELS
 from mixerlib.speed import races as module
+from mixerlib.speed.cases import TASKS
 from mixerlib.speed.races import read_races
 
 FILE = ROOT / "book" / "sweeps" / "bench_races.yaml"
@@ -30,7 +34,8 @@ def described(cases) -> list[str]:
 
 def test_the_committed_races_hold_every_model_each():
     races = read_races(FILE)
-    assert list(races) == ["plain", "forms", "training"]
+    assert list(races) == ["plain", "forms", "training", "relatives"]
+    del races["relatives"]
     for cases in races.values():
         assert [f"{family}_256_8" for family in LABELS] == list(
             dict.fromkeys(case.model for case in cases)
@@ -44,6 +49,24 @@ def test_the_committed_races_hold_every_model_each():
     assert len(inference) == len(LABELS)  # plain, beside the steps of training
     listings = [case.model for case in races["plain"] if case.implementation == "listing"]
     assert len(listings) == len(LABELS)
+
+
+def test_the_race_of_the_relatives_has_the_sizes_of_their_recipes():
+    from mixerlib.training import list_recipes, load_recipe
+
+    sizes = {}
+    for name in list_recipes():
+        if name.startswith("cpu/relatives/") or re.fullmatch(r"cpu/[a-z_0-9]+_4", name):
+            recipe = load_recipe(name)
+            made = create_model(recipe.model, **recipe.model_options)
+            sizes.setdefault(made_of(made)[0], []).append(made_of(made)[1])
+    cases = read_races(FILE)["relatives"]
+    assert len(cases) == 2 * len(sizes) == 36
+    for case in cases:
+        options = made_of(create_model(case.model, **case.options))[1]
+        assert options in sizes[case.model], case.label
+    by_task = {task: [case.label for case in cases if case.task == task] for task in TASKS[:2]}
+    assert by_task["inference"] == by_task["training"]
 
 
 def test_all_that_an_entry_stands_for(tmp_path):
@@ -71,6 +94,14 @@ def test_a_fast_form_and_peers_run_once_for_each_dtype(tmp_path, monkeypatch):
     ]
 
 
+def test_models_with_options_of_their_own(tmp_path):
+    models = {"convmixer": {"dim": 8}, "mlp_mixer": {"tokens_dim": 6}, "splitmixer_i": {}}
+    (cases,) = read_races(written(tmp_path, ENTRY | {"models": models})).values()
+    assert [case.model for case in cases] == list(models)
+    expected = [ENTRY["options"] | own for own in models.values()]
+    assert [case.options for case in cases] == expected
+
+
 def test_entries_of_one_name_are_one_race(tmp_path):
     other = ENTRY | {"name": "other"}
     path = written(tmp_path, ENTRY, other, ENTRY | {"dtypes": ["bfloat16", "float32"]})
@@ -85,6 +116,8 @@ def test_entries_of_one_name_are_one_race(tmp_path):
         ({"name": "../a"}, "`name`='../a' must be of letters, digits and -"),
         ({"name": 3}, "`name`=3 must be of letters"),
         ({"models": []}, r"`models`=\[\] must be a list of texts"),
+        ({"models": {}}, r"`models`={} must be a list of texts"),
+        ({"models": {"convmixer": 3}}, "`models.convmixer`=3 must be a table"),
         ({"models": ["convmixr"]}, "did you mean convmixer"),
         ({"task": "sleeping"}, "`task`='sleeping' must be one of"),
         ({"layouts": ["NCHW"]}, "`layout`='NCHW' must be one of"),

@@ -14,8 +14,10 @@ def race_table(report: "Benchmark") -> str:
     sizes = {result.case.image_size for result in report.results}
     size = f" of {case.image_size}×{case.image_size}" if len(sizes) == 1 else ""
     rounds, shared = len(base.seconds.runs), shared_options(report.results)
+    tasks = list(dict.fromkeys(result.case.task for result in report.results))
+    what = f"{' and '.join(tasks)}, batches of {case.batch} images{size}, {rounds} rounds"
     lines = [
-        f"{case.task}, batches of {case.batch} images{size}, {rounds} rounds{listed(shared)}",
+        f"{what}{listed(shared)}",
         machine_line(report),
         "",
     ]
@@ -23,7 +25,7 @@ def race_table(report: "Benchmark") -> str:
         ("model", "form", "ms a step", "", "images/s", "memory", "speed", "")
     ]
     for result in sorted(report.results, key=lambda result: -result.images_per_second):
-        rows.append(_row(result, base, shared, with_size=not size))
+        rows.append(_row(result, base, shared, with_size=not size, with_task=len(tasks) > 1))
     lines += aligned(rows, left=(0, 1, 3, 7))
     first = f"{name_of(base, shared)} ({case.description})"
     lines += ["", f"speed: times as fast as {first}, round by round"]
@@ -37,7 +39,7 @@ def race_table(report: "Benchmark") -> str:
 
 
 def _row(
-    result: "Result", base: "Result", shared: dict[str, Any], with_size: bool
+    result: "Result", base: "Result", shared: dict[str, Any], with_size: bool, with_task: bool
 ) -> tuple[str, ...]:
     from mixerlib.speed.timing import ratios
 
@@ -45,7 +47,7 @@ def _row(
     speed, memory = ratios(base.seconds, seconds), result.peak_memory_bytes
     return (
         name_of(result, shared) + (f" at {side}×{side}" if with_size else ""),
-        result.case.description,
+        f"{result.case.task}, " * with_task + result.case.description,
         milliseconds(seconds.median),
         f"[{milliseconds(seconds.quartiles[0])} {milliseconds(seconds.quartiles[1])}]",
         f"{result.images_per_second:,.0f}",

@@ -36,6 +36,7 @@ CHAPTERS = (
     "fields_and_gradients",
     "attribution",
     "imagenet_scale",
+    "relatives",
     "deployment",
     "own_mixer",
 )  # modules, in the book's order
