@@ -69,12 +69,13 @@ def place(tmp_path, data, monkeypatch) -> Path:
 def write_weights(file: Path, model: str, **options: object) -> None:
     """A small network's weights in the layout that the file's name promises."""
     suffix = next(suffix for suffix in LAYOUTS if file.name.endswith(suffix))
+    layout = "mindspore" if file.name.startswith("gsam_") else LAYOUTS[suffix]
     network = create_model(model, **TINY, **options)
     if suffix != ".pth.tar":
-        save_weights(network, file, layout=LAYOUTS[suffix])
+        save_weights(network, file, layout=layout)
         return
     plain = file.with_suffix("").with_suffix(".pth")
-    save_weights(network, plain, layout=LAYOUTS[suffix])
+    save_weights(network, plain, layout=layout)
     state = {f"module.{name}": tensor for name, tensor in torch.load(plain).items()}
     torch.save({"epoch": 150, "arch": model, "state_dict": state}, file)
 
@@ -109,8 +110,9 @@ def prepared(words: list[str], row, folder: Path) -> list[str]:
     if task == "evaluate" and "--recipe" in words:
         place = words.index("--recipe") + 1
         if not Path(target).exists():
-            classes = made_up_data.CLASSES
-            write_weights(folder / target, load_recipe(words[place]).model, num_classes=classes)
+            recipe = load_recipe(words[place])
+            classes = 10 if recipe.dataset == "cifar10" else made_up_data.CLASSES
+            write_weights(folder / target, recipe.model, num_classes=classes)
         words[place] = str(small_recipe(words[place], folder))
     if task == "evaluate" and "--weights" in words:
         published = published_weights(words[words.index("--weights") + 1])
