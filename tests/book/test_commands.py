@@ -20,7 +20,7 @@ import pytest
 import torch
 import yaml
 from commands import ENVIRONMENT, run
-from helpers import ROOT, load_file
+from helpers import ROOT, load_file, made_record
 
 from mixerlib.models import create_model
 from mixerlib.records import read_record, read_records
@@ -262,3 +262,17 @@ def test_needs_and_runs_in_words():
     assert page.runs_here(row, [])[1] == "As it is: not yet."
     html = page.html(ROWS, "splitmixer-readme-1", page.audit.load(ROOT / "book/published.yaml"), [])
     assert f'href="#{page.anchor(row)}"' in html and f'id="{page.anchor(row)}"' not in html
+
+
+def test_what_could_not_be_tried_is_listed_until_a_record_is_there(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book")
+    from assets import untried_table
+
+    chosen = {name: ROWS[name] for name in ("evaluate", "mixer-scratch", "slides-listing")}
+    evaluate, scratch = untried_table.rows(chosen, [])  # a snippet asks for nothing
+    assert evaluate[1:] == ["ImageNet and the weights", "–"]
+    assert 'href="#command-mixer-scratch"' in scratch[0] and scratch[1:] == ["a GPU", "–"]
+    smaller = made_record(recipe="cpu/mlp_mixer_32_4")
+    assert untried_table.rows(chosen, [smaller])[1][2] == "yes"
+    whole = made_record(recipe="cifar10/mixer_b16_224_scratch")
+    assert len(untried_table.rows(chosen, [whole])) == 1
