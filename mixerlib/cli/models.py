@@ -230,13 +230,13 @@ def add_import(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         type=Path,
         help="the file to write (default: the checkpoint's name, here, with the suffix of the "
-        "layout: .safetensors, for others .pth, for mindcv .ckpt)",
+        "layout: .safetensors, for others .pth, for mindcv and mindspore .ckpt)",
     )
     parser.add_argument(
         "--to",
         metavar="LAYOUT",
         default="mixerlib",
-        help="whose names the file has: timm, locuslab, tweet, aliborji or mindcv "
+        help="whose names the file has: timm, locuslab, tweet, aliborji, mindcv or mindspore "
         "(default: mixerlib)",
     )
     add_choice_of_weights(parser)

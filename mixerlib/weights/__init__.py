@@ -10,7 +10,8 @@ that nothing it names is ever called. The layouts:
   and ViT, DeiT with distillation, ResMLP, gMLP, and ConvNeXt's blocks as its first stage;
 - "aliborji": SplitMixer by its authors, or as listed on their slides, or the 3-D form of their
   notebook, or their ConvMixer;
-- "mindcv": ConvMixer in MindCV, whose files are MindSpore's;
+- "mindcv": ConvMixer and MLP-Mixer in MindCV, whose files are MindSpore's;
+- "mindspore": MLP-Mixer in MindSpore's courses, where its fine-tuned files are;
 - "jax": MLP-Mixer by its authors, in `.npz`; read only;
 - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """

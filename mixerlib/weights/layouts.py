@@ -70,10 +70,37 @@ def mlp_mixer_rows(b: int, d: int) -> Rows:
         (f"blocks.{b}.mlp_channels.fc2", f"MixerBlock_{b}.channel_mixing.Dense_1"),
         ("head",                         "head"),
     )
+
+
+def mindspore_rows(b: int, d: int) -> Rows:
+    """MLP-Mixer: ours | MindCV as MindSpore saves it | as its code nests it | MindSpore's courses.
+
+    MindCV appends its blocks to a `SequentialCell` that has its name already. MindSpore then takes
+    the block's number for that of the first block's norm, and saves the others as if inside of it.
+    """
+    s, n = f"0.token_mix.{b}" if b else "0", f"mixer_blocks.{b}"
+    c = f"backbone.mixer_blocks.layers.{b}"
+    t, m = f"{c}.token_mixer", f"{c}.channel_mixer"
+    return (
+        ("stem.proj", *2 * ("to_patch_embedding.0",), "backbone.patch_embedding.conv"),
+        ("norm",      *2 * ("layer_norm",),           "backbone.norm"),
+        *(
+            (f"blocks.{b}.{ours}", f"{s}.{theirs}", f"{n}.{theirs}", courses)
+            for ours, theirs, courses in (
+                ("norm1",            "token_mix.0",         f"{t}.norm"),
+                ("mlp_tokens.fc1",   "token_mix.2.net.0",   f"{t}.token_mixing_mlp.dense1"),
+                ("mlp_tokens.fc2",   "token_mix.2.net.3",   f"{t}.token_mixing_mlp.dense2"),
+                ("norm2",            "channel_mix.0",       f"{m}.norm"),
+                ("mlp_channels.fc1", "channel_mix.1.net.0", f"{m}.channel_mixing_mlp.dense1"),
+                ("mlp_channels.fc2", "channel_mix.1.net.3", f"{m}.channel_mixing_mlp.dense2"),
+            )
+        ),
+        ("head",      *2 * ("mlp_head",),             "head.dense"),
+    )
 # fmt: on
 
 
-# What the last word of a name means in our words, in JAX and in a BatchNorm of MindSpore
+# What the last word of a name means in our words, in JAX and in a norm of MindSpore
 JAX_WORDS = MappingProxyType({"kernel": "weight", "scale": "weight"})
 MINDSPORE_WORDS = MappingProxyType(
     {
@@ -83,6 +110,8 @@ MINDSPORE_WORDS = MappingProxyType(
         "moving_variance": "running_var",
     }
 )
+
+NORM = re.compile(r"(^|\.)norm\d?$")  # our LayerNorms; a BatchNorm is known by its statistics
 
 
 def from_jax(tensor: torch.Tensor) -> torch.Tensor:
@@ -103,8 +132,9 @@ class Layout(NamedTuple):
     """A way to name the tensors: `column` of `table`, or our own names where there is no table.
 
     `words` are the last words of its names that are not ours → ours; `to_ours` brings a tensor's
-    numbers into our order. `gathered` makes of a file's tensors, still with its names, as many and
-    as large as ours are; `parted` is the way back.
+    numbers into our order. `zero` are tensors of ours that it lacks, and which are 0 for it.
+    `gathered` makes of a file's tensors, still with its names, as many and as large as ours are;
+    `parted` is the way back.
     """
 
     name: str
@@ -115,6 +145,7 @@ class Layout(NamedTuple):
     to_ours: Callable[[torch.Tensor], torch.Tensor] | None = None
     gathered: Callable[[State], State] | None = None
     parted: Callable[[State], State] | None = None
+    zero: tuple[str, ...] = ()
 
     def parts(self, depth: int) -> dict[str, str]:
         """Our name of every part of a network of `depth` blocks → its name in this layout."""
@@ -153,6 +184,21 @@ THEIR_CONVMIXER = Layout("aliborji", r"(patch_emb|mixer_blocks)\.", convmixer_ro
 MINDCV = Layout(  # its names begin with `network.`, as wrappers' do
     "mindcv", r"\d+\.(0\.fn\.2\.)?(gamma|moving_mean)$", convmixer_rows, 1, MINDSPORE_WORDS
 )
+NO_BIAS = ("stem.proj.bias",)  # its patches are embedded without one
+MINDCV_MIXER = Layout(
+    "mindcv", r"0\.(token|channel)_mix\.", mindspore_rows, 1, MINDSPORE_WORDS, zero=NO_BIAS
+)
+MINDCV_NESTED = Layout(
+    "mindcv",
+    r"mixer_blocks\.\d+\.(token|channel)_mix\.",
+    mindspore_rows,
+    2,
+    MINDSPORE_WORDS,
+    zero=NO_BIAS,
+)
+COURSES = Layout(
+    "mindspore", r"backbone\.mixer_blocks\.layers\.", mindspore_rows, 3, MINDSPORE_WORDS
+)
 LOCUSLAB = Layout("locuslab", r"\d+\.0\.fn\.", convmixer_rows, 1)
 TWEET = Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2)
 LAYOUTS = (
@@ -163,6 +209,9 @@ LAYOUTS = (
     SPLIT,
     Layout("aliborji", r"\d+\.1\.mixer", splitmixer_rows, 2),
     STRIDED,
+    MINDCV_MIXER,
+    MINDCV_NESTED,  # before the next, whose blocks have the same name
+    COURSES,
     THEIR_CONVMIXER,
     MINDCV,
     LOCUSLAB,
@@ -214,9 +263,11 @@ def their_names(names: Iterable[str], layout: Layout, depth: int) -> dict[str, s
         return {name: name for name in names}
     parts = layout.parts(depth)
     words = {ours: theirs for theirs, ours in layout.words.items()}
-    norms = {name.rpartition(".")[0] for name in names if name.endswith(".running_mean")}
+    modules = {name: name.rpartition(".")[0] for name in names}
+    counted = {modules[name] for name in names if name.endswith(".running_mean")}
+    norms = counted | {module for module in modules.values() if NORM.search(module)}
     return {
-        name: _reworded(translate(name, parts), words if name.rpartition(".")[0] in norms else {})
+        name: _reworded(translate(name, parts), words if modules[name] in norms else {})
         for name in names
     }
 

@@ -111,6 +111,9 @@ def _fitting(
     names = our_names(tensors, layout)
     if layout.to_ours:
         tensors = {name: layout.to_ours(tensor) for name, tensor in tensors.items()}
+    for name in layout.zero:
+        if (ours := model.state_dict().get(name)) is not None:
+            tensors, names = tensors | {name: torch.zeros_like(ours)}, names | {name: name}
     if not head:
         classifier = {k: v for k, v in model.state_dict().items() if k.startswith(HEADS)}
         tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith(HEADS)}

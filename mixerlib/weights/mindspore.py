@@ -47,6 +47,19 @@ def read_mindspore(content: bytes) -> dict[str, torch.Tensor]:
     return {tag: _tensor(*piece) for tag, piece in pieces.items()}
 
 
+def of_the_model(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a training's file without its optimizer's and its counters.
+
+    MindSpore's `ModelCheckpoint` saves both with the network: `moment1.` and more before the name
+    of a tensor, and scalars whose names have no dot, such as `global_step`.
+    """
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.partition(".")[2] not in (tensors.keys() | {""})
+    }
+
+
 def write_mindspore(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """The file that MindSpore's `load_checkpoint` reads. `ValueError` for another dtype."""
     content = b""

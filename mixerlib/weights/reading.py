@@ -18,7 +18,7 @@ from mixerlib.weights.choosing import choose, kind_of
 from mixerlib.weights.containers import read_pickled
 from mixerlib.weights.digests import Altered, check_digest
 from mixerlib.weights.layouts import OURS
-from mixerlib.weights.mindspore import FIRST_BYTE, read_mindspore
+from mixerlib.weights.mindspore import FIRST_BYTE, of_the_model, read_mindspore
 from mixerlib.weights.pickled import Forbidden, StoredTensor
 
 SAFETENSORS = ".safetensors"
@@ -91,7 +91,7 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
         if suffix == ARRAYS:
             return read_arrays(file), {}
         if file.peek(1)[:1] == bytes([FIRST_BYTE]) and suffix != SAFETENSORS:
-            return read_mindspore(file.read()), {}
+            return of_the_model(read_mindspore(file.read())), {}
         if suffix == SAFETENSORS:
             whole = file.read()
             tensors = dict(sorted(safetensors.torch.load(whole).items()))  # else in any order

@@ -23,10 +23,12 @@ from mixerlib.models.wrappers import (
 from mixerlib.weights.digests import to_bytes
 from mixerlib.weights.layouts import (
     CONVNEXT,
+    COURSES,
     DEIT,
     GMLP,
     LOCUSLAB,
     MINDCV,
+    MINDCV_MIXER,
     OURS,
     RESMLP,
     SPLIT,
@@ -54,8 +56,10 @@ WRITTEN = {
     "locuslab": {"ConvMixer": LOCUSLAB},
     "tweet": {"ConvMixer": TWEET},
     "aliborji": {"ConvMixer": THEIR_CONVMIXER, "SplitMixer": SPLIT, "3-D": STRIDED},
-    "mindcv": {"ConvMixer": MINDCV},
+    "mindcv": {"ConvMixer": MINDCV, "MLPMixer": MINDCV_MIXER},
+    "mindspore": {"MLPMixer": COURSES},
 }
+OF_MINDSPORE = (MINDCV.name, COURSES.name)  # written in its own format
 CONV3D = re.compile(r"channel_mixer\.\d+\.0\.weight")  # what a Conv3d has, in that notebook
 PLAIN_IN_TENSORS = ("num_features", "num_classes")  # attributes that the head's shape says too
 
@@ -74,14 +78,16 @@ def save_weights(
     "timm" (ConvMixer, MLP-Mixer, and of the relatives ViT, DeiT, ResMLP, gMLP and ConvNeXt's
     blocks), "aliborji" (SplitMixer, the 3-D form as in its notebook, and ConvMixer), in
     `.safetensors` or as `torch.save` writes a state dict, in `.pth`, `.pt`, `.ckpt` or `.bin`; and
-    "mindcv" (ConvMixer), in MindSpore's `.ckpt`. They do not say what activation or
-    strategy the model has. MindSpore's BatchNorm counts no batches, so the counters are left out.
+    "mindcv" (ConvMixer and MLP-Mixer) and "mindspore" (the MLP-Mixer of MindSpore's courses), in
+    MindSpore's `.ckpt`. They do not say what activation or strategy the model has. MindSpore's
+    BatchNorm counts no batches, so the counters are left out.
 
     The model may be compiled, in `DataParallel` or averaged. Of a pruned, weight-normalised or
     parametrized one the weights are written that it computes with.
 
-    Raises `ValueError` for another suffix, a layout that does not have this model, another model
-    than mixerlib's, or one without its numbers (on "meta", sharded, quantized);
+    Raises `ValueError` for another suffix, a layout that does not have this model or all of its
+    numbers (MindCV's MLP-Mixer embeds patches without a bias), another model than mixerlib's, or
+    one without its numbers (on "meta", sharded, quantized);
     `FileNotFoundError` for a missing folder.
 
     >>> from mixerlib.models import create_model
@@ -121,7 +127,9 @@ def suffixes_of(layout: str) -> tuple[str, ...]:
     if layout == OURS.name:
         return (".safetensors",)
     checks.one_of("layout", layout, (OURS.name, *WRITTEN))
-    return (".ckpt",) if layout == MINDCV.name else (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+    if layout in OF_MINDSPORE:
+        return (".ckpt",)
+    return (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 
 def foreign_content(model: nn.Module, layout: str, suffix: str) -> bytes:
@@ -133,6 +141,9 @@ def foreign_content(model: nn.Module, layout: str, suffix: str) -> bytes:
     names = their_names(tensors, known, len(model.blocks)) if known else {}
     if not known or None in names.values():
         raise ValueError(f"`layout`={layout!r} must be one that has such a model, a {kind}")
+    for name in known.zero:
+        if tensors.pop(name).any():
+            raise ValueError(f"`layout`={layout!r} has no `{name}`, and that of `model` is not 0")
     renamed = {str(names[name]): tensor for name, tensor in tensors.items()}
     if known.parted:
         renamed = known.parted(renamed)
@@ -141,9 +152,10 @@ def foreign_content(model: nn.Module, layout: str, suffix: str) -> bytes:
             name: tensor.unsqueeze(1) if CONV3D.fullmatch(name) else tensor
             for name, tensor in renamed.items()
         }
-    if known is MINDCV:
+    if layout in OF_MINDSPORE:
         counted = (name for name in renamed if name.endswith(".num_batches_tracked"))
-        renamed = {f"network.{n}": renamed[n] for n in renamed.keys() - {*counted}}
+        before = "network." if known is MINDCV else ""  # in MindCV's ConvMixer alone
+        renamed = {f"{before}{n}": renamed[n] for n in renamed.keys() - {*counted}}
         return write_mindspore(dict(sorted(renamed.items())))
     if suffix == ".safetensors":
         return safetensors.torch.save(renamed, {"format": "pt"})

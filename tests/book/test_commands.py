@@ -20,7 +20,7 @@ import pytest
 import torch
 import yaml
 from commands import ENVIRONMENT, run
-from helpers import ROOT, load_file
+from helpers import ROOT, load_file, made_record
 
 from mixerlib.models import create_model
 from mixerlib.records import read_record, read_records
@@ -69,12 +69,13 @@ def place(tmp_path, data, monkeypatch) -> Path:
 def write_weights(file: Path, model: str, **options: object) -> None:
     """A small network's weights in the layout that the file's name promises."""
     suffix = next(suffix for suffix in LAYOUTS if file.name.endswith(suffix))
+    layout = "mindspore" if file.name.startswith("gsam_") else LAYOUTS[suffix]
     network = create_model(model, **TINY, **options)
     if suffix != ".pth.tar":
-        save_weights(network, file, layout=LAYOUTS[suffix])
+        save_weights(network, file, layout=layout)
         return
     plain = file.with_suffix("").with_suffix(".pth")
-    save_weights(network, plain, layout=LAYOUTS[suffix])
+    save_weights(network, plain, layout=layout)
     state = {f"module.{name}": tensor for name, tensor in torch.load(plain).items()}
     torch.save({"epoch": 150, "arch": model, "state_dict": state}, file)
 
@@ -109,8 +110,9 @@ def prepared(words: list[str], row, folder: Path) -> list[str]:
     if task == "evaluate" and "--recipe" in words:
         place = words.index("--recipe") + 1
         if not Path(target).exists():
-            classes = made_up_data.CLASSES
-            write_weights(folder / target, load_recipe(words[place]).model, num_classes=classes)
+            recipe = load_recipe(words[place])
+            classes = 10 if recipe.dataset == "cifar10" else made_up_data.CLASSES
+            write_weights(folder / target, recipe.model, num_classes=classes)
         words[place] = str(small_recipe(words[place], folder))
     if task == "evaluate" and "--weights" in words:
         published = published_weights(words[words.index("--weights") + 1])
@@ -260,3 +262,17 @@ def test_needs_and_runs_in_words():
     assert page.runs_here(row, [])[1] == "As it is: not yet."
     html = page.html(ROWS, "splitmixer-readme-1", page.audit.load(ROOT / "book/published.yaml"), [])
     assert f'href="#{page.anchor(row)}"' in html and f'id="{page.anchor(row)}"' not in html
+
+
+def test_what_could_not_be_tried_is_listed_until_a_record_is_there(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book")
+    from assets import untried_table
+
+    chosen = {name: ROWS[name] for name in ("evaluate", "mixer-scratch", "slides-listing")}
+    evaluate, scratch = untried_table.rows(chosen, [])  # a snippet asks for nothing
+    assert evaluate[1:] == ["ImageNet and the weights", "–"]
+    assert 'href="#command-mixer-scratch"' in scratch[0] and scratch[1:] == ["a GPU", "–"]
+    smaller = made_record(recipe="cpu/mlp_mixer_32_4")
+    assert untried_table.rows(chosen, [smaller])[1][2] == "yes"
+    whole = made_record(recipe="cifar10/mixer_b16_224_scratch")
+    assert len(untried_table.rows(chosen, [whole])) == 1

@@ -117,3 +117,57 @@ def test_any_matrix_is_taken_apart_as_the_proof_says(h, m):
         product = product @ factor
     assert torch.allclose(product, matrix, atol=1e-5 * float(matrix.abs().max()))
     assert directions(h, m, blocks) == h * h
+
+
+# Between segments
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "deaf"),
+    [
+        ("splitmixer_ii", {"segments": 2}, True),
+        ("splitmixer_iii", {"segments": 2}, True),
+        ("splitmixer_iv", {"segments": 2}, True),
+        ("splitmixer_3d", {"segments": 2}, False),
+        ("splitmixer_v", {"ratio": "2/3"}, False),
+    ],
+)
+def test_the_shares_between_halves_are_those_of_the_jacobian(family, options, deaf):
+    torch.manual_seed(0)
+    model = mixerlib.create_model(family, dim=6, depth=2, kernel_size=3, **options).eval()
+    images = torch.randn(2, 3, 8, 8)
+    shares = page["between"](model, images, parts=2)
+    z = model.stem(images)
+    whole = torch.autograd.functional.jacobian(lambda z: model.blocks(z).mean((2, 3)).sum(0), z)
+    heard = whole.square().sum((1, 3, 4)).reshape(2, 3, 2, 3).sum((1, 3))
+    expected = (heard / heard.sum(1, keepdim=True)).numpy()
+    assert shares == pytest.approx(expected, rel=1e-4)
+    assert (shares[0, 1] == shares[1, 0] == 0) == deaf
+
+
+# Where the ideas come from
+
+CITED = {
+    "05": (
+        "szegedy2016rethinking",
+        "jin2015flattened",
+        "chollet2017xception",
+        "howard2017mobilenets",
+    ),
+    "02": ("touvron2021resmlp", "liu2021gmlp"),
+    "11": ("krizhevsky2012alexnet", "xie2017resnext", "zhang2017interleaved"),
+    "10": ("zhang2018shufflenet",),
+    "20": ("ding2022replknet",),
+    "21b": ("luo2016effective",),
+}
+
+
+@pytest.mark.prose
+@pytest.mark.parametrize("start", CITED)
+def test_the_ideas_are_cited_where_a_reader_needs_them(start):
+    (file,) = (ROOT / "notebooks").glob(f"{start}-*.md")
+    text = file.read_text(encoding="utf-8")
+    known = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    for key in CITED[start]:
+        assert f"{{cite}}`{key}`" in text or f",{key}" in text, key
+        assert f"{{{key}," in known, key

@@ -287,7 +287,7 @@ def test_a_file_of_mindspore_cut_anywhere_is_refused(tmp_path):
 
 WRITTEN = [
     *(("convmixer", layout) for layout in ("timm", "locuslab", "tweet", "aliborji", "mindcv")),
-    ("mlp_mixer", "timm"),
+    *(("mlp_mixer", layout) for layout in ("timm", "mindspore")),
     *((name, "aliborji") for name in SPLIT),
 ]
 
@@ -295,7 +295,7 @@ WRITTEN = [
 @pytest.mark.parametrize(("name", "layout"), WRITTEN, ids=lambda word: word)
 def test_what_is_written_is_read_again(name, layout, tmp_path):
     source = new(name)
-    suffixes = [".ckpt"] if layout == "mindcv" else [".pth", ".safetensors", ".bin"]
+    suffixes = [".ckpt"] if layout in ("mindcv", "mindspore") else [".pth", ".safetensors", ".bin"]
     for suffix in suffixes:
         model = new(name, seed=1)
         save_weights(source, tmp_path / f"w{suffix}", layout=layout)
@@ -320,7 +320,7 @@ def test_timm_reads_what_is_written_for_it(tmp_path):
     ("name", "layout", "file", "message"),
     [
         ("splitmixer_i", "timm", "w.pth", "`layout`='timm' must be one that has such a model"),
-        ("mlp_mixer", "mindcv", "w.ckpt", "`layout`='mindcv' must be one that has such a model"),
+        ("splitmixer_i", "mindcv", "w.ckpt", "`layout`='mindcv' must be one that has such a model"),
         ("convmixer", "jax", "w.pth", "`layout`='jax' must be one of 'mixerlib', 'timm'"),
         ("convmixer", "mindcv", "w.pth", r"`path`='\S*w.pth' must end in \.ckpt"),
         ("convmixer", "timm", "w.npz", r"must end in \.safetensors or \.pth or"),

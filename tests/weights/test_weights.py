@@ -460,7 +460,7 @@ def test_unknown_layout(tmp_path):
     refuse(
         small("convmixer"),
         path,
-        "aliborji, jax, locuslab, mindcv, mixerlib, timm, tweet",
+        "aliborji, jax, locuslab, mindcv, mindspore, mixerlib, timm, tweet",
         "conv1.weight",
     )
 
