@@ -19,7 +19,7 @@ from mixerlib.speed.rooflines import ROLES
 MODELS = {family: f"{family}_256_8" for family in IN_PAPER}
 FILLS = ((ACCENT, 1), (ACCENT, 0.5), (WARM, 1), (WARM, 0.65), (WARM, 0.35), (GREY, 1))
 WIDTHS = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}  # bytes of a number
-FORMS = {"alone": "each operation alone", "fused": "ideally fused"}
+FORMS = {"alone": "one by one", "fused": "ideally fused"}
 ROLE_OF_PART = {"spatial mixing": "depthwise", "channel mixing": "channel mixing"}
 FIRST = "V100"
 STEPS = 20  # of a slider, from a rate to ten times that

@@ -153,7 +153,7 @@ class AugmentationTable:
             tiles = after.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
             says = f"{name} at magnitudes {listed(map(str, magnitudes))}"
             side = LARGEST * len(magnitudes) + 2
-            numbers = ", ".join(f"{value:.3g}" for value in given) if np.ptp(given) else "–"
+            numbers = ", ".join(f"{value + 0.0:.3g}" for value in given) if np.ptp(given) else "–"
             rows.append(
                 f'<tr><th scope="row">{escape(name)}</th>'
                 f"<td>{picture(mosaic(tiles, len(tiles), gap=2), says, side)}</td>"
@@ -179,7 +179,7 @@ class AugmentationTable:
             signs = {"1": 1, "-1": -1} if ways[1] != ways[-1] else {ANY: 1}
             for key, sign in signs.items():
                 row = self.table([name], magnitudes, sign, "randaugment", 0)
-                numbers = ", ".join(f"{value:.3g}" for value in ways[sign])
+                numbers = ", ".join(f"{value + 0.0:.3g}" for value in ways[sign])
                 given = f"is given {numbers}" if np.ptp(ways[sign]) else "is given nothing"
                 says = f"{name} at magnitudes {listed(map(str, magnitudes))} {given}."
                 made[name, key] = row, says.replace("-", "−")

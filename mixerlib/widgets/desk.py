@@ -137,6 +137,8 @@ class TrainingDesk:
             self._mistake.value = ""
         except (ValueError, OSError) as error:
             self._mistake.value = alert(one_line(error))
+        except Exception as error:  # of the reader's own model: nobody else would see it here
+            self._mistake.value = alert(f"{type(error).__name__}: {one_line(error)}")
         self.refresh()
 
     def _start(self) -> None:

@@ -1,14 +1,16 @@
 """The explorer of the reader's own model."""
 
 import copy
+from collections.abc import Callable
 from functools import cached_property
 from html import unescape
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.files import one_line
 from mixerlib.inside import layer_names
 from mixerlib.inside.choosing import check_images
 from mixerlib.pages.interactives.frames import ANY, Turn, frames
@@ -19,6 +21,7 @@ from mixerlib.widgets.pictures import figure
 from mixerlib.widgets.showing import alert, label, show, toolkit
 from mixerlib.widgets.views import Subject
 
+Answer = TypeVar("Answer")
 VIEWS = {"costs": "Costs", "reach": "Who hears whom", "footprint": "Footprint", "maps": "Maps"}
 
 
@@ -37,7 +40,7 @@ class Explore:
             in pixels or (height, width). None: what the model asks for, or 32.
         images: normalized, (B, C, H, W), to be looked at in place of two photographs.
 
-    Raises `ValueError` for what is no module, and for images that do not fit it.
+    Raises `ValueError` for what is no module or cannot be copied, and for images that do not fit.
 
     >>> from mixerlib.models import create_model
     >>> from mixerlib.widgets import Explore
@@ -67,7 +70,11 @@ class Explore:
         check_images(model, images)
         if (first := next(model.parameters(), None)) is not None:
             images = images.to(first.device, first.dtype)
-        self.subject = Subject(copy.deepcopy(model).eval(), images.detach())
+        try:
+            looked_at = copy.deepcopy(model).eval()
+        except Exception as error:  # it is the reader's: anything can be in it
+            raise ValueError(f"`model` cannot be copied: {one_line(error)}") from error
+        self.subject = Subject(looked_at, images.detach())
         self.layers = layer_names(self.subject.model)
         if not self.layers:
             raise ValueError(f"`model`, a {type(model).__name__}, must have layers")
@@ -135,7 +142,22 @@ class Explore:
         Raises `ValueError` for another name, and for a view that the model does not allow.
         """
         checks.one_of("name", name, tuple(VIEWS))
-        return getattr(views, f"{name}_view")(self.subject, **options)
+        return self._asked_of_the_model(getattr(views, f"{name}_view"), **options)
+
+    def _asked_of_the_model(
+        self, ask: Callable[..., Answer], *given: Any, **options: Any
+    ) -> Answer:
+        """What a function answers of the model, which is the reader's and can raise anything: a
+        widget shows a line, and a traceback would be lost. So all of it is `ValueError`."""
+        try:
+            return ask(self.subject, *given, **options)
+        except ValueError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise ValueError(
+                f"`model`, a {self.subject.name}, raises {kind}: {one_line(error)}"
+            ) from error
 
     def still(self) -> str:
         """The views that the model allows, in one figure: for paper, and where no script runs."""
@@ -196,7 +218,8 @@ class Explore:
         """What the reader guesses first: when all channels have heard all; or the parameters."""
         depth, name = self.subject.depth, self.subject.name
         try:
-            shares = [views.heard_after(self.subject, b).mean() for b in range(1, depth + 1)]
+            ask = views.heard_after
+            shares = [self._asked_of_the_model(ask, b).mean() for b in range(1, depth + 1)]
         except ValueError:
             shares = []
         if not shares:

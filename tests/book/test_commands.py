@@ -202,7 +202,7 @@ def test_what_needs_several_gpus_runs_in_two_processes_of_torchrun(tmp_path, dat
     file.write_text(json.dumps(list(zip(free_ports(len(commands)), commands, strict=True))))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     launch += ["--nproc_per_node", "2", str(ROOT / "tests" / "in_two_processes.py"), str(file)]
-    here = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    here = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "MIXERLIB_DATA": str(data)}
     done = subprocess.run(
         launch, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=240
     )

@@ -108,6 +108,61 @@ def test_another_wrong_answer_gets_no_message_of_a_known_one(name):
         assert not any(mistake.message in outcome.message for mistake in judge.mistakes)
 
 
+class Thing:
+    """Nothing that an exercise asks for."""
+
+
+def careless(judge):
+    """Answers of a form that nobody asked for, by what they are."""
+    yield from {
+        "None": None,
+        "a word": "forty-two",
+        "a number": 3.7,
+        "no number": float("nan"),
+        "nothing": [],
+        "an empty dict": {},
+        "a list of None": [None] * 3,
+        "a tensor": torch.zeros(2, 3),
+        "a class": Thing,
+    }.items()
+    if isinstance(judge, Numbers):
+        for value in (None, "many", torch.zeros(2, 3), [1, 2], float("nan"), 1j):
+            yield f"{value!r} everywhere", dict.fromkeys(judge.values, value)
+        return
+    results = [None, "forty-two", [], {}, torch.zeros(1), torch.zeros(7, 1, 3), (None, None)]
+    for value in [*results, float("nan"), Thing(), ["a", "b"], [torch.zeros(2)] * 2]:
+        yield f"returns {value!r}", lambda *arguments, value=value: value
+    yield "returns what it is given", lambda *arguments: arguments[0]
+    yield "takes nothing", lambda: 0
+    yield "raises", lambda *arguments: 1 / 0
+    if isinstance(judge, Function):
+        yield "off by a factor", lambda *arguments: scaled(judge.reference(*arguments))
+
+
+def scaled(value):
+    """Whatever a right answer returns, with all of its numbers a thousandth too large."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(scaled, value))
+    if isinstance(value, bool | str):
+        return not value
+    if isinstance(value, set | dict) or value is None:
+        return [value]
+    return value * 1.001 if isinstance(value, float | torch.Tensor) else value + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_careless_answer_is_answered_in_a_line(name):
+    """Whatever it is: no traceback, and no word from inside the check."""
+    judge = entries.judge_of(name)
+    for what, answer in careless(judge):
+        outcome = check(name, answer)
+        message = outcome.message
+        assert not outcome, what
+        assert message.startswith(("Not yet. ", "No answer yet. ")), what
+        assert "It raises" not in message and "\n" not in message, (what, message)
+        assert len(message) < 300, (what, message)
+
+
 def test_the_page_has_what_it_checks_numbers_by():
     outcome = check("one-1", ...)
     judge = entries.judge_of("one-1")
@@ -329,6 +384,32 @@ def test_an_answer_cannot_change_what_the_reference_sees(monkeypatch):
     assert ask(lambda x: x[:1]).rows[0].yours == "shape (1, 3)"
     assert ask(lambda x: x.tolist()).rows[0].yours == "list, no tensor"
     assert ask(lambda x: x + 0.5).rows[0].yours == "off by 0.5"
+
+
+def test_what_differs_is_told_where_shapes_and_types_are_right(monkeypatch):
+    judge = Function(
+        "Return both.",
+        lambda x: (x, 2 * x),
+        lambda draw: [(torch.ones(2, 3),), (torch.zeros(2, 3),)],
+        [Mistake("Twice the same.", lambda x: (x, x))],
+    )
+    ask = entered(monkeypatch, judge)
+    assert ask(lambda x: (x, x + x)) and ask(lambda x: (x, x)).message.endswith("Twice the same.")
+    assert [row.yours for row in ask(lambda x: (x, 2.5 * x)).rows] == ["part 2: off by 0.5"]
+    assert ask(lambda x: x).rows[0].yours == "(2, 3)"
+    levels = Function("Return levels.", lambda n: [n, 1], lambda draw: [(3,), (4,)], [])
+    ask = entered(monkeypatch, levels)
+    assert ask(lambda n: torch.tensor([n, 1]))
+    assert ask(lambda n: torch.tensor([n, 2])).rows[0].yours == "[3, 2]"
+
+
+def test_what_is_no_function_and_no_formula_is_told(monkeypatch):
+    ask = entered(monkeypatch, DOUBLE)
+    n = sympy.Symbol("n")
+    for answer in (n > 2, sympy.Eq(n, 2), True, [2, 3]):
+        assert "is no formula. Return twice n." in ask(answer).message
+    with pytest.raises(running.Refused, match="is no function: give its name alone, without par"):
+        running.called([1, 2], 3)
 
 
 def test_properties_say_the_first_that_fails(monkeypatch):

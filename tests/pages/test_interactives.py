@@ -5,90 +5,32 @@ import itertools
 import json
 import re
 
+import every_interactive
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
 from in_node import needs_node, run_script, script_of
 
 from mixerlib import costs, create_model
 from mixerlib.models import model_entry, tweet
 from mixerlib.pages import (
-    Explorer,
     Guess,
     Interactive,
-    audit,
-    block_guess,
-    how_many_seeds,
-    kernel_workshop,
-    live_mixer,
-    live_pictures,
     news_travels,
     tweet_under_glass,
     where_a_pixel_goes,
-    which_convention,
 )
 from mixerlib.pages.interactives import LABELS, choice, glass, guess, pixel
 from mixerlib.pages.interactives.frames import Turn, frames
 from mixerlib.pages.interactives.replay import replay
-from mixerlib.records import read_record
-from mixerlib.speed import roofline_machine
-from mixerlib.training import load_recipe
-from mixerlib.widgets import AugmentationTable, Explore, TrainingDesk
 
-
-def conventions() -> Interactive:
-    return which_convention(audit.load(ROOT / "book/published.yaml"))
-
-
-def mixer() -> Interactive:
-    model = create_model("convmixer", dim=4, depth=2, patch_size=1, in_channels=1).eval()
-    return live_mixer({"A ConvMixer": model}, block_guess(model))
-
-
-def painter() -> Interactive:
-    model = create_model("convmixer", dim=4, depth=2, patch_size=4).eval()
-    return live_pictures({"A ConvMixer": model}, Guess("Which?", ("this", "that"), "that", "So."))
-
-
-class Offline:
-    """What stands on a page in the place of a widget."""
-
-    def __init__(self, widget: Explore | AugmentationTable | TrainingDesk):
-        self._repr_html_ = widget.offline
-
-
-def explored() -> Offline:
-    return Offline(Explore(create_model("splitmixer_i", dim=24, depth=8, patch_size=4)))
-
-
-def desk() -> Offline:
-    runs = [read_record(ROOT / f"book/records/cpu/{run}/seed0.json") for run in RUNS]
-    return Offline(TrainingDesk(load_recipe("digits"), records=runs))
-
-
-EVERY = {  # made when a test first asks for them, as some take a second
-    "explorer": Explorer,
-    "mixer": mixer,
-    **{f"news of {family}": functools.partial(news_travels, family) for family in LABELS},
-    "tweet": tweet_under_glass,
-    "pixel": where_a_pixel_goes,
-    "convention": conventions,
-    "seeds": functools.partial(how_many_seeds, 0.26, 0.72),
-    "kernel": kernel_workshop,
-    "roof": roofline_machine,
-    "pictures": painter,
-    "explored": explored,
-    "table": lambda: Offline(AugmentationTable()),
-    "desk": desk,
-}
-RUNS = "convmixer_64_4", "splitmixer_i_64_4"
+NEWS = {f"news of {family}": functools.partial(news_travels, family) for family in LABELS}
+EVERY = {**every_interactive.EVERY, **NEWS}
 HEAVY = 20_000  # bytes, of the HTML and of the script
 
 
-@functools.cache
 def made(name: str) -> Interactive:
-    return EVERY[name]()
+    return NEWS[name]() if name in NEWS else every_interactive.made(name)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -226,7 +168,7 @@ def test_the_parameters_that_count_beside_the_news_are_those_of_the_mixing():
 def test_the_pieces_are_the_tweet():
     assert "".join(text for text, *_ in glass.PIECES) == glass.tweet_text()
     assert len(glass.tweet_text()) <= 280
-    drawn = re.findall(r"\[\"([a-z]+)\", \d", code := script_of(made("tweet")))
+    drawn = re.findall(r"\[\"([a-z]+)\", \d", code := script_of(made("tweet_under_glass")))
     drawn += [f"{a} {b}" for a in ("stem", "spatial", "channel") for b in ("conv", "gelu", "norm")]
     assert {box for _, boxes, *_ in glass.PIECES for box in boxes} == {*drawn, "block"}
     assert all(f'layers("{a}"' in code for a in ("stem", "spatial", "channel"))

@@ -191,6 +191,18 @@ def test_a_folder_that_cannot_be_written_is_said(recipe, tmp_path):
     assert "file" in shown(desk) and 'role="alert"' in shown(desk) and desk.runs == []
 
 
+def test_whatever_a_button_meets_is_said_in_a_line(desk, monkeypatch):
+    """As where a network of the reader's own cannot be made: a callback's traceback is lost."""
+
+    def broken(*given):
+        raise TypeError("mixing() takes 2 positional arguments\n but 3 were given")
+
+    monkeypatch.setattr(desk, "_dataset", broken)
+    press(desk, "start")
+    line = "TypeError: mixing() takes 2 positional arguments but 3 were given"
+    assert line in shown(desk) and 'role="alert"' in shown(desk) and desk.runs == []
+
+
 def test_options_of_the_model_may_be_fields(recipe, tmp_path):
     desk = TrainingDesk(recipe, ["dim", "flip", "compile"], dataset=few_digits())
     assert desk.controls["dim"].value == "8" and desk.chosen() == recipe

@@ -167,3 +167,40 @@ def test_the_still_holds_every_view_and_no_widget():
 def test_what_it_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         Explore(**{"model": small(), **arguments})
+
+
+class Breaks(nn.Module):
+    """A home-made network of two blocks with a mistake in it."""
+
+    def __init__(self, mistake):
+        super().__init__()
+        self.stem, self.blocks = nn.Conv2d(3, 4, 4, 4), nn.Sequential(nn.Conv2d(4, 4, 1))
+        self.mistake = mistake
+
+    def forward(self, x):
+        return self.mistake(self.blocks(self.stem(x)))
+
+
+@pytest.mark.parametrize(
+    "mistake, message",
+    [
+        (lambda x: x.weights, "raises AttributeError: 'Tensor' object has no attribute 'weights'"),
+        (lambda x: {}["logits"], "raises KeyError: 'logits'"),
+        (lambda x: 1 / 0, "raises ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_mistake_in_a_home_made_network_is_a_line_of_every_view(mistake, message):
+    """In a callback a traceback would be lost, and the last view would stand there as before."""
+    explorer = Explore(Breaks(mistake), image_size=16)
+    for view in ("costs", "footprint", "maps", "reach"):
+        shown = turned(explorer, view=view).replace("&#x27;", "'")
+        assert message in shown and 'role="alert"' in shown
+        assert "\n" not in shown
+    assert message in explorer.still().replace("&#x27;", "'") and explorer.offline()
+
+
+def test_a_network_that_cannot_be_copied_is_refused():
+    model = small()
+    model.last = torch.ones(2, requires_grad=True) * 2  # as after a step
+    with pytest.raises(ValueError, match="`model` cannot be copied: Only Tensors created"):
+        Explore(model)

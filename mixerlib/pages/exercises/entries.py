@@ -108,8 +108,8 @@ def check(name: str, answer: object) -> Outcome:
     except KeyboardInterrupt:  # the reader's, who is tired of waiting
         raise
     except BaseException as problem:  # an answer can be anything, `exit()` too
-        kind = type(problem).__name__
-        return Outcome(name, False, f"Not yet. It raises {kind}: {shown(str(problem))}")
+        what = f"It raises {type(problem).__name__}: {shown(str(problem))}."
+        return Outcome(name, False, f"Not yet. {what} {judge.form}")
     if verdict.passed:
         return Outcome(name, True, "Right.", verdict.rows, verdict.picture)
     message = verdict.message or "Compare the lines with a ✗."

@@ -10,7 +10,7 @@ import torch
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
-from mixerlib.pages.exercises.running import Refused, called
+from mixerlib.pages.exercises.running import Refused, as_tensor, called, described
 
 
 @exercise("filters-1")
@@ -38,11 +38,18 @@ def chance_grows_smaller() -> Numbers:
     )
 
 
+def _is_pair(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.shape[:1] == (2,)
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
 @exercise("filters-2")
 def two_pairs_see_a_diagonal() -> Properties:
     sign = "That is the stripe in the other direction, θi − φj."
     one = "One pair has no tilt: it takes two."
     other = "The sum of the pairs is another picture."
+    form = "Return two pairs of vectors, each vector of 5 numbers, for the places −2 to 2."
 
     def parts(theta: float, phi: float) -> tuple[torch.Tensor, ...]:
         i = torch.arange(-2.0, 3.0, dtype=torch.float64)
@@ -56,14 +63,20 @@ def two_pairs_see_a_diagonal() -> Properties:
         draw = random.Random(0)
         for _ in range(3):
             theta, phi = draw.uniform(0.3, 1.5), draw.uniform(0.3, 1.5)
-            given = [*called(answer, theta, phi)]
+            result = called(answer, theta, phi)
+            if not isinstance(result, list | tuple | torch.Tensor):
+                raise Refused(f"{described(result)} is no list of pairs. {form}")
+            given = [*result]
             label = f"θ = {theta:.2f}, φ = {phi:.2f}"
             yield Row(f"{label}: pairs", str(len(given)), "2", len(given) == 2, one)
             if len(given) != 2:
                 return
-            sides = [torch.as_tensor(x).double() for pair in given for x in pair]
-            if len(sides) != 4 or any(side.shape != (5,) for side in sides):
-                raise Refused("Return two pairs of vectors of length 5.")
+            if not all(_is_pair(pair) for pair in given):
+                raise Refused(f"{described(result)} holds no pairs. {form}")
+            sides = [as_tensor(side, form) for pair in given for side in pair]
+            if any(side.shape != (5,) for side in sides):
+                shapes = ", ".join(str(tuple(side.shape)) for side in sides)
+                raise Refused(f"Your vectors have the shapes {shapes}. {form}")
             total = torch.outer(*sides[:2]) + torch.outer(*sides[2:])
             i = torch.arange(-2.0, 3.0, dtype=torch.float64)
             off = [
@@ -79,7 +92,7 @@ def two_pairs_see_a_diagonal() -> Properties:
             )
 
     return Properties(
-        "Return two pairs of vectors, for the places −2 to 2.",
+        form,
         judge,
         lambda: pairs,
         [
@@ -150,9 +163,10 @@ def start_from_what_training_finds() -> Properties:
         for count, k in ((80, 3), (200, 5)):
             smooth = torch.randn(count, k + 1, k + 1, generator=generator, dtype=torch.float64)
             kernels = smooth[:, 1:, 1:] + smooth[:, :-1, :-1] + smooth[:, 1:, :-1]
-            L = torch.as_tensor(called(answer, kernels)).double()
+            rule = f"Return L, a matrix with k² = {k * k} rows."
+            L = as_tensor(called(answer, kernels), rule)
             if L.ndim != 2 or L.shape[0] != k * k:
-                raise Refused(f"Return L, a matrix with k² = {k * k} rows.")
+                raise Refused(f"Yours has the shape {tuple(L.shape)}. {rule}")
             off = float((L @ L.T - covariance(kernels)).abs().max())
             known = [
                 text

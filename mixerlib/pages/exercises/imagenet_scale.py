@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mixerlib import costs
+from mixerlib.checks import shown
 from mixerlib.models import model_entry
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties, as_number
@@ -158,8 +159,10 @@ def a_day_and_no_more() -> Properties:
     unsold = f"`gigabits` must be one of {', '.join(map(str, WIRES))}."
 
     def judge(answer: Any) -> Iterator[Row]:
-        if not isinstance(answer, dict) or not {*names} <= {*answer}:
-            raise Refused("Fill in `gpus`, `batch` and `gigabits`.")
+        if not isinstance(answer, dict):
+            raise Refused(f"{shown(answer)} is no dict. Fill in `gpus`, `batch` and `gigabits`.")
+        if missing := [name for name in names if name not in answer]:
+            raise Refused(f"`{missing[0]}` is missing. Fill in `gpus`, `batch` and `gigabits`.")
         values = {name: as_number(name, answer[name]) for name in names}
         for name, value in values.items():
             if value != int(value) or not 1 <= value <= 10_000:

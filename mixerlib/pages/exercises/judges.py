@@ -188,13 +188,22 @@ def gap(yours: Any, expected: Any, tolerance: float) -> str:
         scale = max(1.0, float(expected.double().abs().max()))
         return "" if distance <= tolerance * scale else f"off by {distance:.2g}"
     if isinstance(expected, list | tuple):
+        if isinstance(yours, torch.Tensor) and all(isinstance(x, int | float) for x in expected):
+            yours = yours.tolist()
         if not isinstance(yours, list | tuple) or len(yours) != len(expected):
             return described(yours)
-        pairs = zip(yours, expected, strict=True)
-        same = all(not gap(one, other, tolerance) for one, other in pairs)
-        return "" if same else described(yours)
+        gaps = [gap(one, other, tolerance) for one, other in zip(yours, expected, strict=True)]
+        if not any(gaps):
+            return ""
+        if not any(isinstance(other, torch.Tensor) for other in expected):
+            return described(yours)
+        place, what = next((place, what) for place, what in enumerate(gaps, 1) if what)
+        return f"part {place}: {what}"  # the shapes alone may be those that are expected
     if isinstance(expected, str | bool | set | dict):
-        return "" if yours == expected else described(yours)
+        try:
+            return "" if bool(yours == expected) else described(yours)
+        except (RuntimeError, TypeError, ValueError):  # of a tensor there are many truths
+            return described(yours)
     number = as_number("your result", yours)
     return "" if close(number, expected, tolerance) else printed(number)
 
@@ -224,7 +233,7 @@ class Function:
 
     def read(self, answer: Any) -> Callable:
         """The answer as a function; `Refused` where it is none."""
-        if isinstance(answer, sympy.Basic | int | Fraction) and self.symbols:
+        if isinstance(answer, sympy.Basic | int | Fraction) and self.symbols and not _truth(answer):
             expression = sympy.sympify(answer)
             names = {symbol.name: symbol for symbol in expression.free_symbols}
             if others := sorted({*names} - {*self.symbols}):
@@ -269,6 +278,12 @@ class Function:
                 f"{n} = {described(v)}" for n, v in zip(self.symbols, case, strict=True)
             )
         return f"({', '.join(map(described, case))})"
+
+
+def _truth(value: Any) -> bool:
+    """Whether it is true or false, as h > d is; a symbol of sympy's might be either."""
+    truths = bool | sympy.logic.boolalg.Boolean
+    return isinstance(value, truths) and not isinstance(value, sympy.Expr)
 
 
 def _exact(value: Any) -> Any:

@@ -95,11 +95,25 @@ def described(value: object) -> str:
     return shown(value)
 
 
+def as_tensor(value: Any, rule: str) -> torch.Tensor:
+    """A tensor, an array or nested lists as a tensor of float64; `Refused`, with the rule, for what
+    is none.
+    """
+    try:
+        return torch.as_tensor(value).double()
+    except (TypeError, ValueError, RuntimeError):
+        raise Refused(f"{described(value)} is no tensor. {rule}") from None
+
+
 def called(function: Callable, *arguments: Any) -> Any:
     """What an answer's function returns for these arguments, which it gets as copies.
 
-    Raises `Refused` where it raises or returns nothing, `Unanswered` where it is a stub.
+    Raises `Refused` where it is none, raises or returns nothing, `Unanswered` where it is a stub.
     """
+    if not callable(function):
+        raise Refused(
+            f"{described(function)} is no function: give its name alone, without parentheses."
+        )
     where = f"on ({', '.join(map(described, arguments))})"
     try:
         result = function(*copy.deepcopy(arguments))

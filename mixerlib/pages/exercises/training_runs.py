@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from mixerlib.pages.exercises.drawing import draw_matrices
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
-from mixerlib.pages.exercises.running import Refused, called
+from mixerlib.pages.exercises.running import Refused, called, described
 
 
 @exercise("training-1")
@@ -207,6 +207,7 @@ def which_parameters_decay() -> Properties:
     norms = "The norms' scales are called weight too, and are no matrices."
     head = "The head's weight is a matrix as well."
     other = "Compare with the parameters that have two dimensions or more."
+    form = "Return the names of the parameters that decay."
 
     def named(model: nn.Module, choose: Callable) -> set[str]:
         return {name for name, p in model.named_parameters() if choose(name, p)}
@@ -220,7 +221,10 @@ def which_parameters_decay() -> Properties:
     def judge(answer: Any) -> Iterator[Row]:
         for model_name in ("convmixer", "splitmixer_i"):
             model = create_model(model_name, dim=8, depth=2)
-            yours = {*map(str, called(answer, model))}
+            result = called(answer, model)
+            if isinstance(result, str) or not isinstance(result, Iterable):
+                raise Refused(f"{described(result)} holds no names. {form}")
+            yours = {*map(str, result)}
             expected = named(model, lambda name, p: p.ndim > 1)
             known = [text for text, choose in ways.items() if yours == named(model, choose)]
             yield Row(
@@ -232,7 +236,7 @@ def which_parameters_decay() -> Properties:
             )
 
     return Properties(
-        "Return the names of the parameters that decay.",
+        form,
         judge,
         lambda: lambda model: named(model, lambda name, p: p.ndim > 1),
         [

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from mixerlib import costs
+from mixerlib.checks import shown
 from mixerlib.models import create_model, model_entry, tweet
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
-from mixerlib.pages.exercises.running import Refused, called
+from mixerlib.pages.exercises.running import Refused, called, described
 
 
 @exercise("tweet-1")
@@ -146,7 +147,10 @@ def a_shorter_tweet() -> Properties:
         if not isinstance(answer, str):
             raise Refused("Give the tweet as a text.")
         space: dict[str, Any] = {}
-        exec(answer, space)
+        try:
+            exec(answer, space)
+        except Exception as error:
+            raise Refused(f"Your text raises {type(error).__name__}: {shown(str(error))}") from None
         if not callable(space.get("ConvMixer")):
             raise Refused("The text must define `ConvMixer`.")
         saved = len(text) - len(answer.rstrip())
@@ -154,6 +158,8 @@ def a_shorter_tweet() -> Properties:
         for h, d, k, p, n in ((8, 2, 3, 2, 10), (6, 3, 5, 4, 3)):
             torch.manual_seed(h)
             ours, theirs = called(space["ConvMixer"], h, d, k, p, n), tweet.ConvMixer(h, d, k, p, n)
+            if not isinstance(ours, nn.Module):
+                raise Refused(f"Your `ConvMixer` returns {described(ours)}, no network.")
             mine, its = ours.state_dict(), theirs.state_dict()
             fits = [w.shape for w in mine.values()] == [w.shape for w in its.values()]
             yield Row(

@@ -25,7 +25,9 @@ How one is made. It has a module here, a script `NAME.js` and, if need be, a she
 - What the page cannot compute is made beforehand: `frames.frames` chooses among pieces of HTML by
   its controls, `replay.replay` plays the curves of runs. They stand where a widget stands that
   needs a kernel.
-- HTML and script stay under 20 kB each (tests/pages/test_interactives.py holds all this).
+- HTML and script stay under 20 kB each (tests/pages/test_interactives.py holds all this). What
+  needs no argument is found and driven by the tests; what needs some is named, with them, in
+  tests/every_interactive.py, which also takes pictures and writes a log.
 """
 
 from mixerlib.pages.interactives.base import (

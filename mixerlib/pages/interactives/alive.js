@@ -22,7 +22,7 @@ const rows = (root, network, off, changed) => {
 
 const switchedOff = root => {
   const off = [...root.querySelectorAll(".blocks input:not(:checked)")].map(box => `the ${box.ariaLabel}`);
-  return off.length ? ` Off: ${off.join(", ")}.` : "";
+  return off.length > 2 ? ` Off: ${off.length} parts of the blocks.` : off.length ? ` Off: ${off.join(" and ")}.` : "";
 };
 
 // Every channel a square, in rows of 32, of 16 on a phone
@@ -44,6 +44,8 @@ const maps = (root, network, results) => network.shown.forEach(({step, places}, 
   for (let r = high; r < canvas.height; r += high + 1) pen.fillRect(0, r, canvas.width, 1);
 });
 
+const tenths = value => (Math.round(10 * value) / 10 || 0).toFixed(1);  // and never −0.0
+
 // The logits as bars; returns the classes by their share, and the share of each in words
 const bars = (root, logits, classes) => {
   const top = Math.max(...logits), powers = [...logits].map(v => Math.exp(v - top)), sum = powers.reduce((a, b) => a + b);
@@ -51,8 +53,8 @@ const bars = (root, logits, classes) => {
   const reach = Math.max(...logits.map(Math.abs), 1e-9), percent = k => `${(100 * powers[k] / sum).toFixed(0)} %`;
   box.innerHTML = [...logits].map((value, k) => {
     const tag = k === ranked[0] ? "b" : "span", wide = 50 * Math.abs(value) / reach;
-    return `<${tag}>${classes[k]}</${tag}><div class="bar"><i style="width:${wide}%;left:${value < 0 ? 50 - wide : 50}%"></i></div><span class="number">${value.toFixed(1).replace("-", "−")}</span>`;
+    return `<${tag}>${classes[k]}</${tag}><div class="bar"><i style="width:${wide}%;left:${value < 0 ? 50 - wide : 50}%"></i></div><span class="number">${tenths(value).replace("-", "−")}</span>`;
   }).join("");
-  box.ariaLabel = "Logits: " + [...logits].map((v, k) => `${classes[k]}: ${v.toFixed(1)}`).join(", ");
+  box.ariaLabel = "Logits: " + [...logits].map((v, k) => `${classes[k]}: ${tenths(v)}`).join(", ");
   return {ranked, percent};
 };

@@ -31,7 +31,7 @@ class Interactive:
         still: the figure that stands for the body where no script runs, and on paper.
         style: CSS of its own.
         options: data attributes of the root.
-        folded: where given, all is folded away under these words.
+        folded: where given, the body is folded away under these words.
 
     >>> from mixerlib.pages import Interactive
     >>> thing = Interactive("thing", "A thing", "<p>Turn me.</p>", "", still="<svg></svg>")
@@ -58,16 +58,15 @@ class Interactive:
         data = "".join(f' data-{key}="{escape(value)}"' for key, value in self.options.items())
         # a drawing has the label for its name until the script says what it shows
         body = self.body.replace('aria-label=""', f'aria-label="{escape(self.label)}"')
-        inside = (
-            f'<div class="still">{self.still}</div>\n'
-            f'<div class="live">\n{body}\n{"" if SAID in self.body else SAID}\n</div>\n'
-        )
+        still = f'<div class="still">{self.still}</div>\n'  # never folded: paper cannot be opened
+        inside = f'<div class="live">\n{body}\n{"" if SAID in self.body else SAID}\n</div>\n'
         if self.folded:
-            inside = f"<details><summary>{escape(self.folded)}</summary>\n{inside}</details>\n"
+            summary = f"<summary>{escape(self.folded)}</summary>"
+            inside = f'<details class="fold">{summary}\n{inside}</details>\n'
         return (
             f'<div class="mixer-interactive" data-interactive="{self.name}"{data} role="group" '
             f'aria-label="{escape(self.label)}">\n<style>\n{part("kit.css")}{self.style}</style>\n'
-            f"{inside}<script>\n{_bare(part('kit.js') + self.script)}</script>\n</div>\n"
+            f"{still}{inside}<script>\n{_bare(part('kit.js') + self.script)}</script>\n</div>\n"
         )
 
 

@@ -256,11 +256,11 @@ def which_convention(published: Published) -> Interactive:
         for name, kind in KINDS.items()
     }
     body = (
-        controls(choice("puzzle", "A printed number", titles, "0"))
+        controls(choice("puzzle", "A printed number", titles, "0"), buttons(next="Another number"))
         + guess("", ANSWERS)
         + '<svg class="drawing" viewBox="0 0 340 124" role="img" aria-label=""></svg>'
         + "".join(_table(name, kind) for name, kind in KINDS.items())
-        + buttons(none="No choice gives it", next="Another number")
+        + buttons(none="No choice gives it")
     )
     data = (json.dumps(kinds), json.dumps(puzzles, ensure_ascii=False))
     return Interactive(

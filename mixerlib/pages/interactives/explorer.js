@@ -84,7 +84,7 @@ kit.start("explorer", {formulas, reach, heard, pairs, segments, wrong, beside, o
     }
     const problem = wrong(family, o);
     if (problem) {
-      body.innerHTML = "";
+      body.innerHTML = Object.values(rows).map(label => `<tr><th scope="row">${label}</th>${"<td>–</td>".repeat(3)}</tr>`).join("");
       canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
       return kit.say(root, problem, true);
     }

@@ -50,7 +50,7 @@ def _body() -> str:
             choice("alpha", "Ratio α", {str(Fraction(r)): r for r in RATIOS}, "2/3"),
             slider("s", "Segments s", 1, 16, 2),
             choice("shuffle", "Shuffle the channels", {"0": "no", "1": "yes"}, "0"),
-            slider("blocks", "Blocks to look through", 0, 32, 2),
+            slider("blocks", "Blocks passed", 0, 32, 2),
         )
         + TABLE
     )

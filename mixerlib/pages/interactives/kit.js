@@ -33,11 +33,23 @@ globalThis.mixerKit ??= (() => {
   // Do something whenever a control is turned.
   const on_input = (root, update) => root.querySelectorAll("input, select").forEach(input => input.addEventListener("input", update));
 
+  // What stands below a text that grows and shrinks stays where it is: the text keeps the room that
+  // it once had, as long as the page is as wide.
+  const rooms = new WeakMap();
+  const keep_room = element => {
+    const before = rooms.get(element), wide = element.clientWidth;
+    if (before?.wide !== wide) element.style.minHeight = "";
+    const high = Math.max(before?.wide === wide ? before.high : 0, element.clientHeight);
+    rooms.set(element, {wide, high});
+    element.style.minHeight = `${high}px`;
+  };
+
   // The sentence that says the state; a drawing says it too.
   const say = (root, text, wrong = false) => {
     const said = root.querySelector(".said");
     if (said.textContent !== text) said.textContent = text;
     said.classList.toggle("wrong", wrong);
+    keep_room(said);
     root.querySelector(".drawing")?.setAttribute("aria-label", text);
   };
 
@@ -51,6 +63,7 @@ globalThis.mixerKit ??= (() => {
       mark(button);
       box.dataset.right = right;
       verdict.textContent = `${right ? "✓ Right." : "✗ Not so."} ${text}`;
+      keep_room(verdict);
       then(button.value);
     }));
     return () => { mark(null); delete box.dataset.right; verdict.textContent = ""; };

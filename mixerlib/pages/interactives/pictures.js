@@ -28,7 +28,7 @@ const begin = root => {
     show(pad, plain); show(seen, order);
     const row = Math.floor(state.at / side), column = state.at % side, color = state.pixels.subarray(3 * state.at, 3 * state.at + 3);
     cursor.style.left = `${100 * column / side}%`; cursor.style.top = `${100 * row / side}%`;
-    pad.ariaLabel = `Picture: arrows move, space paints. Row ${row + 1}, column ${column + 1}: red ${color[0]}, green ${color[1]}, blue ${color[2]}`;
+    pad.ariaLabel = `Picture: arrows move, space paints ${field("color").value}. Row ${row + 1}, column ${column + 1}: red ${color[0]}, green ${color[1]}, blue ${color[2]}`;
     const {ranked, percent} = bars(root, results.at(-1), data.classes);
     const named = k => `${/^[aeiou]/.test(data.classes[k]) ? "an" : "a"} ${data.classes[k]} with ${percent(k)}`;
     kit.say(root, `${net.title} sees ${named(ranked[0])}, before ${named(ranked[1])}.`
@@ -46,6 +46,7 @@ const begin = root => {
     find(".samples").append(button);
   });
   const color = () => data.colors[field("color").value];
+  field("color").addEventListener("change", () => update());
   press("fill", () => plain.forEach(p => state.pixels.set(color(), 3 * p)));
   press("shuffle", () => { state.shuffled = !state.shuffled; });
   press("reset", () => { state.off.clear(); state.shuffled = false; build(); });

@@ -91,7 +91,7 @@ def _asked(record: Record) -> Guess:
     share = record.test_accuracy
     answers = {f"{answer:.0%}": answer for answer in (share / 2, (1 + share) / 2, 1.0, share)}
     return Guess(
-        "How many of the test images does this model read right after the last of its "
+        f"How many of the test images does {record.recipe} read right after the last of its "
         f"{len(record.curve)} epochs?",
         tuple(sorted(answers, key=answers.__getitem__)),
         f"{share:.0%}",

@@ -131,7 +131,7 @@ kit.start("roof", {data, bills, band, speeds, speed_at, crossings}, root => {
     for (const option of field("dtype").options) option.disabled = !!known && !known.macs[option.value];
   };
 
-  let race = 0, seen = null;
+  let race = 0, seen = null, words = "";
   const bars_at = moment => second.replaceChildren(...bars(seen.both, moment), ...seen.rest);
   const update = turned => {
     show(turned);
@@ -147,9 +147,10 @@ kit.start("roof", {data, bills, band, speeds, speed_at, crossings}, root => {
     roof(v, both);
     bars_at(Infinity);
     const below = speed_at(v, 10 ** LOWEST) > 1;
-    kit.say(root, `${data.machines[v.machine] ? field("machine").selectedOptions[0].text : "Your machine"}: ${rate(state.macs)} MACs and ${rate(state.bytes)}B a second, a balance of ${three(balance)} MACs a byte. ` +
+    words = `${data.machines[v.machine] ? field("machine").selectedOptions[0].text : "Your machine"}: ${rate(state.macs)} MACs and ${rate(state.bytes)}B a second, a balance of ${three(balance)} MACs a byte. ` +
       `In ${v.dtype} and batches of ${v.batch} ${name} is predicted to be ${low === high ? low : `${low} to ${high}`} times as fast as ConvMixer: ${time(both[1].least)} an image at best, and ConvMixer ${time(both[0].least)}. ` +
-      (found.length ? `It is the faster one ${below ? "below" : "above"} a balance of ${found.map(three).join(", the slower one again from ")}.` : `It is the ${below ? "faster" : "slower"} one at every balance.`));
+      (found.length ? `It is the faster one ${below ? "below" : "above"} a balance of ${found.map(three).join(", the slower one again from ")}.` : `It is the ${below ? "faster" : "slower"} one at every balance.`);
+    kit.say(root, words);
     second.setAttribute("aria-label", `Bars: ConvMixer ${time(both[0].least)}, ${name} ${time(both[1].least)} an image. Below them the speed of ${name} from ${speed_at(v, 10 ** FROM).toFixed(2)} to ${speed_at(v, 10 ** TO).toFixed(2)} over the balance.`);
   };
 
@@ -164,7 +165,11 @@ kit.start("roof", {data, bills, band, speeds, speed_at, crossings}, root => {
   });
   field("race").addEventListener("click", () => {
     update();
-    if (kit.calm()) return;
+    const end = () => {
+      const [base, mine] = seen.both.map(({least}) => least);
+      kit.say(root, `${words} The race: ${base === mine ? "both are there at once" : mine < base ? `${title()} is there first` : "ConvMixer is there first"}.`);
+    };
+    if (kit.calm()) { end(); return; }
     const longest = Math.max(...seen.both.map(({least}) => least));
     let begun = 0;
     const run = now => {
@@ -172,6 +177,7 @@ kit.start("roof", {data, bills, band, speeds, speed_at, crossings}, root => {
       const share = (now - begun) / 2500;
       bars_at(share < 1 ? share * longest : Infinity);
       if (share < 1 && root.isConnected) race = requestAnimationFrame(run);
+      else end();
     };
     race = requestAnimationFrame(run);
   });

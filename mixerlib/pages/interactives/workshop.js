@@ -96,7 +96,7 @@ kit.start("kernel", {pairs, convolve, by_pairs, picture, side}, root => {
       ...all[0].u.map((x, i) => cell(-1.3, i, x / most(all[0].u))), ...all[0].v.map((x, j) => cell(j, -1.3, x / most(all[0].v)))];
     find(".made").replaceChildren(...squares(made, scale), ...strips);
     find(".rest").replaceChildren(...squares(left, scale));
-    find(".many").textContent = used > 1 ? `= its best ${used} pairs` : "= its best pair";
+    find(".many").textContent = `= its best pair${used > 1 ? "s" : ""}`;
     brushes.forEach(button => button.setAttribute("aria-pressed", Number(button.value) === state.brush));
 
     const whole = convolve(picture, side, kernel), part = by_pairs(picture, side, some), rest = whole.map((y, i) => y - part[i]);
