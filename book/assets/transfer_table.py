@@ -7,6 +7,7 @@
 
 from collections.abc import Sequence
 
+from mixerlib.pages import signed
 from mixerlib.records import Record
 from mixerlib.training import accuracies, load_recipe, runs_of, spread
 
@@ -49,10 +50,10 @@ def text(records: Sequence[Record]) -> str:
             continue
         groups = accuracies(runs), accuracies(scratch[2])
         gain, pooled = float(groups[0].mean() - groups[1].mean()), spread(groups)
-        said += f" {way.capitalize()}, it has {gain:+.2f} points beside the training from scratch"
-        if pooled.freedom:
-            said += f" (± {pooled.half_width_of_difference(*map(len, groups)):.2f})"
-        said += "."
+        half = pooled.half_width_of_difference(*map(len, groups)) if pooled.freedom else None
+        said += (
+            f" {way.capitalize()}: {signed(gain, half)} points beside the training from scratch."
+        )
     return said
 
 
