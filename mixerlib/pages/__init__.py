@@ -50,6 +50,7 @@ from mixerlib.pages.tables import (
     unbroken,
 )
 from mixerlib.pages.tracing import steps
+from mixerlib.pages.weight_layouts import layout_rows
 
 if TYPE_CHECKING:
     from mixerlib.pages import networks, plots
@@ -84,6 +85,7 @@ __all__ = [
     "folded",
     "how_many_seeds",
     "kernel_workshop",
+    "layout_rows",
     "listed",
     "live_mixer",
     "live_pictures",

@@ -28,6 +28,7 @@ from mixerlib.training.comparison import (
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
+# The families of mixers that the relatives are compared with
 MIXERS = (*STRATEGIES, "mlp_mixer")
 APART = ("s_fc",)  # which cannot be as small as the others
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from commands import run
-from helpers import ROOT, load_file
 from torch import nn
 
 from mixerlib.models import create_model
+from mixerlib.pages import layout_rows, weight_layouts
 from mixerlib.weights import load_weights, save_weights
+from mixerlib.weights.layouts import LAYOUTS
 from mixerlib.weights.mindspore import read_mindspore, write_mindspore
 
 SIZE = {"image_size": 8, "patch_size": 2, "tokens_dim": 7, "channels_dim": 9}
@@ -165,14 +166,15 @@ def test_the_command_reads_and_writes_them(tmp_path, monkeypatch, capsys):
 
 
 def test_the_table_of_layouts_has_every_layout_and_no_difference(tmp_path):
-    page = load_file(ROOT / "book" / "assets" / "layout_table.py")
-    rows = page.rows()
-    assert {row[1] for row in rows} == {layout.name for layout in page.LAYOUTS}
+    rows = layout_rows()
+    assert {row[1] for row in rows} == {layout.name for layout in LAYOUTS}
     assert {row[3] for row in rows} == {"0"}
     assert ["MLP-Mixer", "jax", "in", "0"] in rows
-    source = page.new("convmixer", seed=0)
+    source = weight_layouts._new("convmixer", seed=0)
     save_weights(source, tmp_path / "w.pth", layout="locuslab")
     with pytest.raises(ValueError, match="was taken for 'locuslab'"):
-        page.difference("convmixer", source, tmp_path / "w.pth", "tweet")
+        weight_layouts._difference("convmixer", source, tmp_path / "w.pth", "tweet")
     source.head.bias.data += 0.2
-    assert page.difference("convmixer", source, tmp_path / "w.pth", "locuslab") == "2e-01"
+    assert (
+        weight_layouts._difference("convmixer", source, tmp_path / "w.pth", "locuslab") == "2e-01"
+    )

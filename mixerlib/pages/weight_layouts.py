@@ -1,27 +1,22 @@
-"""Every layout of weights that mixerlib reads or writes, tried on a small model: a table.
-
->>> from assets import layout_table
->>> layout_table.rows()[0]
-['ConvMixer', 'timm', 'in and out', '0']
-"""
+"""Every layout of weights that mixerlib reads or writes, tried on a small model."""
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from mixerlib.models import create_model
-from mixerlib.pages import SHORT_LABELS
+from mixerlib.pages.tables import SHORT_LABELS
 from mixerlib.weights import load_weights, save_weights
 from mixerlib.weights.layouts import LAYOUTS, Layout, their_names
 from mixerlib.weights.saving import WRITTEN, suffixes_of
 
-HEAD = ["model", "layout", "direction", "largest difference"]
 LABELS = SHORT_LABELS | {"mlp_mixer": "MLP-Mixer"}
-SMALL = {"dim": 12, "depth": 3, "num_classes": 5}
-OPTIONS = {
+SMALL: dict[str, Any] = {"dim": 12, "depth": 3, "num_classes": 5}
+OPTIONS: dict[str, dict[str, Any]] = {
     "convmixer": {"kernel_size": 3},
     "mlp_mixer": {"image_size": 8, "patch_size": 2, "tokens_dim": 7, "channels_dim": 9},
     "splitmixer_i": {"kernel_size": 3, "ratio": "3/5"},
@@ -30,7 +25,7 @@ OPTIONS = {
 }
 
 
-def new(name: str, seed: int) -> nn.Module:
+def _new(name: str, seed: int) -> nn.Module:
     """A small model, all of whose tensors are random."""
     torch.manual_seed(seed)
     model = create_model(name, **SMALL, **OPTIONS[name]).eval()
@@ -43,7 +38,7 @@ def new(name: str, seed: int) -> nn.Module:
     return model
 
 
-def read_only(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
+def _read_only(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
     """The model's tensors as a layout names them that is read only."""
     names = their_names(model.state_dict(), layout, len(model.blocks))
     tensors = {str(names[key]): tensor for key, tensor in model.state_dict().items()}
@@ -58,9 +53,9 @@ def read_only(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
     }
 
 
-def difference(name: str, source: nn.Module, file: Path, layout: str) -> str:
+def _difference(name: str, source: nn.Module, file: Path, layout: str) -> str:
     """The largest difference of a number between a model and its file, read again."""
-    model = new(name, seed=1)
+    model = _new(name, seed=1)
     found = load_weights(model, file)
     if found != layout:
         raise ValueError(f"`layout`={layout!r} was taken for {found!r}")
@@ -73,31 +68,39 @@ def difference(name: str, source: nn.Module, file: Path, layout: str) -> str:
     return f"{largest:.0e}" if largest else "0"
 
 
-def rows() -> list[list[str]]:
-    """Model, layout, direction and the largest difference, for every layout and its models."""
+def layout_rows() -> list[list[str]]:
+    """Model, layout, direction and the largest difference, for every layout and its models.
+
+    For each, a small model with random weights goes through a file and back. The page of commands
+    shows them.
+
+    >>> from mixerlib.pages import layout_rows
+    >>> layout_rows()[0]
+    ['ConvMixer', 'mixerlib', 'in and out', '0']
+    """
     done = []
     with tempfile.TemporaryDirectory() as folder:
         for name in OPTIONS:
-            source = new(name, seed=0)
+            source = _new(name, seed=0)
             kind = "3-D" if name == "splitmixer_3d" else type(source).__name__
             written = [layout for layout, kinds in WRITTEN.items() if kind in kinds]
-            for layout in ("mixerlib", *written):
-                if name == "mlp_mixer" and layout == "mindcv":
+            for into in ("mixerlib", *written):
+                if name == "mlp_mixer" and into == "mindcv":
                     nn.init.zeros_(source.stem.proj.bias)  # MindCV has none
-                file = Path(folder) / f"w{suffixes_of(layout)[0]}"
-                save_weights(source, file, layout=layout)
-                found = difference(name, source, file, layout)
-                done.append([LABELS[name], layout, "in and out", found])
+                file = Path(folder) / f"w{suffixes_of(into)[0]}"
+                save_weights(source, file, layout=into)
+                found = _difference(name, source, file, into)
+                done.append([LABELS[name], into, "in and out", found])
             for layout in LAYOUTS:
                 if layout.table and _fits(layout, name) and layout.name not in written:
                     file = Path(folder) / "w.npz"
-                    np.savez(file, **{k: t.numpy() for k, t in read_only(source, layout).items()})
-                    found = difference(name, source, file, layout.name)
+                    np.savez(file, **{k: t.numpy() for k, t in _read_only(source, layout).items()})
+                    found = _difference(name, source, file, layout.name)
                     done.append([LABELS[name], layout.name, "in", found])
     return sorted(done, key=lambda row: (list(LABELS.values()).index(row[0]), row[2] == "in"))
 
 
 def _fits(layout: Layout, name: str) -> bool:
     """Whether a layout has models of that name."""
-    model = new(name, seed=0)
+    model = _new(name, seed=0)
     return None not in their_names(model.state_dict(), layout, len(model.blocks)).values()
