@@ -19,7 +19,7 @@ from mixerlib.speed import load_now, require_quiet
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 FAMILIES = ("convmixer", *(f"splitmixer_{one}" for one in ("i", "ii", "iii", "iv", "v", "3d")))
 # A race → its minutes on two cores, by the older records
-RACES = {"plain": 3, "relatives": 3, "forms": 27, "training": 41}
+RACES = {"plain": 3, "relatives": 1, "forms": 27, "training": 41}
 TABLE = ("--batch", "8", "--rounds", "15")  # of pictures of 224×224: what two cores can do
 
 

@@ -56,9 +56,16 @@ def mixing_jacobian(block: nn.Module, maps: torch.Tensor) -> np.ndarray:
         units = torch.eye(made.numel(), dtype=made.dtype, device=made.device)
         for some in units.split(max(1, MOST // (16 * made.numel()))):
             chosen = some.unflatten(1, made.shape)
-            (slopes,) = torch.autograd.grad(
-                made, given, chosen, retain_graph=True, is_grads_batched=True
-            )
+            slopes = None
+            if made.requires_grad:
+                (slopes,) = torch.autograd.grad(
+                    *(made, given, chosen),
+                    retain_graph=True,
+                    is_grads_batched=True,
+                    allow_unused=True,
+                )
+            if slopes is None:  # nothing hears anything
+                slopes = given.new_zeros(len(some), *given.shape)
             rows += [_table(slope) for slope in slopes]
     return torch.stack(rows).view(*made.shape, *inputs.shape).detach().cpu().numpy()
 
@@ -125,7 +132,7 @@ def drawn_anew(model: nn.Module, seed: int = 0) -> nn.Module:
     for name, statistics in model.named_buffers():
         if statistics.is_floating_point():
             drawn = torch.rand(statistics.shape, generator=generator, dtype=torch.float64)
-            statistics.copy_(drawn + 0.5 if name.endswith("running_var") else drawn)
+            statistics.copy_(drawn + (0.5 if name.endswith("running_var") else -0.25))
     return model
 
 

@@ -11,11 +11,11 @@ from matplotlib.patches import Circle, FancyArrowPatch, Polygon, Rectangle
 
 from mixerlib.pages import plots
 from mixerlib.pages.colors import FAINT, GREY
+from mixerlib.pages.naming import LETTERS
 from mixerlib.pages.rails import MERGES, SMALL
 from mixerlib.pages.step import Step, overlapping, pieces
 
-# All lengths are in points, 72 to an inch; letters of 10.5 are 9 pixels high on a phone.
-LETTERS = 10.5
+# All lengths are in points, 72 to an inch.
 STRIP, THIN, ARROW, LABELLED = 17, 6, 12, 27  # heights: a strip, a thin one, arrows
 ROUND = 6  # radius of a circle
 TEETH = 24  # of a comb

@@ -8,7 +8,7 @@ import numpy as np
 if TYPE_CHECKING:
     import matplotlib.axes
 
-LETTERS = 10.5  # points
+LETTERS = 10.5  # points: 9 pixels high on a phone
 WIDE, HIGH = 0.56 * LETTERS, 1.05 * LETTERS  # of a letter, and of a line
 # Where a name may stand, in order: right, left, above, below, and further away; in points
 NEAR = [(6, 0), (-6, 0), (5, 9), (5, -9), (-5, 9), (-5, -9), (0, 11), (0, -11)]

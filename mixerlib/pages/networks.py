@@ -295,7 +295,9 @@ class _Column(NamedTuple):
             merge = step.kind in MERGES
             if not flows[number]:
                 y = _entry(axes, rails, number, (center, y), merge)
-            last = number + 1 < len(head) and not flows[number + 1]
+            branches = (
+                number + 1 < len(head) and not flows[number + 1]
+            )  # the next takes no part of it
             if step.mixed:
                 self.name(y, STRIP, "head", [step])
                 y = self.filled(y, step, STRIP)
@@ -315,7 +317,7 @@ class _Column(NamedTuple):
                 y += 5 + THIN
             starts.append(y + 4)
             named = bool(step.mixed) or merge or number + 1 == len(head)
-            if last:
+            if branches:
                 axes.plot([center, center], [y + 1, y + 4], color=GREY, linewidth=1)
                 y += 6
             else:

@@ -8,34 +8,33 @@ import numpy as np
 import torch
 from torch import nn
 
+from mixerlib.costs import drawn_anew
 from mixerlib.models import create_model
-from mixerlib.pages.tables import SHORT_LABELS
+from mixerlib.pages.tables import RELATIVE_LABELS, SHORT_LABELS
 from mixerlib.weights import load_weights, save_weights
 from mixerlib.weights.layouts import LAYOUTS, Layout, their_names
 from mixerlib.weights.saving import WRITTEN, suffixes_of
 
-LABELS = SHORT_LABELS | {"mlp_mixer": "MLP-Mixer"}
+LABELS = SHORT_LABELS | RELATIVE_LABELS
 SMALL: dict[str, Any] = {"dim": 12, "depth": 3, "num_classes": 5}
+TOKENS: dict[str, Any] = {"image_size": 8, "patch_size": 2, "channels_dim": 8}
 OPTIONS: dict[str, dict[str, Any]] = {
     "convmixer": {"kernel_size": 3},
-    "mlp_mixer": {"image_size": 8, "patch_size": 2, "tokens_dim": 7, "channels_dim": 9},
+    "mlp_mixer": TOKENS | {"tokens_dim": 7},
     "splitmixer_i": {"kernel_size": 3, "ratio": "3/5"},
     "splitmixer_iv": {"kernel_size": 3, "segments": 5},
     "splitmixer_3d": {"kernel_size": 3, "segments": 3},
+    "vit": TOKENS | {"heads": 2},
+    "deit": TOKENS | {"heads": 2},
+    "resmlp": TOKENS,
+    "gmlp": TOKENS,
+    "convnext": {"kernel_size": 3, "patch_size": 2, "channels_dim": 8},
 }
 
 
 def _new(name: str, seed: int) -> nn.Module:
     """A small model, all of whose tensors are random."""
-    torch.manual_seed(seed)
-    model = create_model(name, **SMALL, **OPTIONS[name]).eval()
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.rand_like(tensor) - 0.1)
-    for key, tensor in model.state_dict().items():
-        if key.endswith("running_var"):
-            tensor.add_(0.2)
-    return model
+    return drawn_anew(create_model(name, **SMALL, **OPTIONS[name]), seed).float()
 
 
 def _read_only(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""How timm names the tensors of the relatives, and ResNet's are named for CIFAR by others."""
+"""How timm names the tensors of the relatives that it has."""
 
 import torch
 

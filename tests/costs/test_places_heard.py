@@ -48,6 +48,23 @@ def test_channels_are_those_that_measured_reach_finds():
     assert np.array_equal(heard, measured_reach(model, images, 1)) and not heard.all()
 
 
+class Deaf(nn.Module):
+    """Makes numbers of its weights, and of what it is given only where it is told so."""
+
+    def __init__(self, learnt: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1), requires_grad=learnt)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * torch.ones(x.shape)
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_who_hears_nothing_has_derivatives_of_zero(learnt):
+    slopes = mixing_jacobian(Deaf(learnt), torch.randn(1, 4, 3))
+    assert slopes.shape == (4, 3, 4, 3) and not slopes.any()
+
+
 def test_a_block_in_training_mode_stays_as_it_is():
     block = create_model("convmixer", dim=4, depth=1, patch_size=4).blocks[0]
     before = {name: value.clone() for name, value in block.state_dict().items()}
