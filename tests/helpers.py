@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from torch import nn
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data import Dataset, load_dataset
 from mixerlib.records import Record, provenance
+from mixerlib.training import Recipe
 
 ROOT = Path(__file__).parents[1]  # the checkout
 SHARED = ROOT.parent / "shared"  # data and fixtures that do not travel with the book
@@ -148,6 +150,47 @@ def made_record(**values: Any) -> Record:
     usual |= {"recipe": "made/up", "settings": {}, "seed": 0, "curve": [], "continued": 0}
     usual |= {"test_loss": 1.0, "test_accuracy": 0.5, "test_top5": 1.0, "peak_memory_bytes": None}
     return Record(**{**usual, "provenance": provenance("cpu"), **values})
+
+
+def made_runs(recipe: Recipe, percents: Iterable[float]) -> list[Record]:
+    """Records of a recipe that no run has written: one a seed, of these accuracies."""
+    settings = asdict(recipe)
+    del settings["name"]
+    return [
+        made_record(
+            recipe=recipe.name,
+            seed=seed,
+            settings=settings | {"seed": seed},
+            test_accuracy=percent / 100,
+        )
+        for seed, percent in enumerate(percents)
+    ]
+
+
+def check_letters(figure: Any) -> None:
+    """No text of a picture is cut off, or lies on another text, on a filled shape or on a line
+    upright."""
+    for text in figure.axes[0].texts:  # the page's typeface is at most that wide
+        text.set_fontsize(0.88 * text.get_fontsize())
+    figure.canvas.draw()
+    axes, page = figure.axes[0], figure.bbox
+    boxes = [(t.get_text(), t.get_window_extent()) for t in axes.texts if t.get_text()]
+    fills = [p.get_window_extent() for p in axes.patches if p.get_fill()]
+    uprights = [
+        (x0, *sorted((y0, y1)))
+        for line in axes.lines
+        for (x0, y0), (x1, y1) in pairwise(axes.transData.transform(line.get_xydata()))
+        if x0 == x1
+    ]
+    for number, (text, box) in enumerate(boxes):
+        assert page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1, text
+        assert page.y0 - 1 <= box.y0 and box.y1 <= page.y1 + 1, text
+        inner = box.padded(-2)
+        clash = [other for other, place in boxes[:number] if inner.overlaps(place.padded(-2))]
+        assert clash == [], text
+        assert not any(inner.overlaps(fill) for fill in fills), text
+        for x, low, high in uprights:
+            assert not (inner.x0 < x < inner.x1 and low < inner.y1 and inner.y0 < high), text
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """The table of what fine-tuning brings: by the records, with an interval where there are seeds."""
 
 import math
-from dataclasses import asdict
 
-from helpers import ROOT, load_file, made_record
+from helpers import ROOT, load_file, made_runs
 
 from mixerlib.pages import signed
 from mixerlib.training import load_recipe
@@ -11,13 +10,8 @@ from mixerlib.training import load_recipe
 page = load_file(ROOT / "book" / "assets" / "transfer_table.py")
 
 
-def runs(name: str, *shares: float) -> list:
-    settings = asdict(load_recipe(name))
-    del settings["name"]
-    return [
-        made_record(recipe=name, seed=seed, settings=settings | {"seed": seed}, test_accuracy=share)
-        for seed, share in enumerate(shares)
-    ]
+def runs(name: str, *percents: float) -> list:
+    return made_runs(load_recipe(name), percents)
 
 
 def test_without_records_nothing_is_claimed():
@@ -27,9 +21,9 @@ def test_without_records_nothing_is_claimed():
 
 def test_runs_are_counted_and_seeds_give_an_interval():
     records = [
-        *runs("cpu/mlp_mixer_32_4", 0.50, 0.51, 0.52),
-        *runs("transfer/cifar10_finetune", 0.55),
-        *runs("transfer/cifar100", 0.31),
+        *runs("cpu/mlp_mixer_32_4", 50, 51, 52),
+        *runs("transfer/cifar10_finetune", 55),
+        *runs("transfer/cifar100", 31),
     ]
     scratch, fine, head = page.rows(records)
     # Student's quantile for 2 degrees of freedom is 4.3027; the deviation is one point
@@ -42,6 +36,6 @@ def test_runs_are_counted_and_seeds_give_an_interval():
 
 
 def test_one_run_each_has_no_interval():
-    records = [*runs("cpu/mlp_mixer_32_4", 0.5), *runs("transfer/cifar10_frozen", 0.4)]
+    records = [*runs("cpu/mlp_mixer_32_4", 50), *runs("transfer/cifar10_frozen", 40)]
     said = f"The head alone: {signed(-10.0)} points beside the training from scratch."
     assert page.text(records).endswith(said)

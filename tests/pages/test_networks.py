@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from helpers import Later
+from helpers import Later, check_letters
 from torch import nn
 
 from mixerlib.models import OneSegment, create_model, list_models, model_entry
@@ -327,19 +327,7 @@ def test_nothing_overlaps_and_nothing_leaves_the_picture(name):
     with torch.device("meta"):
         model = create_model(name)
     figure = networks.draw_network(model, model_entry(name).image_size)
-    for text in figure.axes[0].texts:  # the page's typeface is at most that wide
-        text.set_fontsize(0.88 * text.get_fontsize())
-    figure.canvas.draw()
-    axes, page = figure.axes[0], figure.bbox
-    boxes = [(t.get_text(), t.get_window_extent()) for t in axes.texts if t.get_text()]
-    fills = [p.get_window_extent() for p in axes.patches if p.get_fill()]
-    for number, (text, box) in enumerate(boxes):
-        assert page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1, text
-        assert page.y0 - 1 <= box.y0 and box.y1 <= page.y1 + 1, text
-        inner = box.padded(-2)
-        clash = [other for other, place in boxes[:number] if inner.overlaps(place.padded(-2))]
-        assert clash == [], text
-        assert not any(inner.overlaps(fill) for fill in fills), text
+    check_letters(figure)
 
 
 @pytest.mark.parametrize("draw", ["draw_network", "draw_block"])

@@ -3,11 +3,10 @@ them."""
 
 import re
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 import torch
-from helpers import Later
+from helpers import Later, check_letters
 from torch import nn
 
 from mixerlib.models import create_model
@@ -246,29 +245,8 @@ def test_nothing_overlaps_nothing_is_cut_and_letters_are_large_enough(name):
             model = create_model(name)
         size = 32 if name.startswith("resnet") else 224
     figure = networks.draw_network(model, size, min(2, len(model.blocks) - 1))
-    axes, page = figure.axes[0], figure.bbox
-    points = min(float(text.get_fontsize()) for text in axes.texts)
+    points = min(float(text.get_fontsize()) for text in figure.axes[0].texts)
     drawn = plots.svg(figure, "a network and its block")
     least = float(re.search(r"min-width: ([\d.]+)px", drawn)[1])
     assert points * least / (72 * figure.get_figwidth()) >= 9
-    for text in axes.texts:  # the page's typeface is at most that wide
-        text.set_fontsize(0.88 * text.get_fontsize())
-    figure.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in axes.texts if t.get_text()]
-    fills = [p.get_window_extent() for p in axes.patches if p.get_fill()]
-    ends = axes.transData.transform
-    uprights = [
-        (x0, *sorted((y0, y1)))
-        for line in axes.lines
-        for (x0, y0), (x1, y1) in pairwise(ends(line.get_xydata()))
-        if x0 == x1
-    ]
-    for number, (text, box) in enumerate(boxes):
-        assert page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1, text
-        assert page.y0 - 1 <= box.y0 and box.y1 <= page.y1 + 1, text
-        inner = box.padded(-2)
-        clash = [other for other, place in boxes[:number] if inner.overlaps(place.padded(-2))]
-        assert clash == [], text
-        assert not any(inner.overlaps(fill) for fill in fills), text
-        for x, low, high in uprights:  # the rails
-            assert not (inner.x0 < x < inner.x1 and low < inner.y1 and inner.y0 < high), text
+    check_letters(figure)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 import torch
-from helpers import ROOT
+from helpers import ROOT, made_runs
 
 from mixerlib import create_model
 from mixerlib.records import Record, read_records
@@ -14,28 +14,16 @@ from mixerlib.training import Depths
 
 RECORDS = read_records(ROOT / "book" / "records")
 DEPTHS = Depths(RECORDS)
-MEASURED = DEPTHS.runs["convmixer"][4][0]
 
 
 def made(**families: dict[int, list[float]]) -> list[Record]:
     """Records of these accuracies, in per cent: family → depth → one a seed."""
-    records = []
-    for family, by_depth in families.items():
-        for depth, values in by_depth.items():
-            recipe = DEPTHS.recipes[family][depth]
-            options = MEASURED.settings["model_options"] | recipe.model_options
-            settings = MEASURED.settings | {"model": family, "model_options": options}
-            records += [
-                replace(
-                    MEASURED,
-                    recipe=recipe.name,
-                    seed=seed,
-                    settings=settings | {"seed": seed},
-                    test_accuracy=value / 100,
-                )
-                for seed, value in enumerate(values)
-            ]
-    return records
+    return [
+        record
+        for family, by_depth in families.items()
+        for depth, values in by_depth.items()
+        for record in made_runs(DEPTHS.recipes[family][depth], values)
+    ]
 
 
 SOME = Depths(

@@ -1,41 +1,27 @@
 """The mixers and their relatives beside one another: which runs count, and what is compared."""
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
 import scipy
-from helpers import ROOT
+from helpers import ROOT, made_runs
 
 from mixerlib import create_model
 from mixerlib.models import list_relatives, model_entry
-from mixerlib.records import Record, read_records
+from mixerlib.records import read_records
 from mixerlib.training import MIXERS, Relatives
 from mixerlib.training.relatives import APART
 
 RECORDS = read_records(ROOT / "book" / "records")
 FIELD = Relatives(RECORDS)
-MEASURED = FIELD.runs["convmixer"][0]
 
 
 def made(**families: list[float]) -> Relatives:
     """Records of these accuracies, in per cent: family → one a seed."""
-    records: list[Record] = []
-    for family, values in families.items():
-        recipe = FIELD.recipes[family]
-        settings = MEASURED.settings | {"model": recipe.model}
-        settings |= {"model_options": recipe.model_options}
-        records += [
-            replace(
-                MEASURED,
-                recipe=recipe.name,
-                seed=seed,
-                settings=settings | {"seed": seed},
-                test_accuracy=value / 100,
-            )
-            for seed, value in enumerate(values)
-        ]
-    return Relatives(records)
+    made = (made_runs(FIELD.recipes[family], values) for family, values in families.items())
+    return Relatives([*chain(*made)])
 
 
 SOME = made(convmixer=[70, 72, 71], splitmixer_i=[68, 69, 70], vit=[60], gmlp=[64, 66])
