@@ -231,12 +231,13 @@ class Explore:
         needed = next((b for b, share in enumerate(shares, 1) if share == 1), None)
         near = {1, depth, *(range(max(1, needed - 1), needed + 2) if needed else (2, 3))}
         numbers = sorted(near & {*range(1, depth + 1)})
-        heard = listed(f"{percent(float(s))} after {b}" for b, s in enumerate(shares, 1))
+        told = shares[:needed]  # up to the first of all
+        heard = listed(f"{percent(float(s))} after {b}" for b, s in enumerate(told, 1))
         return Guess(
             f"After how many blocks of this {name} has every channel heard every other?",
             (*map(str, numbers), never),
             str(needed) if needed else never,
-            f"Of the pairs have heard each other {heard}.",
+            f"The share of pairs that have heard each other, by blocks: {heard}.",
         )
 
     def _ipython_display_(self) -> None:
