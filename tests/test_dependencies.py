@@ -24,7 +24,7 @@ PACKAGE_OF = {
 # What may be imported where, beside the dependencies that every user has: extras
 EXTRAS_OF = {
     "mixerlib": ("plots", "onnx", "tensorboard", "timm", "hub", "widgets"),
-    "notebooks": ("book", "count"),
+    "notebooks": ("book", "count", "timm"),  # what a chapter of them shows, it leaves out without
     "book": ("book", "release", "test", "count"),  # `book.tools.other_models` counts with them
     "tests": ("book", "test", "site"),
 }
