@@ -8,9 +8,9 @@ are counted anew, and the others stay as they are recorded. Needs the extras `te
 weights are downloaded, and nothing is trained.
 """
 
+import argparse
 import copy
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Collection
 from functools import partial
@@ -163,4 +163,13 @@ def main(names: Collection[str] = (), path: Path = RECORD) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m book.tools.other_models",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}")
+    names = parser.parse_args().names
+    if unknown := [name for name in names if name not in MODELS]:
+        parser.error(f"{', '.join(unknown)}: no such model; there are {', '.join(MODELS)}")
+    main(names)
