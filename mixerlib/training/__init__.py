@@ -25,6 +25,7 @@ from mixerlib.training.comparison import (
     slowest_to_fastest,
     yardstick,
 )
+from mixerlib.training.cuts import CUT, Cuts
 from mixerlib.training.depths import Depths
 from mixerlib.training.device_check import Answer, self_test
 from mixerlib.training.distributed import ALONE, Processes, choose_device, joined, local_device
@@ -93,12 +94,14 @@ from mixerlib.training.sweep_progress import Remaining, remaining, remaining_tab
 
 __all__ = [
     "ALONE",
+    "CUT",
     "MIXERS",
     "SHUFFLED",
     "STRATEGIES",
     "Ablations",
     "Answer",
     "Batch",
+    "Cuts",
     "Depths",
     "Difference",
     "Diverged",

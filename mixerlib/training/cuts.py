@@ -1,0 +1,129 @@
+"""SplitMixers of several shares or numbers of segments: their runs, costs, how far they differ.
+
+>>> from mixerlib.records import read_records
+>>> from mixerlib.training import Cuts
+>>> cuts = Cuts(read_records("book/records"))
+>>> cuts.cost("splitmixer_ii", 8, "params") < cuts.cost("splitmixer_ii", 2, "params")
+True
+
+The models are those of cpu/STRATEGY_64_4, and of the recipes under cpu/split, which change the
+share α of strategy I, or the number s of segments of II, III and IV, and nothing else. Chapters 06
+and 07.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from mixerlib import costs
+from mixerlib.models import create_model, model_entry
+from mixerlib.records import Record
+from mixerlib.training.comparison import SHUFFLED, Difference, accuracies, difference_of_means
+from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
+
+Cut = str | int  # a ratio such as "3/5", or a number of segments
+# The strategies that are trained with several cuts
+CUT = ("splitmixer_i", *(name.removesuffix("_shuffle") for name in SHUFFLED), *SHUFFLED)
+
+
+def _share(cut: Cut) -> Fraction:
+    """Of the channels that one segment holds: α, or 1/s."""
+    return Fraction(cut) if isinstance(cut, str) else Fraction(1, cut)
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """The runs of the strategies at the CPU scale, by how they are cut.
+
+    A strategy is one of `CUT`: "splitmixer_i", or II, III or IV, with "_shuffle" behind or not.
+    Accuracies are those after the last epoch, in per cent, differences are in points, and a
+    deviation is that of single runs about the mean of their strategy and cut, pooled over all.
+
+    >>> from mixerlib.records import read_records
+    >>> from mixerlib.training import Cuts
+    >>> [*Cuts(read_records("book/records")).recipes["splitmixer_i"]]
+    ['2/3', '3/5', '4/7', '5/9', '6/11']
+    """
+
+    records: Sequence[Record]
+
+    @cached_property
+    def recipes(self) -> dict[str, dict[Cut, Recipe]]:
+        """Strategy → cut → the recipe, from the least cut on; whether it has been run or not."""
+        recipes: dict[str, dict[Cut, Recipe]] = {}
+        for strategy in CUT:
+            name = re.compile(rf"cpu/({strategy}_64_4|split/{strategy}_(\d+_\d+|s\d+))")
+            of_strategy = [load_recipe(one) for one in list_recipes() if name.fullmatch(one)]
+            options = [model_entry(one.model).defaults | one.model_options for one in of_strategy]
+            key = "ratio" if strategy == "splitmixer_i" else "segments"
+            by_cut = {of[key]: one for of, one in zip(options, of_strategy, strict=True)}
+            recipes[strategy] = dict(sorted(by_cut.items(), key=lambda item: -_share(item[0])))
+        return recipes
+
+    @cached_property
+    def runs(self) -> dict[str, dict[Cut, list[Record]]]:
+        """Strategy → those of its cuts that have runs → their records, by seed.
+
+        A record counts by its recipe's name and settings: one of another scale never does.
+        """
+        return {
+            strategy: {
+                cut: of_recipe
+                for cut, recipe in recipes.items()
+                if (of_recipe := runs_of(recipe, self.records))
+            }
+            for strategy, recipes in self.recipes.items()
+        }
+
+    @cached_property
+    def spread(self) -> Spread:
+        """The deviation of single runs, in points, pooled over all strategies and cuts."""
+        return spread([accuracies(runs) for rows in self.runs.values() for runs in rows.values()])
+
+    def against_the_least(
+        self, strategy: str, confidence: float = CONFIDENCE
+    ) -> dict[Cut, Difference]:
+        """Each further cut that has runs → its mean minus that of the strategy's first cut.
+
+        The intervals hold for all cuts of this strategy at once (Bonferroni's bound).
+        """
+        rows = dict(self.runs[strategy])
+        first = rows.pop(next(iter(self.recipes[strategy])), None)
+        if first is None:
+            return {}
+        each = 1 - (1 - confidence) / max(1, len(rows))
+        return {
+            cut: difference_of_means(first, runs, self.spread, each) for cut, runs in rows.items()
+        }
+
+    def _options(self, strategy: str, cut: Cut) -> tuple[Recipe, dict[str, Any]]:
+        """The recipe of a strategy and cut, and all options of its model."""
+        if cut not in self.recipes.get(strategy, {}):
+            raise ValueError(f"`cut`={cut!r} of {strategy!r} must be that of a recipe")
+        recipe = self.recipes[strategy][cut]
+        return recipe, model_entry(recipe.model).defaults | recipe.model_options
+
+    def cost(self, strategy: str, cut: Cut, quantity: str) -> int:
+        """The "params", "macs" or another quantity of `costs`, for one 32×32 image.
+
+        Raises `ValueError` for a cut that has no recipe.
+        """
+        recipe, options = self._options(strategy, cut)
+        family = model_entry(recipe.model).family
+        return costs.formulas(family).counts(options, image_size=32).total(quantity)
+
+    def reach(self, strategy: str, cut: Cut) -> float:
+        """The share of pairs of channels in which one can hear the other, after all blocks.
+
+        Raises `ValueError` for a cut that has no recipe.
+        """
+        recipe, options = self._options(strategy, cut)
+        with torch.device("meta"):  # only the shapes matter
+            model = create_model(recipe.model, **options)
+        return float(costs.reach(model.num_features, costs.mixing_steps(model)).mean())
