@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import hypot
 from typing import Any
 
 import torch
@@ -23,7 +24,13 @@ import torch
 from mixerlib import costs
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Record
-from mixerlib.training.comparison import SHUFFLED, Difference, accuracies, difference_of_means
+from mixerlib.training.comparison import (
+    SHUFFLED,
+    Difference,
+    accuracies,
+    difference_of_means,
+    mean_of,
+)
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
@@ -101,6 +108,42 @@ class Cuts:
         return {
             cut: difference_of_means(first, runs, self.spread, each) for cut, runs in rows.items()
         }
+
+    def shuffle_gains(self, confidence: float = CONFIDENCE) -> dict[tuple[str, Cut], Difference]:
+        """(Strategy, segments) that has run with a shuffle and without → what the shuffle adds.
+
+        Each interval holds by itself.
+        """
+        return {
+            (plain, cut): difference_of_means(without, dealt[cut], self.spread, confidence)
+            for plain, rows in self.runs.items()
+            if (dealt := self.runs.get(f"{plain}_shuffle"))
+            for cut, without in rows.items()
+            if cut in dealt
+        }
+
+    def growth_of_the_gain(
+        self, few: int, many: int, confidence: float = CONFIDENCE
+    ) -> Difference | None:
+        """What the shuffle adds with many segments minus what it adds with few, in points: the mean
+        of the strategies that have all four; None where none has.
+        """
+        gains = self.shuffle_gains(confidence)
+        pairs = [
+            (gains[plain, few], gains[plain, many])
+            for plain, cut in gains
+            if cut == few and (plain, many) in gains
+        ]
+        growths = [
+            Difference(
+                more.points - less.points,
+                None
+                if less.half_width is None or more.half_width is None
+                else hypot(less.half_width, more.half_width),
+            )
+            for less, more in pairs
+        ]
+        return mean_of(growths) if growths else None
 
     def _options(self, strategy: str, cut: Cut) -> tuple[Recipe, dict[str, Any]]:
         """The recipe of a strategy and cut, and all options of its model."""

@@ -63,6 +63,31 @@ def test_each_cut_is_held_against_the_least_with_bonferroni_s_intervals():
         assert np.isclose(rows[cut].half_width, wide)
 
 
+def test_the_shuffle_s_gain_and_its_growth_are_differences_of_means():
+    gains = SOME.shuffle_gains()
+    points = {("splitmixer_ii", 2): 0.5, ("splitmixer_ii", 8): 11.0}
+    assert {key: gain.points for key, gain in gains.items()} == pytest.approx(points)
+    growth, one = SOME.growth_of_the_gain(2, 8), SOME.spread.half_width_of_difference
+    assert np.isclose(growth.points, 10.5)
+    assert np.isclose(growth.half_width, np.hypot(one(2, 2), one(1, 2)))
+    assert SOME.growth_of_the_gain(2, 4) is None
+    alone = {
+        strategy: {2: [50], 8: [40]} for strategy in ("splitmixer_iv", "splitmixer_iv_shuffle")
+    }
+    assert Cuts(made(**alone)).growth_of_the_gain(2, 8).half_width is None  # no spread is known
+
+
+def test_the_growth_is_the_mean_over_the_strategies():
+    values = {"splitmixer_iii": {2: [60, 62], 8: [50, 52]}}
+    values |= {"splitmixer_iii_shuffle": {2: [62, 64], 8: [58, 60]}}
+    values |= {"splitmixer_iv": {2: [61, 63], 8: [51, 53]}}
+    values |= {"splitmixer_iv_shuffle": {2: [61, 63], 8: [53, 55]}}
+    cuts = Cuts(made(**values))
+    growth, one = cuts.growth_of_the_gain(2, 8), cuts.spread.half_width_of_difference(2, 2)
+    assert np.isclose(growth.points, ((8 - 2) + (2 - 0)) / 2)
+    assert np.isclose(growth.half_width, one)  # √(4·one²)/2
+
+
 def test_a_cut_without_runs_is_left_out_and_one_without_a_base_is_held_against_nothing():
     assert [*SOME.runs["splitmixer_ii_shuffle"]] == [2, 8]
     assert SOME.against_the_least("splitmixer_iii") == {}
