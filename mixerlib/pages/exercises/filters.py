@@ -143,6 +143,7 @@ def start_from_what_training_finds() -> Properties:
     square = "That is the covariance itself; noise has to pass its root."
     turned = "Turned round: L Lᵀ must be the covariance, not Lᵀ L."
     centred = "You took the mean kernel away first: the covariance here is about zero."
+    torchs = "That is `torch.cov`, about the mean and by n − 1; here it is about zero and by n."
     other = "L Lᵀ is not the covariance of the kernels, flattened, about zero."
 
     def root(kernels: torch.Tensor) -> torch.Tensor:
@@ -158,7 +159,7 @@ def start_from_what_training_finds() -> Properties:
         (square, covariance),
         (turned, lambda kernels: torch.linalg.cholesky(covariance(kernels)).T),
         (centred, lambda kernels: root(kernels - kernels.mean(0))),
-        (centred, lambda kernels: torch.linalg.cholesky(kernels.flatten(1).T.cov())),
+        (torchs, lambda kernels: torch.linalg.cholesky(kernels.flatten(1).T.cov())),
     ]
 
     def judge(answer: Any) -> Iterator[Row]:
