@@ -12,6 +12,7 @@ from helpers import Later, registrations_undone, trained_look
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from mixerlib.costs import measure, thop
 from mixerlib.models import OneSegment, create_model, list_models, model_entry, register_mixing
 from mixerlib.speed import fold
 from mixerlib.weights import load_weights, save_weights
@@ -287,6 +288,13 @@ def test_mixerlib_takes_it_for_its_own(name: str, tmp_path: Path):
     torch.testing.assert_close(
         fold(timms, images())(images()), ours(images()), rtol=1e-4, atol=1e-4
     )
+
+
+@every_family
+def test_it_costs_what_mixerlibs_own_does(name: str):
+    ours = create_model(name, **options(name))
+    assert measure(small(name), 32).macs == measure(ours, 32).macs
+    assert thop(measure(small(name), 32)) == thop(measure(ours, 32))
 
 
 def test_it_is_written_in_the_layouts_of_its_architecture(tmp_path: Path):

@@ -36,10 +36,8 @@ PART_OF_NAME = (
     (r"blocks\.\d+\.(conv\d|dense|merge)\b", "space and channels"),
     (r"(blocks\.\d+\.)?(norm|scale)\d?\b", "normalisation"),  # what stands in place of a norm, too
     (r"blocks\.\d+\.", "channel mixing"),
-    (
-        r"(head(_\w+)?\b|$)",
-        "head",
-    ),  # the mean is written in the model's own forward, whose name is empty
+    # the mean is written in the model's own forward, whose name is empty, or is timm's module
+    (r"(head(_\w+)?\b|global_pool\b|$)", "head"),
 )
 
 
@@ -80,7 +78,8 @@ def measure(
     in_channels: int = 3,
     device: str = "meta",
 ) -> Measured:
-    """Run a copy of a model on blank images and count. The model itself is left as it is.
+    """Run a copy of a model in float32 on blank images and count. The model itself is left as it
+    is; one of another dtype has the same counts.
 
     `image_size` is a number or (height, width), in pixels. On the "meta" device, the default,
     tensors have shapes but no numbers, so that the largest model needs no memory; "cpu" gives the
@@ -93,7 +92,7 @@ def measure(
     594186
     """
     height, width = image_pair("image_size", image_size)
-    model = copy.deepcopy(model).to(device)
+    model = copy.deepcopy(model).to(device, torch.float32)
     where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.

@@ -15,12 +15,14 @@ def by_scope(
     """Parameters and MACs of the channel mixing of all blocks, of the first block, and of the
     whole model, for one image of `image_size` pixels. Errors as in `measure`.
 
+    A model without `in_channels` is given images of three.
+
     >>> from mixerlib.costs import by_scope
     >>> from mixerlib.models import create_model
     >>> by_scope(create_model("splitmixer_iv", dim=64, depth=4))["channel mixing"]
     (8448, 2097152)
     """
-    measured = measure(model, image_size)
+    measured = measure(model, image_size, getattr(model, "in_channels", 3))
 
     def first_block(sizes: Mapping[str, int]) -> int:
         return sum(size for name, size in sizes.items() if name.startswith("blocks.0."))

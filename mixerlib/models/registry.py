@@ -8,6 +8,7 @@
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -259,7 +260,11 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
 def remember(model: nn.Module, name: str, options: Mapping[str, Any]) -> None:
     """Note in a model what it was made of, for `made_of`."""
-    model._made_of = (name, dict(model_entry(name).defaults | options))
+    given = {
+        k: int(v) if type(v) is not bool and isinstance(v, Integral) else v  # NumPy's too
+        for k, v in options.items()
+    }
+    model._made_of = (name, dict(model_entry(name).defaults | given))
 
 
 def made_of(model: nn.Module) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mixerlib import checks
-from mixerlib.models import channel_shuffle
+from mixerlib.models import channel_shuffle, unwrapped
 from mixerlib.models.relatives.pieces import Affine, Scale
 from mixerlib.pages.composites import COMPOSITES
 from mixerlib.pages.step import Segments, Step, overlapping, pieces
@@ -68,6 +68,7 @@ def steps(model: nn.Module, image_size: int | tuple[int, int]) -> list[Step]:
     height, width = checks.image_pair("image_size", image_size)
     if not isinstance(model, nn.Module):
         raise ValueError(f"`model` must be a torch.nn.Module, not a {type(model).__name__}")
+    model = unwrapped(model)
     name = type(model).__name__
     try:
         blank = _blank(model)
@@ -100,7 +101,7 @@ def _blank(model: nn.Module) -> nn.Module:
         for p in model.parameters()
     }
     memo |= {id(b): torch.empty_like(b, device="meta") for b in model.buffers()}
-    blank = copy.deepcopy(model, memo).eval()
+    blank = copy.deepcopy(model, memo).eval().float()
     for module in blank.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()

@@ -20,7 +20,7 @@ from torch import nn
 from mixerlib import __version__, checks
 from mixerlib.files import read_json, write_atomic
 from mixerlib.models import create_model, made_of, model_entry
-from mixerlib.models.wrappers import unwrapped
+from mixerlib.models.wrappers import computed_weights, made_permanent, unwrapped
 from mixerlib.records import Provenance
 from mixerlib.weights.loading import load_weights
 from mixerlib.weights.saving import file_content
@@ -60,7 +60,7 @@ def save_pretrained(
 
     Args:
         model: of `create_model`, with any weights; it may be compiled, in `DataParallel` or
-            averaged.
+            averaged, pruned or parametrized: the weights are written that it computes with.
         folder: is made where it is missing; files of the same names are replaced.
         record: of the run that trained it: the card states its result, and `recipe.yaml` holds its
             settings, in the words of the version that wrote the record.
@@ -80,6 +80,8 @@ def save_pretrained(
     'IV'
     """
     model, folder = unwrapped(model), Path(folder)
+    if computed_weights(model):
+        model = made_permanent(model)
     name, options = made_of(model)
     _check_shapes(model, name, options)
     if classes and len(classes) != model.num_classes:
@@ -123,7 +125,9 @@ def _images(
         "classifier": "head",
         "num_classes": model.num_classes,
         "crop_pct": 1.0,
-    } | {word: list(map(float, values)) for word, values in statistics.items() if values}
+    } | {
+        word: list(map(float, values)) for word, values in statistics.items() if values is not None
+    }
 
 
 def _check_shapes(model: nn.Module, name: str, options: dict[str, Any]) -> None:

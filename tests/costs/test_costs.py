@@ -657,6 +657,14 @@ def test_measuring_leaves_the_model_as_it_is(device, training):
     assert set(vars(model.blocks[0].mixing)) == attributes
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_dtype_has_the_same_counts(dtype):
+    model = create_model("splitmixer_i", dim=12, depth=2)
+    counts = costs.measure(model, 32)
+    assert costs.measure(model.to(dtype), 32) == counts
+    assert next(model.parameters()).dtype == dtype
+
+
 def test_the_detail_of_a_measurement_adds_up():
     model = create_model("splitmixer_iv", dim=9, depth=2, segments=2)
     measured = costs.measure(model, (8, 4))

@@ -35,3 +35,11 @@ def test_what_is_saved_in_every_scope():
     )
     assert saved["a block"] == pytest.approx(one_block)
     assert set(costs.saved_by_scope(whole, whole, image_size=8).values()) == {(0.0, 0.0)}
+
+
+@pytest.mark.parametrize("in_channels", [1, 4])
+def test_a_model_is_given_images_of_its_own_channels(in_channels: int):
+    scopes = costs.by_scope(create_model("convmixer", **SIZES, in_channels=in_channels), 8)
+    coloured = costs.by_scope(create_model("convmixer", **SIZES), 8)
+    assert scopes["the model"][0] - coloured["the model"][0] == DIM * (in_channels - 3)
+    assert scopes["a block"] == coloured["a block"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import Later, check_letters
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from mixerlib.models import OneSegment, create_model, list_models, model_entry
 from mixerlib.pages import LABELS, SHORT_LABELS, steps, tracing
@@ -161,6 +162,18 @@ class Scaled(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.gamma * self.fixed * self.mixer(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_dtype_has_the_same_steps(dtype):
+    model = create_model("splitmixer_i", dim=12, depth=2)
+    assert steps(model.to(dtype), 32) == steps(model.float(), 32)
+
+
+def test_the_steps_of_a_wrapped_model_are_its_own():
+    model = create_model("splitmixer_i", dim=12, depth=2)
+    for wrapped in (nn.DataParallel(model), AveragedModel(model)):
+        assert steps(wrapped, 32) == steps(model, 32)
 
 
 def test_home_made_networks_draw():

@@ -69,6 +69,14 @@ def test_a_file_computes_what_the_model_does_for_any_number_of_images(kind, tmp_
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["onnx", "exported"])
+def test_images_that_need_a_gradient_are_run_without_one(kind, tmp_path):
+    run = load_artefact(written(kind, tmp_path)[1].path)
+    logits = run(IMAGES.clone().requires_grad_())
+    assert torch.equal(logits, run(IMAGES)) and not logits.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_the_model_is_left_as_it_is(tmp_path):
     model = model_of().train()
     before = copy.deepcopy(model.state_dict())

@@ -292,6 +292,31 @@ def test_a_block_with_an_unknown_part_is_kept(name, part):
     assert kinds == [FoldedBlock, ScaledAdd, type(model.blocks[1]), FoldedBlock]
 
 
+OTHER_MIXERS = {
+    "3×3": lambda c: nn.Conv2d(c, c, 3, padding=1),
+    "no bias": lambda c: nn.Conv2d(c, c, 1, bias=False),
+    "groups": lambda c: nn.Conv2d(c, c, 1, groups=2),
+    "low rank": lambda c: nn.Sequential(nn.Conv2d(c, 2, 1, bias=False), nn.Conv2d(2, c, 1)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "mixer"),
+    [("convmixer", "1"), ("splitmixer_i", "mixing.mixer"), ("splitmixer_iv", "mixing.mixer.1")],
+)
+@pytest.mark.parametrize("kind", OTHER_MIXERS)
+@torch.no_grad()
+def test_a_block_with_another_layer_for_its_channels_is_kept(name, mixer, kind):
+    model, images = model_and_images(name, SMALL)
+    middle = model.blocks[1]
+    channels = middle.get_submodule(mixer).out_channels
+    middle.set_submodule(mixer, OTHER_MIXERS[kind](channels).double())
+    fast = fold(model, images)
+    torch.testing.assert_close(fast(images), model(images), **close)
+    kinds = [type(block) for block in fast.blocks]
+    assert kinds == [FoldedBlock, ScaledAdd, type(middle), FoldedBlock]
+
+
 @torch.no_grad()
 def test_an_unknown_head_and_an_unknown_stem():
     model, images = model_and_images("convmixer", SMALL)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -67,6 +68,25 @@ def test_another_head_and_wrappers(tmp_path: Path):
     model.reset_classifier(3)
     save_pretrained(nn.DataParallel(model), tmp_path)
     assert from_pretrained(tmp_path).num_classes == 3
+
+
+def test_a_model_that_computes_its_weights_is_written_as_it_computes(tmp_path: Path):
+    model, images = small(), torch.randn(2, 3, 32, 32)
+    nn.utils.prune.l1_unstructured(model.head, "weight", 0.5)
+    nn.utils.parametrizations.weight_norm(model.stem[0])
+    save_pretrained(model, tmp_path)
+    torch.testing.assert_close(from_pretrained(tmp_path)(images), model(images))
+    assert nn.utils.prune.is_pruned(model.head)
+
+
+def test_numbers_of_numpy_and_torch(tmp_path: Path):
+    model = small(dim=np.int64(12), num_classes=np.int32(7))
+    save_pretrained(model, tmp_path, mean=np.array([0.5, 0.4, 0.3]), std=torch.tensor([0.25] * 3))
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["pretrained_cfg"]["mean"] == [0.5, 0.4, 0.3]
+    assert config["pretrained_cfg"]["std"] == [0.25] * 3
+    assert "dim=12," in (tmp_path / "README.md").read_text()
+    assert made_of(from_pretrained(tmp_path)) == made_of(model)
 
 
 def test_the_card_and_the_recipe_are_the_records(tmp_path: Path):

@@ -49,7 +49,7 @@ def _onnx(path: Path) -> Run:
     session = onnx_session(str(path), torch.get_num_threads())
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        return torch.from_numpy(session.run(None, {"images": images.detach().numpy()})[0])
 
     return run
 

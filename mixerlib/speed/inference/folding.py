@@ -133,8 +133,10 @@ def products(mixing: nn.Module) -> list[Product] | None:
     def one_by_one(convs: Iterable[nn.Conv2d]) -> list[Product]:
         return [product(s, conv) for (s, _), conv in zip(mixing.mixed, convs, strict=True)]
 
-    if type(mixing) is nn.Conv2d and mixing.bias is not None and mixing.groups == 1:
-        return [product(0, mixing)]
+    if type(mixing) is nn.Conv2d:
+        return [product(0, mixing)] if is_matrix(mixing) else None
+    if not all(map(is_matrix, mixers(mixing))):  # as where its user has put in others
+        return None
     if type(mixing) is OneSegment:
         return [product(mixing.start, mixing.mixer)]
     if type(mixing) in (SharedSegments, StridedSegments):  # the latter's shuffle comes after
@@ -146,6 +148,18 @@ def products(mixing: nn.Module) -> list[Product] | None:
     if type(mixing) is BothOverlapping:
         return one_by_one([mixing.mixer1, mixing.mixer2])
     return None
+
+
+def is_matrix(layer: nn.Module) -> bool:
+    """Whether this is a 1×1 convolution with a bias, which is a matrix at every place."""
+    plain = type(layer) is nn.Conv2d and layer.bias is not None and layer.groups == 1
+    return plain and layer.kernel_size == (1, 1)
+
+
+def mixers(mixing: nn.Module) -> Iterable[nn.Module]:
+    """The layers of a channel mixing of the book, each of which mixes a segment."""
+    for child in mixing.children():
+        yield from child if type(child) is nn.ModuleList else [child]
 
 
 def passes_channels(model: nn.Module) -> bool:
