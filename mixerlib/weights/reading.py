@@ -92,7 +92,7 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
             return read_arrays(file), {}
         if file.peek(1)[:1] == bytes([FIRST_BYTE]) and suffix != SAFETENSORS:
             return of_the_model(read_mindspore(file.read())), {}
-        if suffix == SAFETENSORS:
+        if _holds_safetensors(file, suffix):
             whole = file.read()
             tensors = dict(sorted(safetensors.torch.load(whole).items()))  # else in any order
             size = int.from_bytes(whole[:8], "little")  # of the header, which was checked above
@@ -107,6 +107,15 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
     config = content.get("config") if isinstance(content, dict) else None
     activation = config.get("activation") if isinstance(config, dict) else None
     return content, {"activation": activation.lower()} if isinstance(activation, str) else {}
+
+
+def _holds_safetensors(file: BufferedReader, suffix: str) -> bool:
+    """By its name, or by its first bytes where it is named .bin: no pickle begins so.
+
+    What is named .safetensors is held to it: who reads that name expects that nothing can be run.
+    """
+    head = file.peek(9)[:9]  # eight bytes of the header's size, and the header
+    return suffix == SAFETENSORS or head[4:] == bytes(4) + b"{"
 
 
 def _settings(content: dict[str, Any]) -> dict[str, str]:

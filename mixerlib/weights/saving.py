@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+from inspect import signature
 from pathlib import Path
 
 import safetensors.torch
@@ -170,15 +171,16 @@ def file_sha256(model: nn.Module) -> str:
 
 
 def traits(model: nn.Module) -> dict[str, str]:
-    """What a model's tensors do not tell: class, activation, and plain attributes (strategy, …)."""
+    """What a model's tensors do not tell: class, activation, and plain attributes (strategy, …).
+
+    Attributes that its class was not asked for are its user's: `model.epoch = 3` changes no output.
+    """
+    asked = {name for kind in type(model).__mro__ for name in signature(kind.__init__).parameters}
     acts = {name for name, act in ACTIVATIONS.items() for m in model.modules() if type(m) is act}
     plain = {
         name: str(value)
         for name, value in vars(model).items()
-        if isinstance(value, str | int | tuple)
-        and name != "training"
-        and name[0] != "_"
-        and name not in PLAIN_IN_TENSORS
+        if isinstance(value, str | int | tuple) and name in asked and name not in PLAIN_IN_TENSORS
     }
     fixed = {"layout_version": VERSION, "architecture": str(architecture(model))}
     return plain | fixed | {"activation": " and ".join(sorted(acts))}

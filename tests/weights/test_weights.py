@@ -678,3 +678,22 @@ def test_missing_file_folder_and_suffix(tmp_path):
 def test_a_mean_below_gelus_minimum_is_of_neither_activation(lowest, activation):
     means = torch.tensor([0.4, lowest])
     assert activation_seen({"stem.2.running_mean": means, "stem.2.weight": -means}) == activation
+
+
+def test_what_a_user_writes_on_a_model_is_no_trait_of_its_weights(tmp_path):
+    model = create_model("splitmixer_i", dim=8, depth=1)
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    save_weights(model, before)
+    model.epoch, model.name, model.seen = 3, "best", (1, 2)
+    save_weights(model, after)
+    assert after.read_bytes() == before.read_bytes()
+    model.epoch = 4
+    load_weights(model, after)
+
+
+def test_safetensors_are_read_under_the_name_of_a_pickle_too(tmp_path):
+    model, other = (create_model("convmixer", dim=8, depth=1) for _ in range(2))
+    save_weights(model, tmp_path / "ours.safetensors")
+    file = (tmp_path / "ours.safetensors").rename(tmp_path / "pytorch_model.bin")
+    load_weights(other, file)
+    assert equal(model.state_dict(), other.state_dict())
