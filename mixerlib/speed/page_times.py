@@ -21,6 +21,7 @@ from mixerlib.records import Provenance, parse_record, provenance, write_record
 from mixerlib.records.parsing import parse_values
 from mixerlib.speed.environment import settings_here
 from mixerlib.speed.load import Load, Watch, load_now, load_of, recordable, require_quiet
+from mixerlib.speed.machine import Machine
 from mixerlib.speed.rooflines import RooflineRace
 from mixerlib.speed.timing import Timing
 
@@ -121,8 +122,8 @@ class PageTimes:
         """What `take` measures, or what the record has under this name.
 
         What is recorded may consist of numbers, strings, booleans, None, lists, tuples, dicts,
-        arrays of numpy, `Timing` and `RooflineRace`. Raises `ValueError` for other things, for
-        a name that the record lacks, and where the machine was too busy for a record.
+        arrays of numpy, `Timing`, `Machine` and `RooflineRace`. Raises `ValueError` for other
+        things, for a name that the record lacks, and where the machine was too busy for a record.
         """
         if self.recorded:
             if name not in self._record.taken:
@@ -196,11 +197,11 @@ def encode(value: Any, name: str) -> Any:
         return {"array": encode(value.tolist(), name)}
     if isinstance(value, Timing):
         return {"Timing": encode(value.runs, name)}
-    if isinstance(value, RooflineRace):
-        return {"RooflineRace": asdict(value)}
+    if isinstance(value, Machine | RooflineRace):
+        return {type(value).__name__: asdict(value)}
     raise ValueError(
-        f"`{name}` holds {shown(value)}: numbers, strings, lists, tuples, dicts, arrays, `Timing` "
-        "and `RooflineRace` can be recorded"
+        f"`{name}` holds {shown(value)}: numbers, strings, lists, tuples, dicts, arrays, `Timing`, "
+        "`Machine` and `RooflineRace` can be recorded"
     )
 
 
@@ -219,6 +220,8 @@ def decode(value: Any, path: Path) -> Any:
             return np.array(items)
         case [("Timing", [*runs])]:
             return Timing.of(runs)
+        case [("Machine", {**rates})]:
+            return Machine(**rates)
         case [("RooflineRace", race)]:
             return parse_values(path, race, RooflineRace)
     raise ValueError(f"{path}: {shown(value)} is nothing that a page has taken")

@@ -112,10 +112,10 @@ def test_what_was_recorded_is_read_and_not_measured(live, tmp_path):
         assert word in read.sentence
 
 
-def test_a_race_of_rooflines_is_kept(live):
+def test_a_race_of_rooflines_and_a_machine_are_kept(live):
     race = roofline_race(["convmixer"], {"dim": 8, "depth": 1}, batch=1, rounds=1)
-    live("record")("race", lambda: race)
-    assert live("read")("race", pytest.fail) == race
+    live("record")("both", lambda: (race, race.reports[0].machine))
+    assert live("read")("both", pytest.fail) == (race, race.reports[0].machine)
 
 
 def test_a_record_begins_anew(live, tmp_path):
