@@ -1,5 +1,6 @@
 """`make page-times`, and the records that it writes: which pages time something, and what."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -69,6 +70,14 @@ def test_a_notebook_that_breaks_is_told_and_the_others_run(ran, monkeypatch, cap
     monkeypatch.setattr(page_times, "run", run)
     assert page_times.main([]) == 1 and [stem for stem, _ in ran] == ["one", "two"]
     assert "one broke: a cell failed" in capsys.readouterr().err
+
+
+@pytest.mark.prose
+def test_every_page_that_times_something_can_print_it_from_a_record():
+    clock = re.compile(r"perf_counter|process_time|\brace\(|stopwatch\(")
+    texts = {path.stem: path.read_text("utf-8") for path in ROOT.glob("notebooks/*.md")}
+    timing = {stem for stem, text in texts.items() if clock.search(text)}
+    assert timing == set(page_times.timed_pages())
 
 
 @pytest.mark.prose
