@@ -131,7 +131,10 @@ class PageTimes:
                     f"`name`={name!r} is not in {self._path}, the record of {self._record.page}: "
                     f"delete it, and `make page-times` on a quiet machine writes it anew"
                 )
-            return decode(self._record.taken[name], self._path)
+            try:
+                return decode(self._record.taken[name], self._path)
+            except TypeError as error:
+                raise ValueError(f"{self._path}: `{name}` is not of a page: {error}") from None
         watch = Watch()
         value = take()
         self._used += watch.used()

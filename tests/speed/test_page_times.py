@@ -177,6 +177,11 @@ def test_a_damaged_record_and_one_of_another_page_are_refused(live, tmp_path):
     write_record(strange, path)
     with pytest.raises(ValueError, match=r"Timings.* is nothing that a page has taken"):
         live("read")("runs", lambda: 1)
+    for wrong in ({"Timing": ["fast"]}, {"dict": [[[1], 2]]}, {"Machine": {"speed": 1}}):
+        write_record(replace(strange, taken={"runs": wrong}), path)
+        with pytest.raises(ValueError, match=r"a-page.json: `runs` is not of a page"):
+            live("read")("runs", lambda: 1)
+    write_record(strange, path)
     path.write_text(path.read_text().replace("Timings", "timings"))
     with pytest.raises(ValueError, match="was changed after it was written"):
         live("read")
