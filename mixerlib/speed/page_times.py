@@ -214,7 +214,8 @@ def decode(value: Any, path: Path) -> Any:
         return [decode(one, path) for one in value]
     if not isinstance(value, dict):
         return value
-    match [*value.items()]:
+    kinds: list[tuple[str, Any]] = [*value.items()]
+    match kinds:
         case [("tuple", [*items])]:
             return tuple(decode(items, path))
         case [("dict", [*pairs])]:
@@ -223,7 +224,7 @@ def decode(value: Any, path: Path) -> Any:
             return np.array(items)
         case [("Timing", [*runs])]:
             return Timing.of(runs)
-        case [("Machine", {**rates})]:
+        case [("Machine", rates)]:
             return Machine(**rates)
         case [("RooflineRace", race)]:
             return parse_values(path, race, RooflineRace)
