@@ -165,6 +165,12 @@ notebooks-timed: notebooks
 speeds: $(READY)
 	$(BIN)/python -m book.tools.speeds
 
+# By hand, on a quiet machine: what the pages time, into book/records/pages, from which `make book`
+# prints it; `make book MIXERBOOK_TIMES=live` times it anew. What has a record is left out.
+.PHONY: page-times
+page-times: $(READY)
+	$(BIN)/python -m book.tools.page_times
+
 # What has no record yet, the most wanted first. It can be stopped and given once more.
 reproduce: $(READY)
 	$(BIN)/python -m mixerlib reproduce --download $(if $(filter command environment,$(firstword $(origin MINUTES))),--minutes "$(MINUTES)")

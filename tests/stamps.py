@@ -31,8 +31,9 @@ RUN_BY_NOTEBOOKS = (
     "tests/like_colab.txt",
     "tests/twice.py",
 )
-# the pages' own; and how long each notebook took, which its prose tells
-NOT_BY_NOTEBOOKS = ("book/_ext/", "book/assets/", "book/records/notebooks/")
+# the pages' own; how long each notebook took, which its prose tells; and what a page times, which a
+# test measures anew
+NOT_BY_NOTEBOOKS = ("book/_ext/", "book/assets/", "book/records/notebooks/", "book/records/pages/")
 SETTINGS = ("pyproject.toml", "constraints.txt")
 CELL = re.compile(r"^(`{3,}|:{3,})\{code-cell\}.*?^\1[ \t]*$", re.M | re.S)
 HEADER = re.compile(r"\A---\n.*?^---$", re.M | re.S)

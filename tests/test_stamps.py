@@ -57,6 +57,7 @@ def book(tmp_path: Path, monkeypatch) -> Path:
         "tests/like_colab.py": "",
         "book/records/run.json": "{}",
         "book/records/notebooks/cpu.json": "{}",
+        "book/records/pages/one.json": "{}",
         "book/_ext/tips.py": "",
         "book/tools/colab.py": "",
         "book/preface.md": "Words.",
@@ -86,6 +87,7 @@ TOUCHED = {
     "_toc.yml": LIBRARY,
     "setup.cfg": LIBRARY,
     "book/records/notebooks/cpu.json": LIBRARY,
+    "book/records/pages/one.json": LIBRARY,
     "../shared/fixtures/logits.pt": LIBRARY,
     "notebooks/one.md": set(),  # where words are added
     "book/preface.md": set(),

@@ -37,7 +37,8 @@ def sources_hash() -> str:
     for path in sorted((*library, *read, *records)):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update(" ".join(f"{name}={version(name)}" for name in PACKAGES).encode())
-    digest.update(f"MIXERLIB_DATA={os.environ.get('MIXERLIB_DATA', '')}".encode())
+    for name in ("MIXERLIB_DATA", "MIXERBOOK_TIMES"):
+        digest.update(f"{name}={os.environ.get(name, '')}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -53,8 +54,10 @@ def choose_cache(app: Sphinx, config: Config) -> None:
 
 def say_that_it_is_a_page(app: Sphinx, config: Config) -> None:
     """Tell the kernels of this build that no reader's kernel will stand behind the page, so that
-    `mixerlib.widgets` show still figures."""
+    `mixerlib.widgets` show still figures, and what the pages time is read from its records, unless
+    `make book MIXERBOOK_TIMES=live` says otherwise."""
     os.environ["MIXERBOOK_PAGE"] = "1"
+    os.environ.setdefault("MIXERBOOK_TIMES", "read")
 
 
 def link_home(app: Sphinx, config: Config) -> None:

@@ -46,6 +46,7 @@ from mixerlib.speed.machine import (
     measure_machine,
 )
 from mixerlib.speed.matrix import read_matrix
+from mixerlib.speed.page_times import PageRecord, PageTimes, read_page_record
 from mixerlib.speed.peers import listing_form, timm_form, timm_is_installed
 from mixerlib.speed.published_table3 import REPETITIONS, TABLE_3, published_table
 from mixerlib.speed.races import read_races
@@ -113,6 +114,8 @@ __all__ = [
     "Load",
     "Machine",
     "OneMatrix",
+    "PageRecord",
+    "PageTimes",
     "Part",
     "Prepared",
     "Rates",
@@ -163,6 +166,7 @@ __all__ = [
     "read_benchmark",
     "read_by_device",
     "read_matrix",
+    "read_page_record",
     "read_races",
     "read_roofline_race",
     "recordable",

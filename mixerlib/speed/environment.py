@@ -14,6 +14,7 @@ from mixerlib.speed.timing import synchronize
 KNOB = re.compile(
     "(OMP|GOMP|KMP|MKL|MALLOC|DNNL|ONEDNN|CUBLAS|CUDNN|PYTORCH)_|(LD_PRELOAD|GLIBC_TUNABLES)$"
 )
+NO_KNOBS = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # set by scikit-learn
 
 
 def settings_here(
@@ -33,7 +34,8 @@ def settings_here(
             "matrix products in TF32": torch.backends.cuda.matmul.allow_tf32,
             "cudnn.benchmark": cudnn.benchmark,
         }
-    return settings | {name: environ[name] for name in sorted(environ) if KNOB.match(name)}
+    knobs = {name for name in environ if KNOB.match(name)} - NO_KNOBS
+    return settings | {name: environ[name] for name in sorted(knobs)}
 
 
 def keeps_memory(settings: Mapping[str, Any]) -> bool:

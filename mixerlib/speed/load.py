@@ -59,13 +59,24 @@ class Watch:
         self.average = _load_average()
         self.start = _used()
 
+    def used(self) -> tuple[float, float, float]:
+        """Seconds since this watch was made: of the clock, of all processors' work, and of this
+        program's and its children's."""
+        seconds, of_all, own = (b - a for a, b in zip(self.start, _used(), strict=True))
+        return seconds, of_all, own
+
     def load(self) -> Load:
         """The load since this watch was made."""
-        seconds, of_all, own = (b - a for a, b in zip(self.start, _used(), strict=True))
-        processors, others = os.cpu_count() or 1, None
-        if of_all == of_all and seconds > 0:  # not NaN
-            others = min(1.0, max(0.0, (of_all - own) / (seconds * processors)))
-        return Load(self.average, processors, others)
+        return load_of(self.average, *self.used())
+
+
+def load_of(average: float | None, seconds: float, of_all: float, own: float) -> Load:
+    """The load of some seconds, of those that all programs and this one worked in them; NaN where
+    the system does not say what all did."""
+    processors, others = os.cpu_count() or 1, None
+    if of_all == of_all and seconds > 0:  # not NaN
+        others = min(1.0, max(0.0, (of_all - own) / (seconds * processors)))
+    return Load(average, processors, others)
 
 
 class _Loaded(Protocol):

@@ -229,7 +229,7 @@ def test_nothing_speaks_of_the_place_where_it_was_written():
             assert not personal, f"{name}: {personal.group()}"
 
 
-def test_the_cache_key_notices_a_change_of_the_library(tmp_path, monkeypatch):
+def test_the_cache_key_notices_a_change_of_the_library_and_of_records(tmp_path, monkeypatch):
     pytest.importorskip("sphinx")
     sys.path.insert(0, str(ROOT / "book" / "_ext"))
     try:
@@ -243,4 +243,9 @@ def test_the_cache_key_notices_a_change_of_the_library(tmp_path, monkeypatch):
     before = mixerbook.sources_hash()
     assert mixerbook.sources_hash() == before
     code.write_text("x = 2\n")
-    assert mixerbook.sources_hash() != before
+    assert (second := mixerbook.sources_hash()) != before
+    (tmp_path / "book" / "records" / "pages").mkdir(parents=True)
+    (tmp_path / "book" / "records" / "pages" / "17-throughput.json").write_text("{}")
+    assert (third := mixerbook.sources_hash()) != second
+    monkeypatch.setenv("MIXERBOOK_TIMES", "live")
+    assert mixerbook.sources_hash() != third

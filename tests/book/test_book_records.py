@@ -1,7 +1,7 @@
 """The records in the book are real, in their place, and of the recipes as they stand.
 
 A record is a run's word: no one types it, and the chapters believe it. So each one under
-book/records (but for bench/, counts/, notebooks/ and weights/, whose files have their rules) must
+book/records (but for bench/, counts/, notebooks/, pages/ and weights/, which have their rules) must
 
 - be a whole record of today's schema, and lie at RECIPE/seedN.json by its own recipe and seed;
 - say at which commit it was made, and when;
@@ -31,6 +31,8 @@ from mixerlib.pages import audit
 from mixerlib.records import Epoch, Record, provenance, read_record, write_record
 from mixerlib.records.record import SCHEMA
 from mixerlib.speed.cases import Benchmark, Case, Result, read_benchmark
+from mixerlib.speed.load import Load
+from mixerlib.speed.page_times import PageRecord, read_page_record
 from mixerlib.speed.rooflines import read_roofline_race
 from mixerlib.speed.timing import Timing
 from mixerlib.training.recipe import Recipe, current_settings, load_recipe
@@ -62,6 +64,9 @@ def faults(records: Path, sweeps: Path) -> list[str]:
                 continue
             if place.startswith("weights/"):  # tests/training/test_kept_weights.py
                 continue
+            if place.startswith("pages/"):  # what stands in them: tests/book/test_page_records.py
+                faults += [f"{place}: {fault}" for fault in page_faults_of(path)]
+                continue
             if place.startswith("bench/"):
                 faults += [f"{place}: {fault}" for fault in bench_faults_of(path, place)]
                 continue
@@ -74,6 +79,18 @@ def faults(records: Path, sweeps: Path) -> list[str]:
             faults += [f"{place}: {fault}" for fault in faults_of(record, place, sweeps)]
         except ValueError as error:
             faults.append(f"{place}: {error}")
+    return faults
+
+
+def page_faults_of(path: Path) -> list[str]:
+    """Of what a page timed."""
+    record, faults = read_page_record(path), []
+    if record.page != path.stem:
+        faults.append(f"it is of the page {record.page}")
+    if record.provenance.commit is None or record.provenance.dirty is not False:
+        faults.append("it does not say at which commit it was made, or that had changed")
+    if record.provenance.device != "cpu" or record.load.busy:
+        faults.append("it must be of a quiet CPU")
     return faults
 
 
@@ -345,3 +362,20 @@ def test_a_spoilt_benchmark_is_found(book, change, fault):
     path.write_text(json.dumps(asdict(change(benched()))))
     (line,) = faults_in(book)
     assert fault in line
+
+
+def test_what_a_page_timed_is_of_its_page_a_commit_and_a_quiet_cpu(book):
+    stamp = replace(provenance("cpu"), commit="a", dirty=False)
+    good = PageRecord("17-throughput", {"one": 1}, {}, stamp, Load(0.1, 2, 0.01))
+    path = book / "records" / "pages" / "17-throughput.json"
+    write_record(good, path)
+    assert faults_in(book) == []
+    for change, fault in (
+        ({"page": "18-roofline"}, "it is of the page 18-roofline"),
+        ({"provenance": replace(stamp, dirty=True)}, "it does not say at which commit"),
+        ({"provenance": replace(stamp, device="cuda")}, "it must be of a quiet CPU"),
+        ({"load": Load(3.0, 2, 0.5, forced=True)}, "it must be of a quiet CPU"),
+    ):
+        write_record(replace(good, **change), path)
+        (line,) = faults_in(book)
+        assert fault in line

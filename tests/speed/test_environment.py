@@ -32,6 +32,7 @@ def test_a_variable_that_a_speed_depends_on(name):
 
 def test_other_variables_are_nobodys_business():
     others = {"HOME": "/", "LD_PRELOADED": "1", "MY_OMP_NUM_THREADS": "1", "TOKEN": "secret"}
+    others |= {"KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE"}  # by scikit-learn
     assert set(settings_here("cpu", others)) == {"instructions"}
 
 

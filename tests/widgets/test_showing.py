@@ -83,8 +83,13 @@ def test_the_build_says_that_it_makes_pages(monkeypatch):
     )
     mixerbook.setup(app)
     assert mixerbook.say_that_it_is_a_page in handlers["config-inited"]
+    monkeypatch.setenv("MIXERBOOK_TIMES", "live")
     mixerbook.say_that_it_is_a_page(None, None)
-    assert on_a_page()
+    assert on_a_page() and os.environ["MIXERBOOK_TIMES"] == "live"  # as it was asked for
+    monkeypatch.delenv("MIXERBOOK_TIMES")
+    mixerbook.say_that_it_is_a_page(None, None)
+    assert os.environ["MIXERBOOK_TIMES"] == "read"
+    monkeypatch.delenv("MIXERBOOK_TIMES")
     monkeypatch.delenv("MIXERBOOK_PAGE")
 
 
