@@ -75,7 +75,7 @@ def a_gradient_that_does_not_grow() -> Numbers:
             "a line": 1.0,
             "ReLU": relu,
             "ReLU depends on the variance": depends,
-            "grows faster": "ReLU" if relu > _growth(F.gelu, 1 / 3) else "GELU",
+            "grows faster": "relu" if relu > _growth(F.gelu, 1 / 3) else "gelu",
         },
         [
             Mistake("The variance of ReLU is E g² less the square of its mean.", {"ReLU": 1.0}),
@@ -94,7 +94,7 @@ def a_gradient_that_does_not_grow() -> Numbers:
             ),
             Mistake(
                 "GELU is nearly linear at the variances of a network, so its γ is nearer to 1.",
-                {"grows faster": "GELU"},
+                {"grows faster": "gelu"},
             ),
         ],
     )
