@@ -15,6 +15,7 @@ from fractions import Fraction
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
+import numpy as np
 import torch
 import torch.fx
 from torch import nn
@@ -262,9 +263,10 @@ def follows(name: str, value: Choice, rule: Rule) -> Choice:
 
 
 def of_type(name: str, value: Choice, kind: Any) -> Choice:
-    """A value of one of the `TYPES`. True and False are no numbers, NaN, infinity and whole numbers
-    beyond all floats no number for a float; control characters are no text.
+    """A value of one of the `TYPES`, numpy's as Python's own. True and False are no numbers, NaN,
+    infinity and whole numbers beyond all floats no number for a float, control characters no text.
     """
+    value = value.item() if isinstance(value, np.generic) else value
     classes, words = TYPES[kind]
     right = isinstance(value, classes) and (bool in classes or not isinstance(value, bool))
     if isinstance(value, float) or (float in classes and isinstance(value, int)):
@@ -297,7 +299,7 @@ def settings(
         may_stay_null: fields that may be null also where they have an effect.
     """
     for name, kind in get_type_hints(type(instance)).items():
-        of_type(name, getattr(instance, name), kind)
+        object.__setattr__(instance, name, of_type(name, getattr(instance, name), kind))
     for name, words in choices.items():
         if (word := getattr(instance, name)) is not None:
             one_of(name, word, words)

@@ -313,3 +313,10 @@ def test_commit_and_changes_are_those_of_mixerlib(tmp_path, monkeypatch):
     assert here._git_state() == (commit, False)
     (package / "train.py").write_text("changed")
     assert here._git_state() == (commit, True)
+
+
+def test_a_file_s_name_that_is_no_utf8_is_written(record, tmp_path):
+    """Weights may lie on an old disk, in a file with a Latin-1 name; Python's form is \\udcfc."""
+    named = replace(record, settings=record.settings | {"weights": os.fsdecode(b"f\xfcr.pt")})
+    write_record(named, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == named

@@ -24,6 +24,7 @@ from mixerlib import checks
 from mixerlib.data import draws
 from mixerlib.data.draws import Draws
 from mixerlib.data.operations import MAGNITUDES, apply_operations, take_pixels
+from mixerlib.data.source import made_on_cpu
 
 CHOICES = {
     "flip": ("none", "random", "alternating"),
@@ -111,6 +112,7 @@ class Augmentation:
         if self.policy in MAGNITUDE_OF:
             checks.follows("policy_magnitude", self.policy_magnitude, MAGNITUDE_OF[self.policy])
 
+    @made_on_cpu()
     def draw(
         self,
         count: int,

@@ -16,13 +16,14 @@ from mixerlib.checks import did_you_mean, shown
 from mixerlib.data.image_files import ImageFiles
 from mixerlib.data.in_memory import MEMORY_DATASETS, Dataset, load_in_memory
 from mixerlib.data.photographs import FILE_DATASETS, load_image_files
-from mixerlib.data.source import INTERPOLATIONS, NORMALIZATIONS
+from mixerlib.data.source import INTERPOLATIONS, NORMALIZATIONS, made_on_cpu
 
 # What `load_dataset` knows, in memory and on the disk
 DATASETS = (*MEMORY_DATASETS, *FILE_DATASETS)
 CONSTANTS = {"half": (0.5, 0.5), "unit": (0.0, 1.0)}  # mean and deviation of every channel
 
 
+@made_on_cpu()
 def load_dataset(
     name: str,
     root: str | Path | None = None,

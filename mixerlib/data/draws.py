@@ -19,9 +19,11 @@ from mixerlib.data.operations import (
     timm_arguments,
     torchvision_arguments,
 )
+from mixerlib.data.source import made_on_cpu
 
-_JITTERED = torch.tensor([OPERATIONS.index(name) for name in ("Brightness", "Contrast", "Color")])
-_TIMM = torch.tensor([OPERATIONS.index(name) for name in TIMM_OPERATIONS])
+with made_on_cpu():
+    _JITTERED = torch.tensor([OPERATIONS.index(n) for n in ("Brightness", "Contrast", "Color")])
+    _TIMM = torch.tensor([OPERATIONS.index(name) for name in TIMM_OPERATIONS])
 
 
 @dataclass(frozen=True)

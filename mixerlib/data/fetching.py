@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from mixerlib.data.progress import progress_bar
 
 SILENCE = 30  # seconds without an answer, or with hardly any, after which a download is given up
 SLOWEST = 1000  # bytes a second
@@ -64,7 +64,7 @@ def _received(response: Any, part: Path, most_bytes: int, algorithm: str) -> str
     digest, since, before = hashlib.new(algorithm, usedforsecurity=False), time.monotonic(), 0
     with (
         part.open("xb") as file,
-        tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar,
+        progress_bar(total=total, unit="B", unit_scale=True, leave=False) as bar,
     ):
         while content := response.read1(2**18):
             file.write(content)

@@ -95,7 +95,8 @@ class ImageFiles(ImageSource):
         """
         mine = part_of(len(self.test_labels), part)
         size = checks.positive_int("batch_size", batch_size)
-        steps = [step for step in torch.arange(mine.start, mine.stop).split(size) if len(step)]
+        numbers = torch.arange(mine.start, mine.stop, device="cpu")
+        steps = [step for step in numbers.split(size) if len(step)]
         return self.test_images_at(steps)
 
     def test_images_at(self, chosen: Iterable[torch.Tensor]) -> Batches:

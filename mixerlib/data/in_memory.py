@@ -111,7 +111,7 @@ def batches(
     a CPU generator, so a seed means the same order on every device; without one the global
     generator of torch is drawn from.
     """
-    order = torch.randperm(len(labels), generator=generator)
+    order = torch.randperm(len(labels), generator=generator, device="cpu")
     return _cut(images, labels, list(order.split(checks.positive_int("batch_size", batch_size))))
 
 

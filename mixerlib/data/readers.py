@@ -122,7 +122,8 @@ class Readers:
             self._begin()
         coming: deque[tuple[torch.Tensor, list[_Piece]]] = deque()
         for files in steps:
-            batch = torch.empty((len(files), *shape), dtype=torch.uint8, pin_memory=pinned)
+            size = (len(files), *shape)
+            batch = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=pinned)
             coming.append((batch, self._ask(reading, files, batch.numpy())))
             if sum(len(images) for images, _ in coming) >= 3 * max(len(batch), self.count * PIECE):
                 yield self._whole(*coming.popleft())
@@ -162,6 +163,11 @@ class Readers:
     def _start(self, more: int) -> None:
         """Start as many workers more as may be of use, unless there are `count`."""
         busy = sum(len(worker.asked) for worker in self._workers)
+        if more and multiprocessing.current_process().daemon:
+            raise ValueError(
+                f"`workers`={self.count} must be 0 in a daemonic process, such as one of a "
+                f"multiprocessing.Pool: it may start no other"
+            )
         context = multiprocessing.get_context()
         while len(self._workers) < min(self.count, busy + more):
             try:

@@ -5,6 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -78,6 +79,19 @@ class ImageSource(ABC):
             f"{type(self).__name__}({self.name!r}: {len(self.train_labels):,} training and "
             f"{len(self.test_labels):,} test images of {shape}, {self.num_classes} classes)"
         )
+
+
+@contextmanager
+def made_on_cpu() -> Iterator[None]:
+    """Meanwhile tensors are made on the CPU, also after `torch.set_default_device("cuda")`.
+
+    What is drawn for a run comes from the CPU's generators, whatever the device.
+    """
+    if torch.get_default_device().type == "cpu":
+        yield
+    else:
+        with torch.device("cpu"):
+            yield
 
 
 def resizing(interpolation: str) -> tuple[ModuleType, Any]:

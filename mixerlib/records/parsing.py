@@ -73,6 +73,7 @@ def write_record(record: Any, path: str | Path) -> None:
     `OSError` for a file that cannot be written.
     """
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    text = text.encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, _with_digest(text).encode())

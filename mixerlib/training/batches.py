@@ -43,7 +43,8 @@ def batches_left(run: Run, dataset: ImageSource) -> Iterator[Batch]:
     """
     recipe, processes = run.recipe, run.processes
     augment = augmentation_for(recipe, dataset)
-    order = torch.randperm(run.images, generator=stream(recipe.seed, "order", run.epoch))
+    generator = stream(recipe.seed, "order", run.epoch)
+    order = torch.randperm(run.images, generator=generator, device="cpu")
     batches = order.split(recipe.batch_size)  # of all processes together
     shards = [batch[processes.shard(len(batch))] for batch in batches]
     count = steps_at_once(dataset, recipe.batch_size)

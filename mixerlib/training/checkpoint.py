@@ -37,7 +37,7 @@ from mixerlib.weights.reading import check_regular
 SCHEMA = "mixerlib checkpoint 1"  # a file of another shape has another name here
 
 
-def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
+def save(path: str | Path, recipe: Recipe, state: dict[str, Any]) -> None:
     """Write the state of a run, replacing the last one only when the new one is on the disk.
 
     `state` holds tensors, numbers, text, and lists and tables of these. Raises `OSError` with the
@@ -46,10 +46,10 @@ def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
     content = {"schema": SCHEMA, "settings": _settings(recipe), "state": state}
     file = io.BytesIO()
     torch.save(content, file)
-    write_atomic(path, file.getbuffer())
+    write_atomic(Path(path), file.getbuffer())
 
 
-def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
+def load(path: str | Path, recipe: Recipe | None = None) -> dict[str, Any]:
     """The state that `save` wrote, with its tensors on the CPU.
 
     Raises `FileNotFoundError` when there is no such file, and `ValueError` for a file that is cut
@@ -72,12 +72,13 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     return state
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of the run that wrote a checkpoint (a recipe's fields), and its state.
 
     Raises `OSError` for a file that cannot be read, and `ValueError` naming file and key for one
     that is damaged, of a newer version, or holds anything but what `save` writes.
     """
+    path = Path(path)
     check_regular(path)
     with path.open("rb") as file:  # raises the plain OSError of a missing or forbidden file
         try:

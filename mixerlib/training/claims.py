@@ -33,12 +33,13 @@ class FolderInUse(ValueError):
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: str | Path) -> Iterator[None]:
     """Hold a folder, which must exist, for this process; nothing is done where it holds it already.
 
     Raises `FolderInUse` when another process holds it, and `OSError` naming the folder when it
     cannot be written to.
     """
+    folder = Path(folder)
     key = folder.absolute()
     if key in _claims:
         yield

@@ -89,12 +89,12 @@ class Scale:
 
     @cached_property
     def models(self) -> dict[str, list[Record]]:
-        """All runs, shuffled ones too. The 3-D form and III with a shuffle are one model, whose
-        runs of the same seed count once.
+        """All runs, shuffled ones too. The 3-D form and III with a shuffle are one model: where
+        both have a run of a seed, that of III with a shuffle counts.
         """
         runs = self.runs((*STRATEGIES, *SHUFFLED))
         both = runs.pop("splitmixer_3d", []) + runs.get("splitmixer_iii_shuffle", [])
-        once = {run.seed: run for run in both}
+        once = {run.seed: run for run in both}  # the later one of a seed stays
         return runs | ({"splitmixer_iii_shuffle": [*once.values()]} if once else {})
 
     @cached_property

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mixerlib.checks import positive_int
 from mixerlib.data import ImageSource
 
 BATCH_SIZE = 500  # images that go through a model together, where nothing else is said
@@ -58,7 +59,8 @@ def evaluate(
         flip_average: whether the logits of each image are the mean of its own and its mirror
             image's: a second look that costs as much again, and must be reported as such.
 
-    Raises `ValueError` when there are no images, or not as many labels. Chapter 13.
+    Raises `ValueError` when there are no images, not as many labels, or labels that are no classes.
+    Chapter 13.
 
     >>> from mixerlib.data import load_dataset
     >>> from mixerlib.training import evaluate, load_recipe, train
@@ -79,7 +81,11 @@ def evaluate(
             f"`normalize`=None needs floating-point `images`, not {images.dtype}; "
             "pass the data set's `normalize`"
         )
-    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    if labels.dtype != torch.int64 or labels.ndim != 1:
+        shape = tuple(labels.shape)
+        raise ValueError(f"`labels` of {labels.dtype}, {shape}, must be of torch.int64, (N,)")
+    size = positive_int("batch_size", batch_size)
+    batches = zip(images.split(size), labels.split(size), strict=True)
     return _evaluate(model, batches, normalize or (lambda batch: batch), flip_average)
 
 
@@ -102,6 +108,9 @@ def evaluate_on(
         flip_average: whether logits are averaged with those of the mirror images.
         between: called between two batches; what it raises ends the evaluation.
     """
+
+    if not len(dataset.test_labels):
+        raise ValueError(f"`dataset`={dataset.name!r} has no test images")
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for number, batch in enumerate(dataset.test_batches(batch_size, part)):
@@ -128,8 +137,14 @@ def _evaluate(
             parts.append((logits, labels))
         # all at once: the losses of a batch alone may differ from these in their last bits
         logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        classes = logits.shape[1]
+        low, high = (int(label) for label in labels.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"`labels` from {low} to {high} must be classes of the model, 0 to {classes - 1}"
+            )
         losses, ranked = outcomes(logits, labels)
-        return summary(losses.cpu(), ranked.cpu(), labels.cpu(), logits.shape[1])
+        return summary(losses.cpu(), ranked.cpu(), labels.cpu(), classes)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def new_folder(recipe: Recipe) -> Path:
 
 @contextmanager
 def run_folder(
-    recipe: Recipe, folder: Path | None = None, resume: bool = False, writes: bool = True
+    recipe: Recipe, folder: str | Path | None = None, resume: bool = False, writes: bool = True
 ) -> Iterator[Path]:
     """A folder for a run, claimed while this lasts; None: a new one. If it has been made for the
     run and nothing comes into it, it is taken away again.
@@ -94,6 +94,7 @@ def run_folder(
     `FolderInUse` when another process is training there, and `OSError` when it cannot be written
     to. Of several processes only the one that `writes` does any of this.
     """
+    folder = None if folder is None else Path(folder)
     if not writes:
         yield folder or Path("runs")
         return
@@ -144,8 +145,9 @@ def _check_left(folder: Path, resume: bool) -> None:
         )
 
 
-def save_results(model: nn.Module, record: Record, folder: Path) -> None:
+def save_results(model: nn.Module, record: Record, folder: str | Path) -> None:
     """Write a finished run's weights and then its record; its checkpoint is not needed any more."""
+    folder = Path(folder)
     check_claim(folder)
     save_weights(model, folder / WEIGHTS)
     check_claim(folder)
@@ -153,11 +155,12 @@ def save_results(model: nn.Module, record: Record, folder: Path) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def finished_record(recipe: Recipe, folder: Path) -> Record | None:
+def finished_record(recipe: Recipe, folder: str | Path) -> Record | None:
     """The record of the recipe's run in a folder, None where no run has finished.
 
     Raises `ValueError` when the run had other settings.
     """
+    folder = Path(folder)
     if not (folder / RECORD).exists():
         return None
     record = read_record(folder / RECORD)

@@ -18,10 +18,11 @@ from typing import Any
 import safetensors
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from mixerlib.checks import one_of, positive_int, shown
 from mixerlib.data import ImageFiles, ImageSource
+from mixerlib.data.progress import progress_bar
+from mixerlib.data.source import made_on_cpu
 from mixerlib.files import clear_parts, write_atomic
 from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.evaluation import BATCH_SIZE, Evaluation, evaluating, outcomes, summary
@@ -77,6 +78,7 @@ class Outcomes:
             self.ranked[:, images_of[batch]] = other.ranked[:, images_of[batch]]
 
 
+@made_on_cpu()
 def evaluate_in_folder(
     model: nn.Module,
     dataset: ImageSource,
@@ -174,9 +176,7 @@ class _Work:
         shown_here = progress and self.processes.is_first
         total = sum(map(len, steps))
         with (
-            tqdm(
-                total=total, unit=" images", unit_scale=True, disable=None if shown_here else True
-            ) as bar,
+            progress_bar(shown_here, total=total, unit=" images", unit_scale=True) as bar,
             self._kept(),
         ):
             for number, (losses, ranked) in zip(numbers, self._outcomes(steps), strict=True):

@@ -18,6 +18,8 @@ from torch import nn
 from tqdm import tqdm
 
 from mixerlib.data import ImageSource
+from mixerlib.data.progress import progress_bar
+from mixerlib.data.source import made_on_cpu
 from mixerlib.records import Epoch, Record
 from mixerlib.speed.training_step import form_of_settings
 from mixerlib.training import checkpoint
@@ -49,7 +51,7 @@ def train(
     device: str | None = None,
     progress: bool = True,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
     tensorboard: bool = False,
@@ -84,8 +86,9 @@ def train(
     >>> record.parameters, record.curve[1].train_loss < record.curve[0].train_loss
     (21322, True)
     """
-    session = Session(folder, resume, checkpoint_every, tensorboard, progress, stop, processes)
-    with claimed(folder) if folder and session.writes else nullcontext():
+    place = None if folder is None else Path(folder)
+    session = Session(place, resume, checkpoint_every, tensorboard, progress, stop, processes)
+    with claimed(session.folder) if session.folder and session.writes else nullcontext():
         computes = choose_device(device)
         images = (dataset_for(recipe) if dataset is None else dataset).to(computes)
         if computes.type == "cuda":
@@ -95,6 +98,8 @@ def train(
         return run.evaluated_model.eval(), record_of(run, images, computes)
 
 
+@made_on_cpu()
+@torch.inference_mode(False)
 def begin_or_resume(
     recipe: Recipe, dataset: ImageSource, device: torch.device, session: Session
 ) -> Run:
@@ -128,6 +133,9 @@ def begin_or_resume(
     return run
 
 
+@made_on_cpu()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(run: Run, dataset: ImageSource, session: Session) -> None:
     """Do the epochs that a run has left, with checkpoints and metrics as the session asks.
 
@@ -147,13 +155,13 @@ def fit(run: Run, dataset: ImageSource, session: Session) -> None:
     with (
         closing(log) if log else nullcontext(),
         torch.backends.cudnn.flags(enabled=True, benchmark=True),  # cuDNN, and the best it finds
-        tqdm(
+        progress_bar(
+            session.progress and session.writes,
             total=recipe.epochs * run.images,
             initial=run.images_seen,
             unit=" images",
             unit_scale=True,
             mininterval=0.5,
-            disable=None if session.progress and session.writes else True,
         ) as bar,
     ):
         while run.epoch <= recipe.epochs:

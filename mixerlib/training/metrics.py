@@ -45,14 +45,14 @@ class MetricsLog:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         epochs: int = 0,
         tensorboard: bool = False,
         *,
         curve: Sequence[Epoch] = (),
         steps: int | None = None,
     ):
-        self.folder, self.path = folder, folder / METRICS
+        self.folder, self.path = Path(folder), Path(folder) / METRICS
         there = os.path.lexists(self.path)
         content, found, trouble = _read(self.path)
         rows = _rows_in_order(found, epochs, curve, steps)
@@ -109,13 +109,13 @@ class MetricsLog:
         return board
 
 
-def read_metrics(folder: Path) -> tuple[list[dict[str, Any]], list[Epoch]]:
+def read_metrics(folder: str | Path) -> tuple[list[dict[str, Any]], list[Epoch]]:
     """The rows of a run's steps (step, epoch, learning_rate, loss), and those of its epochs.
 
     Raises `OSError` where there is no log, and `ValueError` naming the file and its first line that
     is none of a log.
     """
-    path = folder / METRICS
+    path = Path(folder) / METRICS
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         row = _row(line)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from mixerlib import checks
 from mixerlib.checks import did_you_mean, shown
 from mixerlib.data import INTERPOLATIONS, NORMALIZATIONS, Augmentation, augment
@@ -133,7 +135,10 @@ class Recipe:
     def __post_init__(self) -> None:
         checks.settings(self, CHOICES, _RULES, _USED_WITH, may_stay_null=("crop_pct",))
         model_entry(self.model, "model")
-        check_options(self.model, self.model_options)
+        given = self.model_options.items()  # numpy's numbers become Python's, which JSON can hold
+        options = {k: v.item() if isinstance(v, np.generic) else v for k, v in given}
+        object.__setattr__(self, "model_options", options)
+        check_options(self.model, options)
         _ = self.augmentation  # which has rules of its own
         top = checks.Rule(lambda n: n <= self.batch_size, f"at most `batch_size`={self.batch_size}")
         checks.follows("accumulate", self.accumulate, top)

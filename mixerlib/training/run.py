@@ -158,6 +158,7 @@ def begin(
     if processes.count > 1:
         net = DistributedDataParallel(net)
     if form.compile:  # once for a whole batch, once for the last
+        torch.compiler.reset()  # of eight models in a process, the ninth would be left as it is
         mode = "reduce-overhead" if recipe.graphs else None  # as CUDA graphs
         net = torch.compile(net, dynamic=False, mode=mode)
     return Run(
@@ -188,6 +189,8 @@ def _images_of(recipe: Recipe, dataset: ImageSource, processes: Processes) -> in
     images = len(dataset.train_labels)
     if not images:
         raise ValueError(f"`dataset`={dataset.name!r} has no training images")
+    if not len(dataset.test_labels):
+        raise ValueError(f"`dataset`={dataset.name!r} has no test images")
     smallest = images % recipe.batch_size or recipe.batch_size
     if smallest < processes.count:
         last = f"{smallest} of {images} images, too few for {processes.count} processes"
@@ -244,6 +247,7 @@ def model_for(recipe: Recipe, dataset: ImageSource) -> nn.Module:
     return create_model(recipe.model, **options, **recipe.model_options)
 
 
+@torch.enable_grad()
 def form_for(recipe: Recipe, model: nn.Module, dataset: ImageSource, processes: Processes) -> Form:
     """The form of the recipe's training step; where it asks for the fastest, that is measured.
 

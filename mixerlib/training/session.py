@@ -18,6 +18,7 @@ from types import FrameType
 
 import torch
 
+from mixerlib import checks
 from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import Run, learning_rate
@@ -62,6 +63,12 @@ class Session:
     progress: bool = True
     stop: Callable[[], str | None] = never
     processes: Processes = ALONE
+
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            object.__setattr__(self, "folder", Path(self.folder))
+        if self.checkpoint_every is not None:
+            checks.positive_int("checkpoint_every", self.checkpoint_every)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -156,12 +163,15 @@ def stop_on_signals(minutes: float | None = None) -> Iterator[StopRequest]:
     """While this lasts, the first Ctrl-C or SIGTERM only asks to stop; the second acts at once,
     even while a disk stalls or a process that reads images hangs.
 
-    So does the SIGHUP of a terminal that closes, unless it is ignored, as under nohup.
+    So does the SIGHUP of a terminal that closes, unless it is ignored, as under nohup. In a thread,
+    where Python lets nobody answer signals, only the time that is up asks to stop.
     """
     request = StopRequest(minutes)
     signals = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signals.append(signal.SIGHUP)  # not on Windows
+    if threading.current_thread() is not threading.main_thread():
+        signals = []
     before = {number: signal.getsignal(number) for number in signals}
     usual = [n for n, handler in before.items() if handler in _USUAL]
 

@@ -118,6 +118,7 @@ class Sweep:
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        self.records, self.runs = Path(self.records), Path(self.runs)
         if self.workers is not None:
             checks.count("workers", self.workers)
         self.endings: dict[Path, str] = {}  # the place of a missing record → how its run ended

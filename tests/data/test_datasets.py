@@ -463,3 +463,15 @@ def test_the_seed_decides_the_order():
 def test_bad_batch_size():
     with pytest.raises(ValueError, match="`batch_size`=0"):
         next(batches(torch.zeros(1, 1, 1, 1), torch.zeros(1), 0))
+
+
+def test_the_default_device_is_not_the_data_set_s():
+    """A notebook may begin with torch.set_default_device("cuda")."""
+    torch.set_default_device("meta")
+    try:
+        digits = load_dataset("digits", normalization="half")
+        images, labels = next(digits.test_batches(8))
+    finally:
+        torch.set_default_device(None)
+    tensors = (digits.mean, digits.std, digits.train_images, images, labels)
+    assert {tensor.device.type for tensor in tensors} == {"cpu"}

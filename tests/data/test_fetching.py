@@ -167,7 +167,7 @@ def test_ctrl_c_leaves_nothing_half(tmp_path, server, monkeypatch):
         def update(self, count):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetching, "tqdm", Interrupted)
+    monkeypatch.setattr(fetching, "progress_bar", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetching.fetch(f"{server}/whole", tmp_path / "new" / "file", MD5, 10**6)
     assert [*tmp_path.iterdir()] == []

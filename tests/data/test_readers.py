@@ -284,3 +284,18 @@ def test_workers_are_a_setting_of_the_data_set(images):
         steps = dataset.training_batches(torch.arange(20).split(7), seed=0, epoch=1)
         assert [len(labels) for _, labels in steps] == [7, 7, 6]
         assert len(workers_of(dataset._readers)) == count
+
+
+def in_a_pool(_) -> str:
+    try:
+        next(Readers(2).batches(Numbers(), steps(4), SHAPE, pinned=False))
+    except ValueError as error:
+        return str(error)
+    return "read"
+
+
+def test_where_no_process_may_be_started_a_line_says_so():
+    """A worker of a multiprocessing.Pool, as searches use them, may have no children."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        (said,) = pool.map(in_a_pool, [None])
+    assert said.startswith("`workers`=2 must be 0 in a daemonic process")

@@ -251,13 +251,13 @@ def test_the_bar_goes_on_where_the_run_does(digits, tmp_path, monkeypatch):
     for step, seen in ((2, 64), (3, 70), (4, 102)):
         with pytest.raises(Stopped):
             train(recipe(), digits, "cpu", folder=tmp_path, stop=after(step))
-        bars, tqdm = [], mixerlib.training.loop.tqdm
+        bars, bar = [], mixerlib.training.loop.progress_bar
 
-        def noted(bars=bars, tqdm=tqdm, **arguments):
+        def noted(shown, bars=bars, bar=bar, **arguments):
             bars.append(arguments)
-            return tqdm(**arguments)
+            return bar(shown, **arguments)
 
-        monkeypatch.setattr(mixerlib.training.loop, "tqdm", noted)
+        monkeypatch.setattr(mixerlib.training.loop, "progress_bar", noted)
         train(recipe(), digits, "cpu", folder=tmp_path, resume=True)
         monkeypatch.undo()
         assert [(bar["initial"], bar["total"]) for bar in bars] == [(seen, 140)]

@@ -187,3 +187,30 @@ def test_after_an_error_every_part_is_in_its_mode_too(digits):
     with pytest.raises(RuntimeError):
         evaluate_on(model, digits)
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1], dtype=torch.int32), r"`labels` of torch.int32, \(2,\), must be of"),
+        (torch.tensor([[0], [1]]), r"`labels` of torch.int64, \(2, 1\), must be of"),
+        (torch.tensor([1, 3]), "`labels` from 1 to 3 must be classes of the model, 0 to 2"),
+        (torch.tensor([-100, 2]), "`labels` from -100 to 2 must be classes of the model, 0 to 2"),
+    ],
+)
+def test_labels_must_be_classes(labels, message):
+    """On a GPU a label that is no class would end the use of the GPU by the whole process."""
+    with pytest.raises(ValueError, match=message):
+        evaluate(Pixels(), torch.zeros(2, 1, 1, 3), labels)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0])
+def test_a_batch_has_images(size):
+    with pytest.raises(ValueError, match=f"`batch_size`={size} must be a positive whole number"):
+        evaluate(Pixels(), torch.zeros(2, 1, 1, 3), torch.tensor([0, 1]), batch_size=size)
+
+
+def test_a_data_set_without_test_images(digits, model):
+    none = replace(digits, test_images=digits.test_images[:0], test_labels=digits.test_labels[:0])
+    with pytest.raises(ValueError, match="`dataset`='digits' has no test images"):
+        evaluate_on(model, none)

@@ -8,7 +8,14 @@ from helpers import few_digits
 from safetensors.torch import load_file
 
 from mixerlib.records import read_record
-from mixerlib.training.folders import finished_record, settings_differences, train_in_folder
+from mixerlib.training import MetricsLog, Sweep, checkpoint, claimed, read_metrics, train
+from mixerlib.training.folders import (
+    finished_record,
+    run_folder,
+    save_results,
+    settings_differences,
+    train_in_folder,
+)
 from mixerlib.training.recipe import load_recipe
 from mixerlib.training.session import Stopped
 
@@ -82,3 +89,19 @@ def test_records_of_older_versions_have_the_same_settings(tmp_path):
     for name in ("decay_on", "one_matrix", "fastest"):
         del settings[name]
     assert settings_differences(replace(record, settings=settings), recipe) == ""
+
+
+def test_folders_and_files_may_be_named_in_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("digits", SMALL)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(Stopped):
+        train(recipe, few_digits(), "cpu", folder="run", stop=lambda: "after a step")
+    assert checkpoint.load("run/checkpoint.pt", recipe)["step"] == 1
+    with run_folder(recipe, "run", resume=True) as folder, claimed("run"):
+        model, record = train(recipe, few_digits(), "cpu", folder=str(folder), resume=True)
+        save_results(model, record, "run")
+    assert finished_record(recipe, "run") == record
+    steps, epochs = read_metrics("run")
+    assert MetricsLog("run", len(epochs)).steps == len(steps)
+    assert Sweep([replace(recipe, seed=1)], "records", "runs").left()

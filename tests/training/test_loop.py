@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -641,9 +642,9 @@ def test_the_bar_tells_loss_and_accuracy(digits, monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", screen)
-    tqdm = mixerlib.training.loop.tqdm
-    often = lambda **settings: tqdm(**(settings | {"mininterval": 0, "miniters": 1}))  # noqa: E731
-    monkeypatch.setattr(mixerlib.training.loop, "tqdm", often)
+    bar = mixerlib.training.loop.progress_bar
+    often = lambda shown, **s: bar(shown, **(s | {"mininterval": 0, "miniters": 1}))  # noqa: E731
+    monkeypatch.setattr(mixerlib.training.loop, "progress_bar", often)
     still = mixer(epochs=1, max_learning_rate=1e-12)
     model, _ = train(still, digits, "cpu")
     order = torch.randperm(70, generator=stream(0, "order", 1))[32:64]
@@ -792,3 +793,57 @@ def test_a_step_replayed_as_graphs_is_the_compiled_step(digits):
     replayed, _ = train(recipe(graphs=True, **settings), digits, "cuda", progress=False)
     for mine, its in zip(replayed.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-4)
+
+
+# What a notebook has set for all of torch
+
+
+@pytest.fixture
+def elsewhere():
+    """Tensors are made on another device than the CPU, as after set_default_device("cuda")."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+def test_the_default_device_changes_no_run(digits, elsewhere, monkeypatch):
+    settings = {"policy": "timm_randaugment", "policy_operations": 2, "policy_magnitude": 9}
+    settings |= {"policy_magnitude_std": 0.5, "crop": "pad", "crop_padding": 1, "ema": 0.9}
+    settings |= {"jitter": 0.2, "erase": 0.5, "erase_fill": "noise", "mixup": 0.5, "cutmix": 0.5}
+    there, _ = train(recipe(epochs=1, **settings), digits, "cpu", progress=False)
+    with torch.device("cpu"):
+        here, _ = train(recipe(epochs=1, **settings), digits, "cpu", progress=False)
+    assert_same(here, there)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_run_has_gradients_where_the_rest_has_none(digits, without):
+    with without():
+        one, _ = train(recipe(epochs=1), digits, "cpu", progress=False)
+    assert_same(one, train(recipe(epochs=1), digits, "cpu", progress=False)[0])
+    assert all(p.requires_grad and not p.is_inference() for p in one.parameters())
+
+
+def test_each_of_many_runs_in_a_process_is_compiled(digits, monkeypatch):
+    """torch compiles a function for eight models, and leaves the ninth as it is."""
+    import torch._dynamo
+
+    eager = partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic, mode: eager(net, dynamic=dynamic))
+    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+        for dim in (4, 8, 12):
+            options = TINY | {"dim": dim}
+            settings = {"compile": True, "epochs": 1, "batch_size": 35, "model_options": options}
+            train(recipe(**settings), digits, "cpu", progress=False)
+
+
+def test_a_run_needs_test_images(digits):
+    none = replace(digits, test_images=digits.test_images[:0], test_labels=digits.test_labels[:0])
+    with pytest.raises(ValueError, match="`dataset`='digits' has no test images"):
+        train(recipe(), none, "cpu", progress=False)
+
+
+def test_a_run_needs_no_stderr(digits, monkeypatch):
+    """Under pythonw, and in a program made by PyInstaller, there is none."""
+    monkeypatch.setattr("sys.stderr", None)
+    train(recipe(epochs=1), digits, "cpu", progress=True)

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -945,3 +946,19 @@ def test_values_from_a_command_line(name, text, value):
 def test_wrong_values_from_a_command_line(name, text, words):
     with pytest.raises(ValueError, match=f"`{name}`='{text}' must be {words}"):
         parse_setting(name, text)
+
+
+def test_numpy_s_numbers_are_taken_as_python_s():
+    """As a search over settings gives them; a record must hold them as numbers."""
+    options = {"dim": np.int64(8), "shuffle": np.True_}
+    given = {"epochs": np.int64(3), "mixup": np.float32(0.5), "compile": np.False_, "seed": 1}
+    recipe = Recipe("digits", "splitmixer_ii", options, **given)
+    plain = Recipe(
+        "digits", "splitmixer_ii", {"dim": 8, "shuffle": True}, epochs=3, mixup=0.5, seed=1
+    )
+    assert recipe == plain
+    assert [type(v) for v in asdict(recipe).values()] == [type(v) for v in asdict(plain).values()]
+    assert [type(value) for value in recipe.model_options.values()] == [int, bool]
+    assert type(Augmentation(erase=np.float64(0.5), erase_fill="mean").erase) is float
+    with pytest.raises(ValueError, match=r"`epochs`=0.5 must be a whole number"):
+        Recipe("digits", "convmixer", epochs=np.float64(0.5))

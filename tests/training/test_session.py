@@ -4,13 +4,14 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from commands import PATIENCE  # whose server of forks has torch already
 
-from mixerlib.training import stop_on_signals
+from mixerlib.training import Session, stop_on_signals
 
 
 def stuck(ready: Path) -> None:
@@ -103,3 +104,25 @@ def test_a_program_s_own_answer_to_a_signal_comes_back():
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_in_a_thread_the_time_alone_stops_a_run():
+    """Python lets only the main thread answer signals, and a notebook's server trains in others."""
+    reasons = []
+
+    def run():
+        with stop_on_signals(minutes=0) as stop:
+            reasons.append(stop())
+        with stop_on_signals() as stop:
+            reasons.append(stop())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert reasons == ["stopped at the deadline", None]
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.0])
+def test_a_session_s_checkpoints_are_steps_apart(steps):
+    with pytest.raises(ValueError, match=rf"`checkpoint_every`={steps} must be a positive whole"):
+        Session(checkpoint_every=steps)

@@ -223,7 +223,7 @@ def how_many_pictures_from_one() -> Numbers:
     worth = math.exp(-steps * sum(p * math.log(p) for p in chances))
     left = (1 / len(choices)) ** steps
     return Numbers(
-        {"outcomes": outcomes, "as uncertain as": worth, "left as it was": left},
+        {"outcomes": outcomes, "as uncertain as": worth, "Identity twice": left},
         [
             Mistake(
                 "Operations with a sign have two directions, each an outcome.",
@@ -246,9 +246,9 @@ def how_many_pictures_from_one() -> Numbers:
             Mistake("That is one step.", {"as uncertain as": worth**0.5}),
             Mistake(
                 "The outcomes are not equally likely: Identity has no direction.",
-                {"left as it was": 1 / outcomes},
+                {"Identity twice": 1 / outcomes},
             ),
-            Mistake("Identity must come twice.", {"left as it was": 1 / len(choices)}),
+            Mistake("Identity must come twice.", {"Identity twice": 1 / len(choices)}),
         ],
     )
 

@@ -142,6 +142,8 @@ def start_from_what_training_finds() -> Properties:
     diagonal = "That keeps the sizes of the weights alone: neighbours go together too."
     square = "That is the covariance itself; noise has to pass its root."
     turned = "Turned round: L Lᵀ must be the covariance, not Lᵀ L."
+    centred = "You took the mean kernel away first: the covariance here is about zero."
+    torchs = "That is `torch.cov`, about the mean and by n − 1; here it is about zero and by n."
     other = "L Lᵀ is not the covariance of the kernels, flattened, about zero."
 
     def root(kernels: torch.Tensor) -> torch.Tensor:
@@ -152,11 +154,13 @@ def start_from_what_training_finds() -> Properties:
     def covariance(kernels: torch.Tensor) -> torch.Tensor:
         return root(kernels) @ root(kernels).T
 
-    ways = {
-        diagonal: lambda kernels: covariance(kernels).diagonal().sqrt().diag(),
-        square: covariance,
-        turned: lambda kernels: torch.linalg.cholesky(covariance(kernels)).T,
-    }
+    ways = [
+        (diagonal, lambda kernels: covariance(kernels).diagonal().sqrt().diag()),
+        (square, covariance),
+        (turned, lambda kernels: torch.linalg.cholesky(covariance(kernels)).T),
+        (centred, lambda kernels: root(kernels - kernels.mean(0))),
+        (torchs, lambda kernels: torch.linalg.cholesky(kernels.flatten(1).T.cov())),
+    ]
 
     def judge(answer: Any) -> Iterator[Row]:
         generator = torch.Generator().manual_seed(0)
@@ -170,7 +174,7 @@ def start_from_what_training_finds() -> Properties:
             off = float((L @ L.T - covariance(kernels)).abs().max())
             known = [
                 text
-                for text, way in ways.items()
+                for text, way in ways
                 if L.shape == (k * k, k * k)
                 and torch.allclose(L @ L.T, way(kernels) @ way(kernels).T, atol=1e-6)
             ]
@@ -183,9 +187,9 @@ def start_from_what_training_finds() -> Properties:
             )
 
     return Properties(
-        "Return L, (k², k²), with L Lᵀ the covariance of the kernels' weights.",
+        "Return L, (k², k²), with L Lᵀ the covariance of the kernels' weights about zero.",
         judge,
         lambda: root,
-        [Mistake(text, way) for text, way in ways.items()]
+        [Mistake(text, way) for text, way in ways]
         + [Mistake(other, lambda kernels: torch.eye(kernels[0].numel()).double())],
     )

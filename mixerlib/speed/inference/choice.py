@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mixerlib.data.progress import progress_bar
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import remembered
@@ -309,7 +310,7 @@ def optimize_for_inference(
     trials = Trials(model, example, dtype)
     chosen = remembered.recall(asked) if remember else None
     if chosen is None or trials.prepare(chosen) is None:
-        with tqdm(total=STEPS, desc="choosing a fast form", delay=2, disable=None) as bar:
+        with progress_bar(total=STEPS, desc="choosing a fast form", delay=2) as bar:
             chosen = _search(trials, compile, bar)
         if remember:
             remembered.remember(asked, chosen)
