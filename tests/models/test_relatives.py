@@ -202,6 +202,21 @@ def test_attention_notices_an_order_of_the_patches_by_their_places_alone():
         assert not moved(model, x)
 
 
+def test_mirrored_kernels_undo_a_mirror_but_not_the_steps_of_a_resnet():
+    x = torch.randn(1, 3, 16, 16, dtype=torch.float64)
+    sizes = {
+        "convmixer": {"dim": 6, "depth": 2, "kernel_size": 3, "patch_size": 2},
+        "resnet_cifar": {"dim": 4, "depth": 3},
+    }
+    for name, size in sizes.items():
+        model = create_model(name, **size).eval().double()
+        mirrored = copy.deepcopy(model)
+        for w in (p for p in mirrored.parameters() if p.ndim == 4):
+            w.data = w.data.flip(3)
+        same = torch.allclose(mirrored(x.flip(3)), model(x), rtol=1e-9)
+        assert same == (name == "convmixer")
+
+
 def test_a_matrix_across_the_tokens_notices_their_order_and_without_it_nothing_does():
     for name, matrix in (("resmlp", "linear_tokens"), ("gmlp", "gate.proj")):
         model, x = small(name).eval().double(), images(name).double()

@@ -71,7 +71,12 @@ def a_gradient_that_does_not_grow() -> Numbers:
     relu = 0.5 / (0.5 - 1 / (2 * math.pi))  # E g'² over the variance of max(0, z)
     depends = not math.isclose(_relu_gamma(1), _relu_gamma(2), rel_tol=1e-3)
     return Numbers(
-        {"linear": 1.0, "ReLU": relu, "ReLU depends on the variance": depends},
+        {
+            "a line": 1.0,
+            "ReLU": relu,
+            "ReLU depends on the variance": depends,
+            "grows faster": "relu" if relu > _growth(F.gelu, 1 / 3) else "gelu",
+        },
         [
             Mistake("The variance of ReLU is E g² less the square of its mean.", {"ReLU": 1.0}),
             Mistake("That is the inverse.", {"ReLU": 1 / relu}),
@@ -81,11 +86,15 @@ def a_gradient_that_does_not_grow() -> Numbers:
             ),
             Mistake(
                 "All terms beyond the first vanish: numerator and denominator agree.",
-                {"linear": 0.5},
+                {"a line": 0.5},
             ),
             Mistake(
                 "ReLU has no scale: g(tz) = t g(z) for t > 0.",
                 {"ReLU depends on the variance": True},
+            ),
+            Mistake(
+                "GELU is nearly linear at the variances of a network, so its γ is nearer to 1.",
+                {"grows faster": "gelu"},
             ),
         ],
     )

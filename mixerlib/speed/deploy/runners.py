@@ -16,8 +16,9 @@ def load_artefact(path: str | Path) -> Run:
     """A file that `export_model` has written, as a function: images (B, C, H, W) in float32 on the
     CPU → logits (B, `num_classes`), with as many threads as PyTorch has.
 
-    ONNX files and exported programs are data. A file "aoti" is machine code, and one of TorchScript
-    is a program: load what you have made, or trust.
+    ONNX files are data. An exported program holds pickles, and reading a pickle can run code; a
+    file "aoti" is machine code, and one of TorchScript is a program: load what you have made, or
+    trust.
 
     Raises `FileNotFoundError` where there is none, `ValueError` for what is none of `ARTEFACTS`,
     and `ModuleNotFoundError` for ONNX without onnxruntime.
