@@ -25,6 +25,7 @@ RECORDS = ROOT / "book" / "records"
 READS = {
     "training": re.compile(r"read_records\("),
     "benchmarks": re.compile(r"read_(benchmark|roofline|by_device)\("),
+    "what pages time": re.compile(r"PageTimes\("),
 }
 
 
@@ -40,6 +41,8 @@ def kind_of(schema: str) -> str | None:
     """Which of `READS` a record of this schema is for."""
     if schema.startswith("mixerlib training"):
         return "training"
+    if schema.startswith("mixerbook page times"):
+        return "what pages time"
     return "benchmarks" if schema.startswith(("mixerlib bench", "mixerlib roof")) else None
 
 

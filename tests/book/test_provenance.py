@@ -24,6 +24,7 @@ def records(tmp_path: Path) -> Path:
         ("a/seed1", "mixerlib training 2", "2026-11-19"),
         ("bench/gpu/forms", "mixerlib benchmark 1", "2026-11-18"),
         ("bench/gpu/roof", "mixerlib roofline 1", "2026-11-18"),
+        ("pages/17", "mixerbook page times 1", "2026-11-21"),
         ("notes", "something else", "2020-01-01"),
     ):
         path = tmp_path / f"{place}.json"
@@ -53,6 +54,8 @@ def test_records_say_where_they_were_measured(records):
     assert "records of benchmarks" not in message
     message = provenance.facts("read_roofline(path)", RAN, records)
     assert message["records of benchmarks"] == "2 on GPU 9, torch 2.13.0 (2026-11-18)"
+    message = provenance.facts("live = PageTimes(page)", RAN, records)
+    assert message["records of what pages time"] == "1 on GPU 9, torch 2.13.0 (2026-11-21)"
     assert "records of training" not in provenance.facts("print(1)", RAN, records)
 
 
