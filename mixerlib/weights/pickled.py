@@ -62,9 +62,11 @@ HARMLESS = re.compile(
     re.VERBOSE,
 )
 
+MODULE = re.compile(r"(torch\.nn\.modules|torchvision\.models|timm|mixerlib)\.")  # of networks
+
 
 class Forbidden(ValueError):
-    """A pickle names something that is not among the harmless classes; the message is its name."""
+    """A pickle names what is not among the harmless classes; the message begins with that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +182,9 @@ def _extend(target: Any, op: str, items: list[Any]) -> None:
 def _named(module: Any, name: Any) -> Name:
     full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "?"
     if not is_harmless(full):
-        raise Forbidden(full)
+        whole = MODULE.match(full) is not None
+        hint = ", so it holds a whole model; save its state_dict() with torch.save" if whole else ""
+        raise Forbidden(full + hint)
     return Name(full)
 
 

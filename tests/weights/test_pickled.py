@@ -364,3 +364,9 @@ def test_a_set_and_an_unknown_object_are_known_by_name_only():
     assert all(isinstance(value, Inert) for value in values.values())
     with pytest.raises(Forbidden, match=r"^os\.getcwd|^posix\.getcwd"):
         read_pickled(io.BytesIO(pickle.dumps(os.getcwd, 4)))
+
+
+@pytest.mark.parametrize("model", [create_model("convmixer", dim=4, depth=1), nn.Linear(2, 2)])
+def test_who_saved_a_whole_model_is_told_to_save_its_state_dict(model, tmp_path):
+    torch.save(model, tmp_path / "model.pt")
+    refused(tmp_path / "model.pt", "holds a whole model; save its state_dict() with torch.save")
