@@ -175,7 +175,7 @@ def traits(model: nn.Module) -> dict[str, str]:
 
     Attributes that its class was not asked for are its user's: `model.epoch = 3` changes no output.
     """
-    asked = {name for kind in type(model).__mro__ for name in signature(kind.__init__).parameters}
+    asked = {name for kind in type(model).__mro__ for name in signature(kind).parameters}
     acts = {name for name, act in ACTIVATIONS.items() for m in model.modules() if type(m) is act}
     plain = {
         name: str(value)
