@@ -163,7 +163,7 @@ class PageTimes:
 
     @property
     def sentence(self) -> str:
-        """Where the times of this page are from: a sentence or two for a reader."""
+        """Where the times of this page are from, in a sentence or two for a reader."""
         quick = "" if self._full else ", in the quick setting"
         there = f"{machine(self.provenance, self.settings)}{quick}"
         if self.recorded:

@@ -89,7 +89,7 @@ class Scale:
 
     @cached_property
     def models(self) -> dict[str, list[Record]]:
-        """All runs, shuffled ones too. The 3-D form and III with a shuffle are one model: where
+        """All runs, shuffled ones too. The 3-D form and III with a shuffle are one model; where
         both have a run of a seed, that of III with a shuffle counts.
         """
         runs = self.runs((*STRATEGIES, *SHUFFLED))

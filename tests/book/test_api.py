@@ -1,5 +1,6 @@
 """The library's page holds every public name of every room."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -114,6 +115,20 @@ def test_docstrings_list_many_arguments(name):
     things = described(room).items()
     wrong = {f"{name}.{public}": faults(public, thing) for public, thing in things}
     assert {public: lines for public, lines in wrong.items() if lines} == {}
+
+
+def test_the_first_line_of_a_property_has_no_colon():
+    """The page of names would take what stands before it for a type."""
+    read = []
+    for path in sorted((ROOT / "mixerlib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any(
+                "property" in ast.unparse(one) for one in node.decorator_list
+            ):
+                first = (ast.get_docstring(node) or "").partition("\n")[0]
+                read.append(f"{path.name}: {node.name}")
+                assert ":" not in first, f"{path}, {node.name}: {first}"
+    assert len(read) > 20
 
 
 def test_what_a_docstring_lacks_is_found():

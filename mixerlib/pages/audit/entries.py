@@ -271,7 +271,7 @@ class Configuration:
 
     @property
     def title(self) -> str:
-        """The model in words: "SplitMixer-I"; of an MLP-Mixer its scale and patch, "Mixer-S/4"."""
+        """The model in words, "SplitMixer-I"; of an MLP-Mixer its scale and patch, "Mixer-S/4"."""
         if self.family == "mlp_mixer":
             scale = {512: "S", 768: "B", 1024: "L", 1280: "H"}[self.options["dim"]]
             return f"Mixer-{scale}/{self.options['patch_size']}"
