@@ -65,7 +65,7 @@
   // What is wider than its column scrolls, can be reached with the Tab key, and fades on the side where it goes on.
   // The theme makes code a Tab stop, this the rest.
   const CODE = "article div.highlight pre, article .cell_output pre";
-  const BOXES = "article table, article .pst-scrollable-table-container, article .mixer-figure, article .audit-box, article .exercise-outcome, " +
+  const BOXES = "article table, article .pst-scrollable-table-container, article .mixer-figure, article .audit-box, article .exercise-outcome, article div.drawing, " +
     "article mjx-container[display], article mjx-container.long, " + CODE;
   const fade = box => {
     const rest = box.scrollWidth - box.clientWidth;

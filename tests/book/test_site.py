@@ -194,7 +194,8 @@ HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
   .filter(e => e.checkVisibility()).map(e => Number(e.tagName[1]))"""
 
 UNSAID = """() => [...document.querySelectorAll("canvas")]
-  .filter(e => e.getAttribute("role") !== "img" || !e.ariaLabel).map(e => e.outerHTML)"""
+  .filter(e => !["img", "application"].includes(e.getAttribute("role")) || !e.ariaLabel)
+  .map(e => e.outerHTML)"""
 
 BROKEN = """() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"""
 
