@@ -65,7 +65,7 @@ def server() -> Iterator[str]:
         serving.shutdown()
 
 
-FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')"
+PAINTS = "performance.getEntriesByName('first-contentful-paint')"
 
 
 def load(browser: object, address: str, slow: bool = False) -> tuple[dict[str, int], list, float]:
@@ -90,8 +90,8 @@ def load(browser: object, address: str, slow: bool = False) -> tuple[dict[str, i
     tab.goto(address)
     tab.evaluate("() => window.MathJax?.startup?.promise?.then(() => null)")
     tab.evaluate("() => document.fonts.ready.then(() => null)")
-    tab.wait_for_function(f"() => {FIRST_PAINT}.length")
-    paint = tab.evaluate(f"() => {FIRST_PAINT}[0].startTime")
+    tab.wait_for_function(f"() => {PAINTS}.length")
+    paint = tab.evaluate(f"() => {PAINTS}[0].startTime")
     context.close()
     brought = {names[key]: size for key, size in sizes.items() if names[key].startswith("http")}
     return brought, said, paint / 1000
