@@ -205,3 +205,14 @@ def claimed_elsewhere(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(number)
+
+
+def made_grid(grid: Any, **families: dict[Any, list[float]]) -> list[Any]:
+    """Records for the recipes of `Depths` or `Cuts`, of these accuracies in per cent: family →
+    size → one a seed."""
+    return [
+        record
+        for family, by_size in families.items()
+        for size, values in by_size.items()
+        for record in made_runs(grid.recipes[family][size], values)
+    ]

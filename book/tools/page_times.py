@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from book.tools import ROOT
+from book.tools.quiet import ended, require_recordable
 from mixerlib.records import provenance
-from mixerlib.speed import load_now, read_page_record, require_quiet
+from mixerlib.speed import read_page_record
 
 FOLDER = ROOT / "book" / "records" / "pages"
 NOTEBOOKS = ROOT / "notebooks"
@@ -61,13 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not has_record(FOLDER / f"{stem}.json", every[stem])
     ]
     if left and not options.force:
-        stamp = provenance("cpu")
-        if stamp.commit is None or stamp.dirty:
-            parser.error("a record names its commit: commit what has changed in mixerlib first")
-        try:
-            require_quiet(load_now())
-        except ValueError as error:
-            parser.error(str(error))
+        require_recordable(parser, provenance("cpu"))
     failed = []
     for stem in left:
         start = time.monotonic()
@@ -77,9 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         except Exception as error:  # of any kind: it is the notebook's
             print(f"{stem} broke: {error}", file=sys.stderr, flush=True)
             failed.append(stem)
-    if failed:
-        print(f"no record of {', '.join(failed)}: give the command once more", file=sys.stderr)
-    return 1 if failed else 0
+    return ended(failed)
 
 
 if __name__ == "__main__":

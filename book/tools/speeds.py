@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from book.tools.quiet import ended, require_recordable
 from mixerlib.records import provenance
-from mixerlib.speed import load_now, require_quiet
 
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 FAMILIES = ("convmixer", *(f"splitmixer_{one}" for one in ("i", "ii", "iii", "iv", "v", "3d")))
@@ -70,12 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     print(f"{len(left)} steps, about {sum(step[2] for step in left.values())} minutes on two cores")
     if left and not options.force:
-        if stamp.commit is None or stamp.dirty:
-            parser.error("a record names its commit: commit what has changed in mixerlib first")
-        try:
-            require_quiet(load_now())
-        except ValueError as error:
-            parser.error(str(error))
+        require_recordable(parser, stamp)
     failed = []
     for name, (words, path, minutes) in left.items():
         print(f"== {name}, about {minutes} minutes: {path}", flush=True)
@@ -83,9 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         command += ["--force"] * options.force
         if subprocess.run(command, env=environment(name), check=False).returncode:
             failed.append(name)
-    if failed:
-        print(f"no record of {', '.join(failed)}: give the command once more", file=sys.stderr)
-    return 1 if failed else 0
+    return ended(failed)
 
 
 if __name__ == "__main__":

@@ -295,9 +295,8 @@ class _Column(NamedTuple):
             merge = step.kind in MERGES
             if not flows[number]:
                 y = _entry(axes, rails, number, (center, y), merge)
-            branches = (
-                number + 1 < len(head) and not flows[number + 1]
-            )  # the next takes no part of it
+            # the next takes no part of it
+            branches = number + 1 < len(head) and not flows[number + 1]
             if step.mixed:
                 self.name(y, STRIP, "head", [step])
                 y = self.filled(y, step, STRIP)

@@ -12,7 +12,6 @@ and 07.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -23,16 +22,15 @@ import torch
 
 from mixerlib import costs
 from mixerlib.models import create_model, model_entry
-from mixerlib.records import Record
 from mixerlib.training.comparison import (
     SHUFFLED,
     Difference,
-    accuracies,
     difference_of_means,
     mean_of,
 )
+from mixerlib.training.grid import Grid
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
-from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
+from mixerlib.training.statistics import CONFIDENCE
 
 Cut = str | int  # a ratio such as "3/5", or a number of segments
 # The strategies that are trained with several cuts
@@ -45,20 +43,17 @@ def _share(cut: Cut) -> Fraction:
 
 
 @dataclass(frozen=True)
-class Cuts:
+class Cuts(Grid[Cut]):
     """The runs of the strategies at the CPU scale, by how they are cut.
 
     A strategy is one of `CUT`: "splitmixer_i", or II, III or IV, with "_shuffle" behind or not.
-    Accuracies are those after the last epoch, in per cent, differences are in points, and a
-    deviation is that of single runs about the mean of their strategy and cut, pooled over all.
+    Accuracies are those after the last epoch, in per cent, and differences are in points.
 
     >>> from mixerlib.records import read_records
     >>> from mixerlib.training import Cuts
     >>> [*Cuts(read_records("book/records")).recipes["splitmixer_i"]]
     ['2/3', '3/5', '4/7', '5/9', '6/11']
     """
-
-    records: Sequence[Record]
 
     @cached_property
     def recipes(self) -> dict[str, dict[Cut, Recipe]]:
@@ -72,26 +67,6 @@ class Cuts:
             by_cut = {of[key]: one for of, one in zip(options, of_strategy, strict=True)}
             recipes[strategy] = dict(sorted(by_cut.items(), key=lambda item: -_share(item[0])))
         return recipes
-
-    @cached_property
-    def runs(self) -> dict[str, dict[Cut, list[Record]]]:
-        """Strategy → those of its cuts that have runs → their records, by seed.
-
-        A record counts by its recipe's name and settings: one of another scale never does.
-        """
-        return {
-            strategy: {
-                cut: of_recipe
-                for cut, recipe in recipes.items()
-                if (of_recipe := runs_of(recipe, self.records))
-            }
-            for strategy, recipes in self.recipes.items()
-        }
-
-    @cached_property
-    def spread(self) -> Spread:
-        """The deviation of single runs, in points, pooled over all strategies and cuts."""
-        return spread([accuracies(runs) for rows in self.runs.values() for runs in rows.values()])
 
     def against_the_least(
         self, strategy: str, confidence: float = CONFIDENCE

@@ -11,28 +11,26 @@ of blocks and nothing else. Chapter 16.
 """
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 from mixerlib import costs
 from mixerlib.models import model_entry
-from mixerlib.records import Record
-from mixerlib.training.comparison import Difference, accuracies, difference_of_means
+from mixerlib.training.comparison import Difference, difference_of_means
+from mixerlib.training.grid import Grid
 from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
-from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
+from mixerlib.training.statistics import CONFIDENCE
 
 Key = TypeVar("Key")
 DEEPER = ("convmixer", "splitmixer_i")  # the families that are trained at several depths
 
 
 @dataclass(frozen=True)
-class Depths:
+class Depths(Grid[int]):
     """The runs of the two families at the CPU scale, by family and number of blocks.
 
-    Accuracies are those after the last epoch, in per cent, differences are in points, and a
-    deviation is that of single runs about the mean of their family and depth, pooled over all.
+    Accuracies are those after the last epoch, in per cent, and differences are in points.
 
     >>> from mixerlib.records import read_records
     >>> from mixerlib.training import Depths
@@ -42,8 +40,6 @@ class Depths:
     >>> depths.cost("splitmixer_i", 8, "params") < depths.cost("convmixer", 4, "params")
     True
     """
-
-    records: Sequence[Record]
 
     @cached_property
     def recipes(self) -> dict[str, dict[int, Recipe]]:
@@ -56,30 +52,10 @@ class Depths:
             recipes[family] = dict(sorted(by_depth.items()))
         return recipes
 
-    @cached_property
-    def runs(self) -> dict[str, dict[int, list[Record]]]:
-        """Family → those of its depths that have runs → their records, by seed.
-
-        A record counts by its recipe's name and settings: one of another scale never does.
-        """
-        return {
-            family: {
-                depth: of_recipe
-                for depth, recipe in recipes.items()
-                if (of_recipe := runs_of(recipe, self.records))
-            }
-            for family, recipes in self.recipes.items()
-        }
-
     @property
     def shared(self) -> list[int]:
         """The depths at which both families have runs, the least first."""
         return sorted(set.intersection(*(set(runs) for runs in self.runs.values())))
-
-    @cached_property
-    def spread(self) -> Spread:
-        """The deviation of single runs, in points, pooled over all families and depths."""
-        return spread([accuracies(runs) for rows in self.runs.values() for runs in rows.values()])
 
     def difference(
         self, first: tuple[str, int], second: tuple[str, int], confidence: float = CONFIDENCE

@@ -90,8 +90,6 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
     with _damage_told(path):
         if suffix == ARRAYS:
             return read_arrays(file), {}
-        if file.peek(1)[:1] == bytes([FIRST_BYTE]) and suffix != SAFETENSORS:
-            return of_the_model(read_mindspore(file.read())), {}
         if _holds_safetensors(file, suffix):
             whole = file.read()
             tensors = dict(sorted(safetensors.torch.load(whole).items()))  # else in any order
@@ -99,6 +97,8 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
             stated = json.loads(whole[8 : 8 + size]).get("__metadata__") or {}
             check_digest(tensors, stated)
             return tensors, stated
+        if file.peek(1)[:1] == bytes([FIRST_BYTE]):
+            return of_the_model(read_mindspore(file.read())), {}
         content = read_pickled(file)
     if is_state_of_a_run(content):
         state = content.get("state")
@@ -110,7 +110,7 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
 
 
 def _holds_safetensors(file: BufferedReader, suffix: str) -> bool:
-    """By its name, or by its first bytes where it is named .bin: no pickle begins so.
+    """By its name, or by its first bytes where it is named as a pickle: none begins so.
 
     What is named .safetensors is held to it: who reads that name expects that nothing can be run.
     """

@@ -5,29 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy
-from helpers import ROOT, made_runs
+from helpers import ROOT, made_grid
 
 from mixerlib import create_model
 from mixerlib.models import model_entry
-from mixerlib.records import Record, read_records
+from mixerlib.records import read_records
 from mixerlib.training import CUT, Cuts
 
 RECORDS = read_records(ROOT / "book" / "records")
 CUTS = Cuts(RECORDS)
 
 
-def made(**strategies: dict) -> list[Record]:
-    """Records of these accuracies, in per cent: strategy → cut → one a seed."""
-    return [
-        record
-        for strategy, by_cut in strategies.items()
-        for cut, values in by_cut.items()
-        for record in made_runs(CUTS.recipes[strategy][cut], values)
-    ]
-
-
 SOME = Cuts(
-    made(
+    made_grid(
+        CUTS,
         splitmixer_ii={2: [60, 62], 4: [50, 51], 8: [40]},
         splitmixer_ii_shuffle={2: [61, 62], 8: [50, 52]},
         splitmixer_iii={4: [50, 52]},
@@ -74,7 +65,8 @@ def test_the_shuffle_s_gain_and_its_growth_are_differences_of_means():
     alone = {
         strategy: {2: [50], 8: [40]} for strategy in ("splitmixer_iv", "splitmixer_iv_shuffle")
     }
-    assert Cuts(made(**alone)).growth_of_the_gain(2, 8).half_width is None  # no spread is known
+    growth = Cuts(made_grid(CUTS, **alone)).growth_of_the_gain(2, 8)
+    assert growth.half_width is None  # no spread is known
 
 
 def test_the_growth_is_the_mean_over_the_strategies():
@@ -82,7 +74,7 @@ def test_the_growth_is_the_mean_over_the_strategies():
     values |= {"splitmixer_iii_shuffle": {2: [62, 64], 8: [58, 60]}}
     values |= {"splitmixer_iv": {2: [61, 63], 8: [51, 53]}}
     values |= {"splitmixer_iv_shuffle": {2: [61, 63], 8: [53, 55]}}
-    cuts = Cuts(made(**values))
+    cuts = Cuts(made_grid(CUTS, **values))
     growth, one = cuts.growth_of_the_gain(2, 8), cuts.spread.half_width_of_difference(2, 2)
     assert np.isclose(growth.points, ((8 - 2) + (2 - 0)) / 2)
     assert np.isclose(growth.half_width, one)  # √(4·one²)/2

@@ -6,28 +6,19 @@ import numpy as np
 import pytest
 import scipy
 import torch
-from helpers import ROOT, made_runs
+from helpers import ROOT, made_grid
 
 from mixerlib import create_model
-from mixerlib.records import Record, read_records
+from mixerlib.records import read_records
 from mixerlib.training import Depths
 
 RECORDS = read_records(ROOT / "book" / "records")
 DEPTHS = Depths(RECORDS)
 
 
-def made(**families: dict[int, list[float]]) -> list[Record]:
-    """Records of these accuracies, in per cent: family → depth → one a seed."""
-    return [
-        record
-        for family, by_depth in families.items()
-        for depth, values in by_depth.items()
-        for record in made_runs(DEPTHS.recipes[family][depth], values)
-    ]
-
-
 SOME = Depths(
-    made(
+    made_grid(
+        DEPTHS,
         convmixer={1: [50, 52], 2: [60, 61], 4: [70, 74]},
         splitmixer_i={2: [53, 55], 4: [66, 65], 8: [71]},
     )
@@ -88,7 +79,7 @@ def test_costs_are_those_of_the_model(family, depth):
 
 
 def test_a_record_of_other_settings_never_counts():
-    (first, *_) = made(convmixer={1: [50]})
+    (first, *_) = made_grid(DEPTHS, convmixer={1: [50]})
     deeper = first.settings["model_options"] | {"depth": 2}
     changed = replace(first, settings=first.settings | {"model_options": deeper})
     assert 1 in Depths([first]).runs["convmixer"]
