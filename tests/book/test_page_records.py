@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT
 
-from book.tools import page_times
+from book.tools import page_times, quiet
 from mixerlib.records import provenance, write_record
 from mixerlib.speed import PageRecord, read_page_record
 from mixerlib.speed.load import Load
@@ -22,7 +22,7 @@ def ran(monkeypatch, tmp_path) -> list[tuple[str, str]]:
     monkeypatch.setattr(page_times, "FOLDER", tmp_path)
     monkeypatch.setattr(page_times, "timed_pages", lambda: every)
     monkeypatch.setattr(page_times, "run", lambda *run: done.append(run))
-    monkeypatch.setattr(page_times, "load_now", lambda: Load(0.0, 2, 0.0))
+    monkeypatch.setattr(quiet, "load_now", lambda: Load(0.0, 2, 0.0))
     stamp = SimpleNamespace(commit="a", dirty=False)
     monkeypatch.setattr(page_times, "provenance", lambda device: stamp)
     return done
@@ -47,12 +47,16 @@ def test_what_has_its_whole_record_is_left_out(ran, tmp_path):
 
 
 def test_not_on_a_busy_machine_or_a_changed_library(ran, monkeypatch, capsys):
-    for fault, said in (
-        (("load_now", lambda: Load(2.0, 2, 0.5)), "other programs took 50%"),
-        (("provenance", lambda _: SimpleNamespace(commit="a", dirty=True)), "commit what has"),
+    for module, fault, said in (
+        (quiet, ("load_now", lambda: Load(2.0, 2, 0.5)), "other programs took 50%"),
+        (
+            page_times,
+            ("provenance", lambda _: SimpleNamespace(commit="a", dirty=True)),
+            "commit what has",
+        ),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(page_times, *fault)
+            patch.setattr(module, *fault)
             with pytest.raises(SystemExit):
                 page_times.main([])
             assert said in capsys.readouterr().err and not ran

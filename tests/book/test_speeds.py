@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT
 
-from book.tools import speeds
+from book.tools import quiet, speeds
 from mixerlib.records import provenance
 from mixerlib.speed import read_races
 from mixerlib.speed.load import Load
@@ -25,7 +25,7 @@ def ran(monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
         return type("Done", (), {"returncode": 0})
 
     monkeypatch.setattr(speeds, "subprocess", SimpleNamespace(run=run))
-    monkeypatch.setattr(speeds, "load_now", lambda: Load(0.0, 2, 0.0))
+    monkeypatch.setattr(quiet, "load_now", lambda: Load(0.0, 2, 0.0))
     clean = replace(provenance("cpu"), commit="a", dirty=False)
     monkeypatch.setattr(speeds, "provenance", lambda device: clean)
     return commands
@@ -61,7 +61,7 @@ def test_a_step_with_a_record_is_left_out(ran, tmp_path, capsys):
 
 def test_not_on_a_busy_machine_or_a_changed_library(ran, tmp_path, monkeypatch, capsys):
     arguments = ["--records", str(tmp_path), "--only", "plain"]
-    monkeypatch.setattr(speeds, "load_now", lambda: Load(2.0, 2, 0.5))
+    monkeypatch.setattr(quiet, "load_now", lambda: Load(2.0, 2, 0.5))
     with pytest.raises(SystemExit):
         speeds.main(arguments)
     assert "other programs took 50%" in capsys.readouterr().err and not ran
