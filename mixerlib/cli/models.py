@@ -116,9 +116,10 @@ def _count(
     options = dict(entry.defaults) | accepted
     size = given.get("image_size", entry.image_size)
     counts: costs.Counts[int] | costs.Size[int] | None = None
-    if entry.family in costs.SIZED:
+    with_head = options["num_classes"] != 0  # the formulas are of such models
+    if entry.family in costs.SIZED and with_head:
         counts = costs.size_formulas(entry.family).counts(options, image_size=size)
-    elif entry.family in costs.FAMILIES:
+    elif entry.family in costs.FAMILIES and with_head:
         counts = costs.formulas(entry.family).counts(options, image_size=size)
     measured = costs.measure(model, size, options["in_channels"])
     listed = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
