@@ -571,7 +571,7 @@ def test_a_base_by_name(tmp_path):
 def test_a_base_beside_the_file_and_one_below_that(tmp_path, monkeypatch):
     write(tmp_path, "model_options: {dim: 8, depth: 1}\nepochs: 5\nseed: 3\n", "first.yaml")
     (tmp_path / "below").mkdir()
-    second, third = tmp_path / "below/second.yml", tmp_path / "below/third.yaml"
+    second, third = tmp_path / "below/second.yml", tmp_path / "below/THIRD.YAML"
     second.write_text("base: ../first.yaml\nepochs: 6\nmodel_options: {depth: 2}\n")
     third.write_text("base: second.yml\nmodel_options: {kernel_size: 3}\n")
     monkeypatch.chdir("/")  # a base is looked for beside its file, wherever one stands
