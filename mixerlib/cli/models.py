@@ -64,11 +64,12 @@ def _list_weights(as_json: bool) -> int:
         print_json(both)
         return 0
     width = max(len(weights.name) for weights in weights_of())
-    print(f"{'name':{width}}  top-1 %  license     images are prepared as")
+    print(f"{'name':{width}}  top-1 %  on           license     images are prepared as")
     for weights in weights_of():
         top1 = "      –" if weights.top1 is None else f"{weights.top1:7.3f}"
         terms = weights.license or "–"
-        print(f"{weights.name:{width}}  {top1}  {terms:10}  {weights.preprocessing}")
+        about = f"{weights.dataset:11}  {terms:10}  {weights.preprocessing}"
+        print(f"{weights.name:{width}}  {top1}  {about}")
     print("\nOf SplitMixer none is published. --json adds each file's address, source and size.")
     return 0
 

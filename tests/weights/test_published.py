@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from helpers import ROOT, Later, trained_look
 from mixerlib.data import DataDamaged, DataNotFound
 from mixerlib.files import read_yaml
 from mixerlib.models import create_model, list_models
-from mixerlib.training import first_weights, load_recipe
+from mixerlib.training import Recipe, first_weights, list_recipes, load_recipe
+from mixerlib.training.recipe import RECIPES
 from mixerlib.weights import (
     PublishedWeights,
     layouts,
@@ -28,6 +30,11 @@ from mixerlib.weights import (
 timm_models = Later("timm.models")
 
 
+def prepared(recipe: Recipe, weights: PublishedWeights) -> dict[str, Any]:
+    """What a recipe does to a test image, by the names in the weights' preprocessing."""
+    return {name: getattr(recipe, name) for name in weights.preprocessing.settings()}
+
+
 def test_every_entry_is_whole_and_has_its_own_name():
     names = [weights.name for weights in weights_of()]
     assert len(set(names)) == len(names) and len({w.url for w in weights_of()}) == len(names)
@@ -37,6 +44,10 @@ def test_every_entry_is_whole_and_has_its_own_name():
         assert weights.layout in {layout.name for layout in layouts.LAYOUTS}
         assert weights.suffix in (".safetensors", ".pth", ".pth.tar", ".ckpt", ".npz")
         assert weights.preprocessing.image_size == 224
+        if weights.recipe is not None:
+            recipe = load_recipe(weights.recipe)
+            assert (recipe.model, recipe.dataset) == (weights.model, weights.dataset)
+            assert prepared(recipe, weights) == weights.preprocessing.settings()
         assert published_weights(weights.name) is weights
         if weights.sha256 is not None:  # it is in the name of the file
             assert weights.sha256 in weights.url and re.fullmatch("[0-9a-f]{8,64}", weights.sha256)
@@ -56,6 +67,24 @@ def test_the_accuracies_are_those_that_the_book_holds_against_its_own():
         assert f"Expected: {weights.top1:.2f} %" in (
             ROOT / f"mixerlib/training/recipes/imagenet/{model}.yaml"
         ).read_text(encoding="utf-8")
+    course = read_yaml(ROOT / "book" / "published.yaml")["tables"]["mindspore-mixer"]["rows"]
+    tuned = {w.model: (w.top1, w.top5) for w in weights_of() if w.layout == "mindspore"}
+    assert tuned == {
+        row["model"]: tuple(round(100 * float(share), 2) for share in row["values"])
+        for row in course.values()
+    }
+
+
+def test_the_heads_of_the_recipes_name_weights_that_are_published():
+    named = {}
+    for recipe in list_recipes():
+        text = (RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8")
+        for name in re.findall(r"\b\w+\.(?:timm|authors|mindcv|miil|jax|mindspore)\w*", text):
+            assert published_weights(name).model == load_recipe(recipe).model, recipe
+            named.setdefault(recipe, set()).add(name)
+    for size in ("b32", "s16", "s32", "s8"):  # of which timm has none
+        theirs = {f"mixer_{size}.jax_gsam", f"mixer_{size}.mindspore_cifar10"}
+        assert named[f"cifar10/mixer_{size}_224_finetune"] == theirs
 
 
 @pytest.mark.parametrize(
@@ -73,11 +102,10 @@ def test_the_recipe_on_imagenet_prepares_images_as_the_weights_need_them():
     for model in ("convmixer_1536_20", "convmixer_768_32", "convmixer_1024_20"):
         recipe = load_recipe(f"imagenet/{model}")
         for weights in weights_of(model)[:2]:
-            needed = weights.preprocessing.settings()
-            assert {name: getattr(recipe, name) for name in needed} == needed
-    mindcv = load_recipe("imagenet/mindcv_convmixer_768_32")
-    needed = published_weights("convmixer_768_32.mindcv_trained").preprocessing.settings()
-    assert {name: getattr(mindcv, name) for name in needed} == needed
+            assert prepared(recipe, weights) == weights.preprocessing.settings()
+    for weights in (weights for weights in weights_of() if weights.layout == "mindcv"):
+        mindcv = load_recipe(f"imagenet/mindcv_{weights.model}")
+        assert prepared(mindcv, weights) == weights.preprocessing.settings()
 
 
 def test_timm_asks_for_the_same_of_its_own():
@@ -103,11 +131,11 @@ def test_timm_asks_for_the_same_of_its_own():
 
 
 def test_of_splitmixer_there_are_none_and_that_is_said():
-    assert weights_of("splitmixer_i_256_8") == () == weights_of("mixer_s16")
+    assert weights_of("splitmixer_i_256_8") == () == weights_of("mixer_h14")
     with pytest.raises(ValueError, match="no weights of SplitMixer are published; those that are"):
         published_weights("splitmixer_i_256_8")
-    with pytest.raises(ValueError, match="no weights of mixer_s16 are published"):
-        published_weights("mixer_s16")
+    with pytest.raises(ValueError, match="no weights of mixer_h14 are published"):
+        published_weights("mixer_h14")
     with pytest.raises(ValueError, match=r"did you mean convmixer_1536_20\.timm"):
         published_weights("convmixer_1536_20.tim")
     with pytest.raises(
@@ -125,6 +153,11 @@ def test_a_file_is_known_by_its_name():
     )
     assert published.published_as("a/mixer_b16.miil.pth").name == "mixer_b16.miil"
     assert published.published_as("a/mixer_b16.jax.npz").name == "mixer_b16.jax"
+    tuned = published.published_as("a/gsam_Mixer-S_16.ckpt")
+    assert (tuned.name, tuned.recipe) == (
+        "mixer_s16.mindspore_cifar10",
+        "cifar10/mixer_s16_224_mindspore",
+    )
     # names that several files have
     assert published.published_as("Mixer-B_16.npz") is None
     assert published.published_as("model.safetensors") is None
@@ -241,6 +274,8 @@ def test_the_list_of_them(capsys):
     status, out, err = run(capsys, "list", "--weights")
     assert (status, err) == (0, "") and "Of SplitMixer none is published." in out
     for weights in weights_of():
-        assert re.search(rf"^{re.escape(weights.name)} .*{weights.preprocessing}$", out, re.M)
+        name, number = re.escape(weights.name), f"{weights.top1:.3f}" if weights.top1 else "–"
+        row = rf"^{name} +{number}  {weights.dataset} .*  {weights.preprocessing}$"
+        assert re.search(row, out, re.M), weights.name
     status, out, err = run(capsys, "list", "--weights", "--json")
     assert out.count('"url": "https://') == len(weights_of())
