@@ -16,6 +16,7 @@ that nothing it names is ever called. The layouts:
 - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """
 
+from mixerlib.weights.by_name import get_model, get_weight
 from mixerlib.weights.loading import load_weights
 from mixerlib.weights.pretrained import from_pretrained, save_pretrained
 from mixerlib.weights.published import (
@@ -29,6 +30,8 @@ from mixerlib.weights.saving import save_weights
 __all__ = [
     "PublishedWeights",
     "from_pretrained",
+    "get_model",
+    "get_weight",
     "load_weights",
     "published_weights",
     "save_pretrained",
