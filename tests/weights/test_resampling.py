@@ -3,12 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import trained_look
+from helpers import Later, trained_look
 from torch import nn
 
 from mixerlib.models import create_model
 from mixerlib.weights import load_weights, save_weights
 from mixerlib.weights.resampling import resampled, resizing
+
+timm_layers = Later("timm.layers")
 
 SMALL = {"dim": 12, "depth": 2, "num_classes": 5}
 TOKENS = {"tokens_dim": 6, "channels_dim": 10}
@@ -88,6 +90,14 @@ def test_the_whole_matrix_is_the_product_of_its_sides():
     whole = torch.linalg.pinv(torch.kron(one, one))  # (9, 25)
     expected = (weight.flatten(2) @ whole).unflatten(2, (5, 5))
     torch.testing.assert_close(resampled(weight, (5, 5)), expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # timm's own
+@pytest.mark.parametrize("new", [2, 5, 8])
+def test_timm_resizes_a_patch_embedding_to_the_same(new):
+    weight = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(3))
+    theirs = timm_layers.resample_patch_embed(weight, [new, new], interpolation="bilinear")
+    torch.testing.assert_close(resampled(weight, (new, new)).float(), theirs)
 
 
 def test_the_same_patches_are_left_as_they_are(tmp_path):
