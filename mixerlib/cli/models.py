@@ -242,6 +242,11 @@ def add_import(commands: argparse._SubParsersAction) -> None:
         "(default: mixerlib)",
     )
     add_choice_of_weights(parser)
+    parser.add_argument(
+        "--resample-stem",
+        action="store_true",
+        help="bring the stem to the patch size that the model has, where it has as many patches",
+    )
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
     parser.set_defaults(run=run_import, parser=parser)
 
@@ -270,7 +275,13 @@ def run_import(options: argparse.Namespace) -> int:
         raise ValueError(f"`out`='{out}' exists already; name another file with --out")
     check_writable(out)
     with warnings_as_lines():
-        layout = load_weights(model, options.checkpoint, key=options.key, average=options.average)
+        layout = load_weights(
+            model,
+            options.checkpoint,
+            key=options.key,
+            average=options.average,
+            resample_stem=options.resample_stem,
+        )
     save_weights(model, out, layout=options.to)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{options.checkpoint}: layout {layout}, {parameters:,} parameters\nweights:  {out}")

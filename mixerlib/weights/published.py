@@ -248,11 +248,13 @@ def published_as(file: str | Path) -> PublishedWeights | None:
     return None
 
 
-def weights_file(name: str, *, download: bool = False, folder: str | Path | None = None) -> Path:
+def weights_file(
+    name: str | PublishedWeights, *, download: bool = False, folder: str | Path | None = None
+) -> Path:
     """The file of published weights on this machine.
 
     Args:
-        name: of the weights, or of their model.
+        name: of the weights, or of their model; or the weights, as `weights_of` gives them.
         download: whether they are fetched if they are not there, or not whole.
         folder: that they lie in. None: `weights` in the folder that the environment variable
             MIXERLIB_DATA names, else in ./data.
@@ -265,7 +267,7 @@ def weights_file(name: str, *, download: bool = False, folder: str | Path | None
     Traceback (most recent call last):
     ValueError: `weights`='splitmixer_i_256_8': no weights of SplitMixer are published; ...
     """
-    weights = published_weights(name)
+    weights = name if isinstance(name, PublishedWeights) else published_weights(name)
     data = Path(os.environ.get("MIXERLIB_DATA") or "data").expanduser()
     file = Path(folder or data / "weights").resolve() / f"{weights.name}{weights.suffix}"
     if file.is_file() and _is_whole(file, weights):

@@ -13,6 +13,7 @@ import torch
 from commands import refusal, run
 from helpers import ROOT, Later, trained_look
 
+import mixerlib
 from mixerlib.data import DataDamaged, DataNotFound
 from mixerlib.files import read_yaml
 from mixerlib.models import create_model, list_models
@@ -20,6 +21,8 @@ from mixerlib.training import Recipe, first_weights, list_recipes, load_recipe
 from mixerlib.training.recipe import RECIPES
 from mixerlib.weights import (
     PublishedWeights,
+    get_model,
+    get_weight,
     layouts,
     published,
     published_weights,
@@ -279,3 +282,66 @@ def test_the_list_of_them(capsys):
         assert re.search(row, out, re.M), weights.name
     status, out, err = run(capsys, "list", "--weights", "--json")
     assert out.count('"url": "https://') == len(weights_of())
+
+
+# A model with its weights in one call
+
+TINY = {"in_channels": 1, **SIZES}
+
+
+def same(one: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, state[name]) for name, tensor in one.state_dict().items())
+
+
+def test_a_model_comes_with_its_weights(server):
+    theirs = torch.load(server)
+    with pytest.raises(DataNotFound, match="are not on this machine"):
+        get_model("convmixer", weights="convmixer.tiny", **TINY)
+    model = get_model("convmixer", weights="convmixer.tiny", download=True, **TINY)
+    assert same(model, theirs) and model.training and model.num_classes == 10
+    tiny = get_weight("convmixer.tiny")
+    assert tiny is published_weights("convmixer")
+    for weights in ("convmixer", "DEFAULT", tiny, replace(tiny)):
+        assert same(get_model("convmixer", weights, **TINY), theirs)
+    assert mixerlib.get_model is get_model
+    fresh = get_model("convmixer", **TINY)
+    assert fresh.state_dict().keys() == theirs.keys() and not same(fresh, theirs)
+
+
+def test_its_classes_are_those_of_the_weights_unless_given(server):
+    theirs = torch.load(server)
+    weights_file("convmixer", download=True)
+    for classes in (3, 0):
+        model = get_model("convmixer", "DEFAULT", num_classes=classes, **TINY)
+        assert model.num_classes == classes
+        assert torch.equal(model.stem[0].weight, theirs["stem.0.weight"])
+    assert same(get_model("convmixer", "DEFAULT", num_classes=10, **TINY), theirs)
+    other = replace(get_weight("convmixer"), classes=1000)
+    with pytest.raises(ValueError, match=r"`head.weight` is \(10, 8\), wanted \(1000, 8\)"):
+        get_model("convmixer", other, **TINY)
+
+
+def test_its_patches_may_be_larger(server):
+    weights_file("convmixer", download=True)
+    options = TINY | {"patch_size": 4}
+    with pytest.raises(ValueError, match=r"resample_stem=True .* to another patch size"):
+        get_model("convmixer", "DEFAULT", **options)
+    model = get_model("convmixer", "DEFAULT", resample_stem=True, **options)
+    assert model.stem[0].weight.shape == (8, 1, 4, 4)
+
+
+def test_weights_that_a_model_cannot_have_are_refused(server):
+    for weights, message in (
+        ("convmixer.tinny", r"did you mean convmixer\.tiny"),
+        (True, "`weights`=True must be None, a name or one of `PublishedWeights`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            get_model("convmixer", weights, **TINY)
+    with pytest.raises(ValueError, match="those of convmixer, not of `name`='convmixer_256_8'"):
+        get_model("convmixer_256_8", "convmixer.tiny")
+    with pytest.raises(ValueError, match="no weights of SplitMixer are published"):
+        get_model("splitmixer_i", "DEFAULT")
+    with pytest.raises(ValueError, match="`name`='convmixr' is no model of mixerlib"):
+        get_model("convmixr", "convmixer.tiny")
+    with pytest.raises(ValueError, match="`blocks`=3 is not an option of 'convmixer'"):
+        get_model("convmixer", "convmixer.tiny", blocks=3)
