@@ -142,7 +142,7 @@ class _Deeper(nn.Module):
         return torch.stack(parts, dim=2).flatten(1, 2)
 
 
-DEAR = "Over the budget: do both stops use the same weights, and how many maps do they need?"
+DEAR = "Over the budget: both stops share their weights, and a stop need not make h maps."
 SHORT = "Each channel that comes out must hear m channels: the kernel is deeper than its stride."
 ONCE = "Some channels are never heard: the kernel must stop at both ends."
 MODULE = "Return a module that takes and returns (B, h, H, W)."
