@@ -4,6 +4,11 @@
 
 runs chapters (all, where none is named) and prints for each exercise whether its stub fails, its
 solution passes, and how many wrong answers get their message.
+
+    python tests/exercises.py --wrong one-1 space-4
+
+prints what `check` answers to each wrong answer that it knows of these exercises, as a reader sees
+it. Either ends with status 1 where it prints NO.
 """
 
 import os
@@ -65,32 +70,62 @@ def outcomes(path: Path) -> dict[str, list[bool]]:
     return passed
 
 
-def main(names: list[str]) -> None:
+def prove(names: list[str]) -> bool:
+    """Print the proof's table of these chapters, or of all; whether nothing in it is wrong."""
     from mixerlib.pages.exercises.entries import judge_of
     from mixerlib.pages.exercises.entries import names as known
 
-    os.chdir(ROOT / "notebooks")
-    os.environ.setdefault("MPLBACKEND", "agg")
     print(f"{'exercise':16} {'stub fails':10} {'solution passes':15} wrong answers")
+    whole = True
     for path in NOTEBOOKS:
         if names and path.stem not in names:
             continue
         passed = outcomes(path)
         for exercise in written(path):
             if exercise.name not in known():
-                print(f"{exercise.name:16} no check yet")
+                print(f"{exercise.name:16} NO check yet")
+                whole = False
                 continue
             stub, *solution = passed.get(exercise.name, [True])
             judge = judge_of(exercise.name)
             right = sum(gets_its_message(judge, mistake) for mistake in judge.mistakes)
-            solved = "yes" if solution and all(solution) else "NO"
+            solved, told = bool(solution) and all(solution), right == len(judge.mistakes)
+            whole &= not stub and solved and told
             print(
-                f"{exercise.name:16} {'NO' if stub else 'yes':10} {solved:15} "
-                f"{right}/{len(judge.mistakes)}",
+                f"{exercise.name:16} {'NO' if stub else 'yes':10} {'yes' if solved else 'NO':15} "
+                f"{right}/{len(judge.mistakes)}{'' if told else ' NO'}",
                 flush=True,
             )
+    return whole
+
+
+def answer_wrongly(names: list[str]) -> bool:
+    """Print what `check` answers to each wrong answer that it knows of these exercises; whether
+    each gets its own message."""
+    from mixerlib.pages import check
+    from mixerlib.pages.exercises.entries import judge_of
+
+    whole = True
+    for name in names:
+        judge = judge_of(name)
+        for mistake in judge.mistakes:
+            outcome = check(name, judge.wrong(mistake))
+            print(outcome, end="\n\n")
+            if outcome or outcome.message != f"Not yet. {mistake.message}":
+                print(f"NO: the message should be: {mistake.message}", end="\n\n")
+                whole = False
+    return whole
+
+
+def main(arguments: list[str]) -> int:
+    """0 where all is as it should be, 1 where NO is printed."""
+    if arguments[:1] == ["--wrong"]:
+        return 0 if answer_wrongly(arguments[1:]) else 1
+    os.chdir(ROOT / "notebooks")
+    os.environ.setdefault("MPLBACKEND", "agg")
+    return 0 if prove(arguments) else 1
 
 
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -14,6 +14,7 @@ import time
 from fractions import Fraction
 from types import SimpleNamespace
 
+import exercises
 import numpy as np
 import pytest
 import sympy
@@ -188,6 +189,37 @@ def test_the_page_has_what_it_checks_numbers_by():
     data = re.search(r'data-exercise="([^"]+)"', page)[1]
     assert right.replace(",", "") not in data  # not in clear text
     assert check("one-3", ...).fields is None
+
+
+def test_the_page_has_the_picture_of_a_right_answer_too():
+    judges = {name: entries.judge_of(name) for name in NAMES}
+    drawn = {name for name, judge in judges.items() if judge.verdict(judge.right()).picture[1]}
+    assert drawn >= {*(f"puzzle-{number}" for number in range(1, 6)), "space-4", "own-5"}
+    for name in drawn:
+        page = check(name, ...)._repr_html_()
+        before, folded = page.split("<details")
+        assert "<svg" not in before and "<svg" in folded and folded.endswith("</details></div>")
+
+
+def test_a_word_of_the_wrong_kind_is_refused_without_the_answer():
+    for name in NAMES:
+        values = getattr(entries.judge_of(name), "values", {})
+        for label in (label for label, value in values.items() if isinstance(value, str)):
+            message = check(name, {**values, label: 7}).message
+            assert message == f"Not yet. `{label}`=7 must be a word"
+
+
+@pytest.mark.prose
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_promises_to_take_numbers_only_where_it_takes_them_all(path):
+    """Numbers that many answers solve are checked by the notebook alone."""
+    many = any(
+        "answer = {" in exercise.stubs[0]
+        and not isinstance(entries.judge_of(exercise.name), Numbers)
+        for exercise in written(path)
+    )
+    promises = "where a number is asked, this page takes it too" in path.read_text()
+    assert not (many and promises)
 
 
 def as_expression(function, symbols):
@@ -469,3 +501,28 @@ def test_arguments_are_told_in_few_words():
     assert running.described([754.7726417641815, 552.342948498507]) == "[754.8, 552.3]"
     assert running.described([0.5, 1.0, 2.0, 4.0]) == "[0.5, 1, 2, … 4 numbers]"
     assert running.described(SimpleNamespace(curve=[1, 2], seed=0)) == "an object with curve, seed"
+
+
+def test_the_wrong_answers_of_an_exercise_can_be_seen_as_a_reader_sees_them(monkeypatch, capsys):
+    assert exercises.main(["--wrong", "one-1", "puzzle-2"]) == 0
+    seen = capsys.readouterr().out
+    for name in ("one-1", "puzzle-2"):
+        for mistake in entries.judge_of(name).mistakes:
+            assert f"{name}: Not yet. {mistake.message}\n" in seen
+    assert "expected" in seen and "█" in seen and "NO" not in seen
+    entered(monkeypatch, Numbers({"width": 3}, [Mistake("It is right.", {"width": 3})]))
+    assert exercises.main(["--wrong", "made-1"]) == 1
+    assert "NO: the message should be: It is right." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", ["none", "stub", "solution", "message"])
+def test_a_proof_that_fails_is_told_to_the_shell(fault, tmp_path, monkeypatch, capsys):
+    (tmp_path / "01-made.md").write_text(":::{exercise} Made\n:label: ex-made-1\n:::\n")
+    monkeypatch.setattr(exercises, "NOTEBOOKS", [tmp_path / "01-made.md"])
+    passed = {"made-1": [fault == "stub", fault != "solution"]}
+    monkeypatch.setattr(exercises, "outcomes", lambda path: passed)
+    mistake = Mistake("It is four.", {"width": 3 if fault == "message" else 4})
+    entered(monkeypatch, Numbers({"width": 3}, [mistake]))
+    monkeypatch.chdir(tmp_path)
+    assert exercises.main(["01-made"]) == (0 if fault == "none" else 1)
+    assert (" NO" in capsys.readouterr().out) == (fault != "none")

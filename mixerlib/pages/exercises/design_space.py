@@ -137,7 +137,8 @@ def cut_strategy_iii() -> Properties:
 def a_strategy_of_your_own() -> Properties:
     h, s = 48, 4
     c = h // s
-    rules = Puzzle(h, blocks=s, parameters=s * (c * c + c), in_place=True)
+    params, macs = s * (c * c + c), s * c * c  # strategy IV's
+    rules = Puzzle(h, s, params, macs, once=True, in_place=True)
 
     def strided(u: torch.Tensor, i: int, mix: Callable) -> torch.Tensor:
         table = u.view(s, c) if i % 2 == 0 else u.view(c, s).T
@@ -153,6 +154,13 @@ def a_strategy_of_your_own() -> Properties:
         half = c // 2
         return torch.cat([u[:half], grouped(u[half:-half], mix), u[-half:]])
 
+    def hub(u: torch.Tensor, i: int, mix: Callable) -> torch.Tensor:
+        """All news through channel 0: pairs with each other one, and back again."""
+        u = u.clone()
+        for other in (*range(1, h), *range(h - 2, 0, -1)):
+            u[[0, other]] = mix(u[[0, other]])
+        return u
+
     return Properties(
         f"Write `block(u, i, mix)`: it takes and returns the {h} channels at one place.",
         rules.judge,
@@ -160,6 +168,8 @@ def a_strategy_of_your_own() -> Properties:
         [
             Mistake(rules.FULL, lambda u, i, mix: mix(u)),
             Mistake(rules.OVER, lambda u, i, mix: grouped(u, mix, 2 * c)),
+            Mistake(rules.WORK, lambda u, i, mix: mix(mix(u.view(s, c)).T).T.flatten()),
+            Mistake(rules.TWICE, hub),
             Mistake(rules.BORDERS, lambda u, i, mix: grouped(u, mix)),
             Mistake(rules.MOVED, lambda u, i, mix: grouped(u, mix).view(s, c).T.flatten()),
             Mistake(rules.NEVER_MIXED, lambda u, i, mix: torch.cat([mix(u[:c]), u[c:]])),

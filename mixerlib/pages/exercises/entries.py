@@ -94,11 +94,13 @@ def check(name: str, answer: object) -> Outcome:
             raise Unanswered
         verdict = within(SECONDS, lambda: judge.verdict(answer))
     except Unanswered:
+        right = judge.verdict(judge.right())
         return Outcome(
             name,
             False,
             f"No answer yet. {judge.form}",
-            correct=judge.verdict(judge.right()).rows,
+            correct=right.rows,
+            correct_picture=right.picture,
             fields=judge.fields() if isinstance(judge, Numbers) else None,
         )
     except Refused as problem:

@@ -1,14 +1,24 @@
 """The exercises of chapters 19 and 19b."""
 
+import copy
 import random
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from mixerlib.costs import mixing_jacobian
+from mixerlib.models.convmixer import Residual
 from mixerlib.pages.exercises.entries import exercise
-from mixerlib.pages.exercises.judges import Function, Mistake, Numbers
+from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
+from mixerlib.pages.exercises.outcome import Row
+from mixerlib.pages.exercises.running import Refused, called
 
 
 @exercise("fast-1")
@@ -118,48 +128,125 @@ def two_passes_fewer() -> Function:
     )
 
 
+def _part(conv: nn.Conv2d, kinds: str) -> nn.Sequential:
+    """A convolution, its norm and its activation in the order of the letters c, n and a."""
+    parts = {"c": conv, "n": nn.BatchNorm2d(conv.out_channels), "a": nn.GELU()}
+    return nn.Sequential(*(parts[kind] for kind in kinds))
+
+
+def _block(
+    h: int, k: int, kinds: str = "cna", dense: bool = False, deaf: bool = False
+) -> nn.Module:
+    spatial = nn.Conv2d(h, h, k, padding="same", groups=1 if dense else h)
+    channels = nn.Conv2d(h, h, 1, groups=h if deaf else 1)
+    return nn.Sequential(Residual(_part(spatial, kinds)), _part(channels, kinds))
+
+
+class _Passes(TorchDispatchMode):
+    """Counts the maps that operations read and write; a view of a map is none."""
+
+    def __init__(self, numbers: int):
+        super().__init__()
+        self.numbers, self.count = numbers, 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            maps = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
+            self.count += sum(x.numel() == self.numbers for x in maps)
+        return result
+
+
+def _passes(block: nn.Module, x: torch.Tensor) -> int:
+    with torch.no_grad(), _Passes(x.numel()) as passes:
+        block(x)
+    return passes.count
+
+
+def _folded(block: nn.Module, x: torch.Tensor) -> tuple[nn.Module, int, int]:
+    """A block with each norm folded into the convolution that it stands right behind, how many
+    those norms are, and how many norms there were."""
+    block = copy.deepcopy(block)
+    made: list[tuple[torch.Tensor, nn.Conv2d]] = []
+    before: dict[nn.BatchNorm2d, nn.Conv2d | None] = {}
+
+    def note(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            made.append((output, module))
+        elif isinstance(module, nn.BatchNorm2d):
+            before[module] = next((conv for out, conv in made if out is inputs[0]), None)
+
+    hooks = [module.register_forward_hook(note) for module in block.modules()]
+    with torch.no_grad():
+        block(x)
+    for hook in hooks:
+        hook.remove()
+    for parent in [*block.modules()]:
+        for name, norm in [*parent.named_children()]:
+            if isinstance(norm, nn.BatchNorm2d) and (conv := before.get(norm)):
+                one = fuse_conv_bn_eval(conv, norm)
+                conv.weight, conv.bias = one.weight, one.bias
+                setattr(parent, name, nn.Identity())
+    return block, sum(conv is not None for conv in before.values()), len(before)
+
+
+OVER = "It has more parameters than ConvMixer's block."
+DEAF = "It must hear k × k places of all channels, as ConvMixer's block does."
+BARE = "ConvMixer's block has two norms: without them nothing is left to fold."
+BEHIND = "A norm is given something else than what a convolution gives: it cannot go back into one."
+TWICE = "What a convolution gives goes elsewhere too, and there the norm is missing."
+LINEAR = "Without an activation the block is one linear map."
+
+
+def _folds(answer: Any) -> Iterator[Row]:
+    """The rows of a block like ConvMixer's: its parameters, what it hears, how its norms fold."""
+    form = "Return a block, a module that takes and returns (B, h, H, W)."
+    for h, k in ((6, 3), (8, 5)):
+        torch.manual_seed(0)
+        block, label = called(answer, h, k), f"h = {h}, k = {k}"
+        x = torch.randn(2, h, 9, 7, dtype=torch.float64)
+        if not isinstance(block, nn.Module):
+            raise Refused(form)
+        made = called(block.double().eval(), x)
+        if not isinstance(made, torch.Tensor) or made.shape != x.shape:
+            raise Refused(form)
+        for norm in (part for part in block.modules() if isinstance(part, nn.BatchNorm2d)):
+            for numbers in (*norm.parameters(), *norm.buffers()):
+                if numbers.is_floating_point():
+                    nn.init.uniform_(numbers, 0.5, 2)
+        theirs = _block(h, k, "can").double().eval()
+        params, most = (sum(w.numel() for w in one.parameters()) for one in (block, theirs))
+        yield Row(f"{label}: parameters", f"{params}", f"≤ {most}", params <= most, OVER)
+        maps = torch.randn(1, h, k, k, dtype=torch.float64)
+        heard = int((mixing_jacobian(block, maps)[k * k // 2] != 0).sum(axis=(1, 2)).min())
+        yield Row(f"{label}: hears", f"{heard}", f"{k * k * h}", heard == k * k * h, DEAF)
+        folded, right, norms = _folded(block, x)
+        yield Row(f"{label}: norms", f"{norms}", "2", norms == 2, BARE)
+        yield Row(f"{label}: that fold", f"{right}", f"{norms}", right == norms, BEHIND)
+        with torch.no_grad():
+            plain, zero = block(x), block(torch.zeros_like(x))
+            away = float((folded(x) - plain).abs().max())
+            bent = float((block(2 * x) + zero - 2 * plain).abs().max())
+        yield Row(f"{label}: off by, folded", f"{away:.1g}", "0", away < 1e-9, TWICE)
+        yield Row(f"{label}: linear", "no" if bent > 1e-9 else "yes", "no", bent > 1e-9, LINEAR)
+    spent = f"ConvMixer {_passes(theirs, x)}"
+    yield Row("score: passes, folded", f"{_passes(folded, x)}", spent, True)
+
+
 @exercise("fast-4")
-def an_order_that_folds() -> Function:
-    def folded(K: torch.Tensor, w: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Pair:
-        """Channel by channel: what the norm makes of a kernel's every weight, and of nothing."""
-        kernels = torch.empty_like(K)
-        for c in range(len(K)):
-            kernels[c] = a[c] * (K[c] + w[c]) + b[c] - (a[c] * w[c] + b[c])
-        return kernels, torch.addcmul(b, a, w)
-
-    def cases(draw: random.Random) -> Iterator[tuple]:
-        generator = torch.Generator().manual_seed(draw.randrange(100))
-        for h, k in ((3, 3), (8, 5), (4, 7)):
-            yield tuple(
-                torch.randn(shape, generator=generator, dtype=torch.float64)
-                for shape in ((h, 1, k, k), (h,), (h,), (h,))
-            )
-
-    def scaled(K: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        return K * a[:, None, None, None]
-
-    def with_bias(bias: Callable) -> Callable:
-        return lambda K, w, a, b: (scaled(K, a), bias(K, w, a, b))
-
-    return Function(
-        "Return the kernels and the bias of the one convolution.",
-        folded,
-        cases,
+def an_order_that_folds() -> Properties:
+    return Properties(
+        "Return a block for h channels and kernels of k × k, a module.",
+        _folds,
+        lambda: _block,
         [
-            Mistake(
-                "The norm scales the convolution's bias as well.",
-                with_bias(lambda K, w, a, b: w + b),
-            ),
-            Mistake(
-                "That is the bias of a norm in front of the convolution.",
-                with_bias(lambda K, w, a, b: w + b * K.sum((1, 2, 3))),
-            ),
-            Mistake(
-                "The shift comes after the scale, and is not scaled.",
-                with_bias(lambda K, w, a, b: a * (w + b)),
-            ),
-            Mistake("The convolution had a bias of its own.", with_bias(lambda K, w, a, b: b)),
-            Mistake("The kernels must be scaled too.", lambda K, w, a, b: (K, a * w + b)),
+            Mistake(OVER, lambda h, k: _block(h, k, dense=True)),
+            Mistake(DEAF, lambda h, k: _block(h, k, deaf=True)),
+            Mistake(BARE, lambda h, k: _block(h, k, "ca")),
+            Mistake(BEHIND, lambda h, k: _block(h, k, "can")),
+            Mistake(LINEAR, lambda h, k: _block(h, k, "cn")),
         ],
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mixerlib.costs import blocks_to_span
-from mixerlib.pages.exercises.drawing import draw_matrices
+from mixerlib.pages.exercises.drawing import draw_matrices, who_hears
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
@@ -65,9 +65,7 @@ def turn_the_segments() -> Properties:
         if widths != [m]:
             return
         marks = np.array([[channel in block for channel in range(h)] for block in blocks[:most]])
-        hears = np.eye(h, dtype=bool)
-        for block in blocks[:most]:
-            hears[block] = hears[block].any(axis=0)
+        hears = who_hears(h, blocks[:most])
         drawn = [("mixed, block by block", marks), (f"who hears whom after {most}", hears)]
         yield draw_matrices(drawn)
         rank = directions(h, blocks[:most])

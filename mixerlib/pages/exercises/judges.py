@@ -130,7 +130,7 @@ class Numbers:
             return value
         if isinstance(expected, str):
             if not isinstance(value, str):
-                raise Refused(f"`{label}`={shown(value)} must be a word, such as {expected!r}")
+                raise Refused(f"`{label}`={shown(value)} must be a word")
             return " ".join(value.lower().split())
         return as_number(label, value)
 

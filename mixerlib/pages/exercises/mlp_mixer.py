@@ -203,7 +203,7 @@ def _as_the_quarters(answer: Any) -> Iterator[Row]:
 @exercise("02-3")
 def larger_images_from_the_same_weights() -> Properties:
     return Properties(
-        "Return W1 (4·D_S, 4·T), b1, W2 and b2 for tokens in rows of the large image.",
+        "Return W1 (4·D_S, 4·T), b1, W2 and b2 for the tokens of the large image, row by row.",
         _as_the_quarters,
         lambda: _enlarged,
         [
@@ -255,6 +255,10 @@ def what_a_convmixer_forgives() -> Numbers:
             Mistake(
                 "The turns alone: mirror images keep neighbours neighbours too.",
                 {"permutations": count // 2},
+            ),
+            Mistake(
+                "The one that changes nothing counts too: it needs no other kernel.",
+                {"permutations": count - 1},
             ),
             Mistake(
                 "It is not enough that the middle stays: try these, one by one.",

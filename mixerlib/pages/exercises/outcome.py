@@ -52,6 +52,7 @@ class Outcome:
         rows: yours beside the expected, line by line.
         picture: of the answer, as text and as SVG; both empty where there is none.
         correct: where there is no answer yet, the rows that a right one prints.
+        correct_picture: where there is no answer yet, the picture of a right one, or none.
         fields: where there is no answer yet, and only numbers are asked, what the page checks them
             by: the values, and the messages of wrong ones.
     """
@@ -62,6 +63,7 @@ class Outcome:
     rows: tuple[Row, ...] = ()
     picture: tuple[str, str] = ("", "")
     correct: tuple[Row, ...] = ()
+    correct_picture: tuple[str, str] = ("", "")
     fields: dict[str, Any] | None = None
 
     def __bool__(self) -> bool:
@@ -98,7 +100,8 @@ class Outcome:
             parts += [
                 '<details class="exercise-correct" hidden>'
                 "<summary>What a correct answer prints</summary>",
-                f"<p>{html.escape(self.name)}: Right.</p>{_table(self.correct)}</details>",
+                f"<p>{html.escape(self.name)}: Right.</p>{_table(self.correct)}",
+                f"{self.correct_picture[1]}</details>",
             ]
         return f'<div class="exercise-outcome exercise-{state}">{"".join(parts)}</div>'
 

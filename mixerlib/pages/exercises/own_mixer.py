@@ -13,7 +13,7 @@ from torch import nn
 from mixerlib.costs import measured_directions, mixing_steps, reach
 from mixerlib.models import BothOverlapping, OneSegment, check_mixing, create_model, overlap_width
 from mixerlib.models.custom_mixings import on_trial
-from mixerlib.pages.exercises.drawing import draw_matrices
+from mixerlib.pages.exercises.drawing import draw_matrices, who_hears
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
@@ -175,7 +175,9 @@ def fewer_weights() -> Properties:
         if max(weights) > widest:
             return
         marks = np.array([[channel in block for channel in range(h)] for block in flat[:6]])
-        yield draw_matrices([("mixed, block by block", marks)])
+        hears = who_hears(h, [segment for block in blocks[:6] for segment in block])
+        first = ("block 0", who_hears(h, blocks[0]))
+        yield draw_matrices([("mixed, block by block", marks), first, ("heard after 6", hears)])
         reached, needed = 0, len(blocks)
         for needed in range(1, len(blocks) + 1):
             factors = [s for block in blocks[:needed] for s in block if s]
@@ -229,6 +231,13 @@ class _Boasting(OneSegment):
         self.mixed = [(0, dim)]
 
 
+def _drawn(channels: int, steps: list) -> tuple[str, str]:
+    """The first three blocks as matrices, and who hears whom after four blocks and after all."""
+    blocks = [(f"block {i}", reach(channels, steps[i : i + 1])) for i in range(3)]
+    after = [(f"heard after {n}", reach(channels, steps[:n])) for n in (4, len(steps))]
+    return draw_matrices(blocks + after)
+
+
 @exercise("own-5")
 def a_mixer_of_your_own() -> Properties:
     options: dict[str, Any] = {"dim": 12, "depth": 4, "ratio": "7/12"}
@@ -242,7 +251,7 @@ def a_mixer_of_your_own() -> Properties:
     def mixing_weights(model: nn.Module) -> int:
         return sum(w.numel() for block in model.blocks for w in block.mixing.parameters())
 
-    def rows_of(name: str, book: int) -> Iterator[Row]:
+    def rows_of(name: str, book: int) -> Iterator[Row | tuple[str, str]]:
         strategy = name.removeprefix("splitmixer_")
         try:
             check_mixing(strategy, **options)
@@ -255,14 +264,15 @@ def a_mixer_of_your_own() -> Properties:
         model, first = create_model(name, **options), create_model("splitmixer_i", **options)
         yours, theirs = mixing_weights(model), mixing_weights(first)
         yield Row("parameters", f"{yours:,}", f"≤ {theirs:,}, as I", yours <= theirs, dear)
-        deep = create_model(name, **options | {"depth": 8})
-        heard = float(reach(h, mixing_steps(deep)).mean())
+        steps = mixing_steps(create_model(name, **options | {"depth": 8}))
+        yield _drawn(h, steps)
+        heard = float(reach(h, steps).mean())
         yield Row("pairs that hear, 8 blocks", f"{heard:.0%}", "100%", heard == 1, deaf)
         span, least = measured_directions(model), measured_directions(first)
         expected = f"> {least}, as I; the carousel {book}"
         yield Row(f"directions of {h * h}", f"{span}", expected, span > least, same)
 
-    def judge(answer: Any) -> Iterator[Row]:
+    def judge(answer: Any) -> Iterator[Row | tuple[str, str]]:
         if not callable(answer):
             raise Refused(form)
         if not isinstance(called(answer, 0, h, options["ratio"]), nn.Module):

@@ -112,7 +112,7 @@ def overlap() -> Properties:
 
 @exercise("puzzle-4")
 def ring() -> Properties:
-    rules = Puzzle(channels=12, blocks=7, parameters=20)
+    rules = Puzzle(channels=12, blocks=7, parameters=20, macs=16)
     return _puzzle(
         rules,
         _ring(3),
@@ -121,6 +121,7 @@ def ring() -> Properties:
             (rules.NEVER_MIXED, _window(lambda i: 0, lambda i: 4)),
             (rules.TOGETHER, _ring(4)),
             (EMPTY, _window(lambda i: 3 * i, lambda i: 3 * i + 4)),
+            (rules.WORK, lambda u, i, mix: mix(u.view(3, 4)).T.flatten()),
             (rules.LATE, _ring(2)),
         ],
     )

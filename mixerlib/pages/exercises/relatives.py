@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from mixerlib.costs import mixing_jacobian, size_formulas, unnoticed
 from mixerlib.models import model_entry
+from mixerlib.pages.exercises.drawing import draw_matrices
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
@@ -180,7 +181,7 @@ def neighbours_and_the_whole_map() -> Properties:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.answer(x)
 
-    def judge(answer: Any) -> Iterator[Row]:
+    def judge(answer: Any) -> Iterator[Row | tuple[str, str]]:
         if not callable(answer):
             raise Refused(form)
         block = Mixing(answer)  # run as it is, for its derivatives
@@ -192,7 +193,10 @@ def neighbours_and_the_whole_map() -> Properties:
         yield Row("shape", found, str(tuple(x.shape)), same, shape)
         if not same:
             return
-        heard = (mixing_jacobian(block, x) != 0).any(axis=(1, 3)).sum(axis=1).min()
+        hears = (mixing_jacobian(block, x) != 0).any(axis=(1, 3))
+        reach = [(f"place ({a}, {a}) hears", hears[9 * a].reshape(side, side)) for a in (0, 4)]
+        yield draw_matrices([*reach, ("the first row of places hears", hears[:side])])
+        heard = int(hears.sum(axis=1).min())
         yield Row("places heard", str(heard), f"{side**2}, by each", heard == side**2, deaf)
         for name, moved in steps.items():
             away = unnoticed(block, x, moved.flatten())

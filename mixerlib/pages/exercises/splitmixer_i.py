@@ -10,7 +10,7 @@ import numpy as np
 
 from mixerlib.costs import formulas
 from mixerlib.models import model_entry, overlap_width
-from mixerlib.pages.exercises.drawing import draw_matrices
+from mixerlib.pages.exercises.drawing import draw_matrices, who_hears
 from mixerlib.pages.exercises.entries import exercise
 from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
 from mixerlib.pages.exercises.outcome import Row
@@ -183,9 +183,7 @@ def _fair(answer: Any) -> Iterator[Row | tuple[str, str]]:
         )
         if h == 24:
             marks = np.array([[c in block for c in range(h)] for block in blocks[:least]])
-            hears = np.eye(h, dtype=bool)
-            for block in blocks[:least]:
-                hears[block] = hears[block].any(axis=0)
+            hears = who_hears(h, blocks[:least])
             yield draw_matrices(
                 [("mixed, block by block", marks), (f"who hears whom after {least}", hears)]
             )

@@ -155,11 +155,16 @@ def mixing_of(members: Callable) -> Mixing:
 
 @exercise("two-4")
 def a_way_to_meet() -> Properties:
-    rules = Puzzle(channels=16, blocks=8, parameters=20, calls=1, in_place=True)
+    rules = Puzzle(channels=16, blocks=8, parameters=20, macs=16, calls=1, in_place=True)
     rows = torch.arange(16).reshape(4, 4)
 
     def rolled(u: torch.Tensor, i: int, mix: Callable) -> torch.Tensor:
         return torch.cat([mix(u[:4]), u[4:]]).roll(-3)
+
+    def all_rows(u: torch.Tensor, i: int, mix: Callable) -> torch.Tensor:
+        """All segments at once, by one matrix."""
+        table = u.view(4, 4)
+        return (mix(table.T).T if i % 2 else mix(table)).flatten()
 
     return Properties(
         "Write `block(u, i, mix)`: it takes and returns the 16 channels at one place.",
@@ -169,6 +174,7 @@ def a_way_to_meet() -> Properties:
             Mistake(rules.BORDERS, mixing_of(lambda i: rows[i % 4])),
             Mistake(rules.OVER, mixing_of(lambda i: range(5))),
             Mistake(rules.FULL, lambda u, i, mix: mix(u)),
+            Mistake(rules.WORK, all_rows),
             Mistake(rules.MOVED, rolled),
             Mistake(rules.NEVER_MIXED, mixing_of(lambda i: (rows.T if i % 2 else rows)[0])),
             Mistake(

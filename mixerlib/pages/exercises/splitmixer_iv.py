@@ -170,7 +170,8 @@ def groups(u: torch.Tensor, mix: Callable, width: int) -> torch.Tensor:
 def bricks() -> Properties:
     h, s = 24, 4
     c = h // s
-    rules = Puzzle(h, blocks=s, parameters=s * (c * c + c), all_mixed=True, in_place=True)
+    params, macs = s * (c * c + c), s * c * c  # strategy IV's
+    rules = Puzzle(h, s, params, macs, all_mixed=True, in_place=True)
 
     def shifted(shift: Callable[[int], int]) -> Callable:
         return lambda u, i, mix: groups(u.roll(-shift(i)), mix, c).roll(shift(i))
@@ -188,6 +189,7 @@ def bricks() -> Properties:
             Mistake(rules.BORDERS, shifted(lambda i: c * i)),
             Mistake(rules.FULL, lambda u, i, mix: mix(u)),
             Mistake(rules.OVER, lambda u, i, mix: groups(u, mix, h // 2)),
+            Mistake(rules.WORK, lambda u, i, mix: mix(mix(u.view(s, c)).T).T.flatten()),
             Mistake(rules.MOVED, lambda u, i, mix: groups(u, mix, c).roll(c // 2)),
             Mistake(rules.UNMIXED, lambda u, i, mix: torch.cat([mix(u[:c]), u[c:]])),
             Mistake(rules.LATE, walled),

@@ -2,13 +2,19 @@
 
 import random
 from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from mixerlib.models import channel_shuffle, overlap_width
+from mixerlib.models import BothOverlapping, StridedSegments, channel_shuffle, overlap_width
+from mixerlib.pages.exercises.drawing import draw_matrices
 from mixerlib.pages.exercises.entries import exercise
-from mixerlib.pages.exercises.judges import Function, Mistake, Numbers
+from mixerlib.pages.exercises.judges import Function, Mistake, Numbers, Properties
+from mixerlib.pages.exercises.outcome import Row
+from mixerlib.pages.exercises.running import Refused, called
 
 
 @exercise("five-1")
@@ -122,38 +128,71 @@ def seats_in_binary() -> Function:
     )
 
 
+class _Deeper(nn.Module):
+    """A kernel of some channels that stops twice; each stop has so many maps of its own."""
+
+    def __init__(self, kernel: int, stride: int, maps: int, apart: bool = False):
+        super().__init__()
+        self.starts, self.kernel = (0, stride), kernel
+        self.stops = nn.ModuleList(nn.Conv2d(kernel, maps, 1) for _ in range(1 + apart))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ends = zip(self.starts, (0, -1), strict=True)
+        parts = [self.stops[i](x[:, a : a + self.kernel]) for a, i in ends]
+        return torch.stack(parts, dim=2).flatten(1, 2)
+
+
+DEAR = "Over the budget: both stops share their weights, and a stop need not make h maps."
+SHORT = "Each channel that comes out must hear m channels: the kernel is deeper than its stride."
+ONCE = "Some channels are never heard: the kernel must stop at both ends."
+MODULE = "Return a module that takes and returns (B, h, H, W)."
+
+
+def _overlaps(answer: Any) -> Iterator[Row | tuple[str, str]]:
+    """The rows of a mixing by a deep kernel: its parameters, what it hears in one block, in two."""
+    for h, m in ((12, 8), (24, 16), (20, 13)):
+        torch.manual_seed(0)
+        layer = called(answer, h, m)
+        if not isinstance(layer, nn.Module):
+            raise Refused(MODULE)
+        layer, label = layer.double().eval(), f"h = {h}, m = {m}"
+        x = torch.randn(2, h, 2, 3, dtype=torch.float64)
+        made = called(layer, x)
+        if not isinstance(made, torch.Tensor) or made.shape != x.shape:
+            raise Refused(MODULE)
+        hears = _hears(layer, x[0, :, 0, 0])
+        after_two = hears.astype(int) @ hears.astype(int) > 0
+        if h == 12:
+            yield draw_matrices([("a block", hears), ("heard after 2 blocks", after_two)])
+        both = StridedSegments(h, 2), BothOverlapping(h, Fraction(m, h))
+        params, plain, five = map(_size, (layer, *both))
+        expected = f"≤ {five // 2}, half of V's; the 3-D form {plain}"
+        yield Row(f"{label}: parameters", f"{params}", expected, 2 * params <= five, DEAR)
+        fewest, most = (int(count(hears.sum(axis=1))) for count in (np.min, np.max))
+        found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        yield Row(f"{label}: channels heard", found, f"{m}", fewest == most == m, SHORT)
+        share = float(after_two.mean())
+        yield Row(f"{label}: pairs after 2 blocks", f"{share:.0%}", "100%", share == 1, ONCE)
+
+
+def _hears(layer: nn.Module, u: torch.Tensor) -> np.ndarray:
+    matrix = torch.func.jacrev(lambda v: layer(v[None, :, None, None]).flatten())(u)
+    return (matrix != 0).numpy()
+
+
+def _size(layer: nn.Module) -> int:
+    return sum(weights.numel() for weights in layer.parameters())
+
+
 @exercise("five-5")
-def a_kernel_longer_than_its_stride() -> Function:
-    def measured(h: int, m: int) -> int:
-        with torch.device("meta"):
-            layer = nn.Conv3d(1, h // 2, (m, 1, 1), stride=(h - m, 1, 1))
-            stops = layer(torch.empty(1, 1, h, 1, 1)).shape[2]
-        assert stops == 2
-        return sum(weights.numel() for weights in layer.parameters())
-
-    def cases(draw: random.Random) -> Iterator[tuple]:
-        for _ in range(8):
-            half = draw.randint(3, 40)
-            yield 2 * half, draw.randint(half, 2 * half - 1)
-
-    return Function(
-        "Give the parameters of the mixing, biases included: a formula of h and m.",
-        measured,
-        cases,
+def a_kernel_longer_than_its_stride() -> Properties:
+    return Properties(
+        "Return a module for h channels whose kernel is m channels deep.",
+        _overlaps,
+        lambda: lambda h, m: _Deeper(m, h - m, h // 2),
         [
-            Mistake("The biases are missing: one for each output map.", lambda h, m: m * h // 2),
-            Mistake(
-                "That is h maps. Two stops give two channels for each map.",
-                lambda h, m: m * h + h,
-            ),
-            Mistake("A bias belongs to a map, and not to a channel.", lambda h, m: m * h // 2 + h),
-            Mistake(
-                "That is strategy V, with a full matrix at each stop.", lambda h, m: 2 * (m * m + m)
-            ),
-            Mistake(
-                "That is the 3-D form, whose kernel is as deep as its stride.",
-                lambda h, m: (h // 2) ** 2 + h // 2,
-            ),
+            Mistake(DEAR, lambda h, m: _Deeper(m, h - m, h // 2, apart=True)),
+            Mistake(SHORT, lambda h, m: StridedSegments(h, 2)),
+            Mistake(ONCE, lambda h, m: _Deeper(m, 0, h // 2)),
         ],
-        symbols=("h", "m"),
     )
