@@ -100,9 +100,8 @@ class Row:
 
     @property
     def asks_for_nothing(self) -> bool:
-        """Whether it runs as it stands: without data, weights, a device, or the folder of a run."""
-        asked = (*self.recipes, self.weights, self.data, self.device)
-        return not any(asked) and "runs/" not in self.python
+        """Whether it runs as it stands: without data, weights or a device of its own."""
+        return not any((*self.recipes, self.weights, self.data, self.device))
 
 
 def recipes_in(commands: Iterable[Sequence[str]]) -> tuple[str, ...]:

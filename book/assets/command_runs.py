@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assets.command_rows import BOOK, Row
+from assets.command_rows import BOOK, Row, datasets_of
 from assets.timm_run import ANCHOR, read_timm_run
 
 from mixerlib.pages import Published, device_label, listed
@@ -69,7 +69,11 @@ def _by_tests(row: Row, folder: Path) -> str:
     if row.by_timm:
         timm = read_timm_run(folder / "timm").timm
         shown = f'<a href="#{ANCHOR}">as shown below</a>'
-        return f"Small, with timm {timm} on a made-up ImageNet, {shown}; again by the book’s tests."
+        small = f"Small, with timm {timm} on a made-up ImageNet, {shown}"
+        return f"{small}; and by the book’s tests, where timm’s scripts are."
+    if not datasets_of(row):
+        untrained = ", with weights that were never trained" if row.weights else ""
+        return f"Small, by the book’s tests{untrained}."
     small = "by the book’s tests, on made-up images of the same layout."
     if any(command[:2] == ["mixerlib", "cost"] for command in row.commands):
         return f"<code>mixerlib cost</code> as it is; the rest small, {small}"

@@ -309,7 +309,9 @@ def test_what_could_not_be_tried_is_listed_until_a_record_is_there():
     assert len(untried_table.rows(chosen, [trained])) == 2
     wanted = {name: untried_table.wants(ROWS[name]) for name in ROWS}
     assert wanted["in-timm"] == ["the weights"] and wanted["slides-throughput"] == ["a Tesla V100"]
-    assert wanted["timm-scripts"] == ["ImageNet", "a GPU"]
+    assert wanted["timm-scripts"] == ["ImageNet", "a GPU"] and wanted["mindcv-deploy"] == [
+        "ImageNet"
+    ]
     assert wanted["slides-simple-models"] == ["ImageNet", "the weights"]
 
 
@@ -318,12 +320,14 @@ def test_whether_a_row_has_been_run_is_said_of_each():
         return command_runs.runs_here(ROWS[name], records)
 
     tests = "Small, by the book’s tests, on made-up images of the same layout."
-    for name in ("weights", "evaluate", "mindcv-results", "mixer-files", "in-timm"):
+    for name in ("evaluate", "mindcv-results", "mixer-files", "mindcv-deploy"):
         trained = [made_record(recipe=recipe) for recipe in ROWS[name].recipes]
         assert said(name, *trained) == [tests, "As it is: not yet."]
+    untrained = "Small, by the book’s tests, with weights that were never trained."
+    for name in ("weights", "in-timm"):
+        assert said(name) == [untrained, "As it is: not yet."]
     for name in ("tweet", "splitmixer-in-timm", "slides-listing"):
         assert said(name) == ["As it is, by the book’s tests."]
-    assert said("mindcv-deploy") == [tests, "As it is: not yet."]  # it reads a training's folder
     counted, *_ = said("slides-simple-models")
     assert counted.startswith("<code>mixerlib cost</code> as it is; the rest small, by the book’s")
 

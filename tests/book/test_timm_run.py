@@ -39,7 +39,7 @@ def test_timm_and_mixerlib_print_the_same_numbers():
 @pytest.mark.parametrize("file", timm_run.PRINTED.values())
 def test_what_was_printed_tells_nothing_of_the_machine(file):
     text = (FOLDER / file).read_text(encoding="utf-8")
-    assert len(text) > 1000
+    assert len(text) > 500
     assert re.findall(r"(?<![\w.\]])/\w[\w.-]*", text) == []
     assert timm_scripts.trimmed("/home/me/run/x.pth in /home/me/run", Path("/home/me/run")) == (
         "x.pth in ."
