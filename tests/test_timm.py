@@ -388,6 +388,7 @@ def test_a_registered_mixing_follows():
 
 
 def test_a_script_of_timms_knows_the_models(tmp_path: Path, monkeypatch, capsys):
+    """A stand-in; tests/training/test_against_timm.py runs the real ones, where they are."""
     (tmp_path / "beside.py").write_text("WORD = 'beside'")
     script = tmp_path / "train.py"
     script.write_text(

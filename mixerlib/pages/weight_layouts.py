@@ -64,7 +64,8 @@ def _in_jax(name: str) -> str:
     return name.replace(".weight", ".kernel").replace(".", "/")
 
 
-def _of_jax(tensor: torch.Tensor) -> np.ndarray:
+def _of_jax(tensor: torch.Tensor) -> Any:
+    """Its numbers in JAX's order, as an array."""
     orders = {2: (1, 0), 4: (2, 3, 1, 0)}
     return (tensor.permute(orders[tensor.ndim]) if tensor.ndim in orders else tensor).numpy()
 

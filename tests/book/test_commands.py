@@ -3,7 +3,8 @@
 A row's commands run in order in one folder, as `book/commands.yaml` has them, with the flags of its
 `small` after them: a network of one block and eight channels, one epoch, batches of four. Files of
 weights that a command reads are made first, in their layout. What torchrun starts on the page runs
-in two processes of torchrun's here, all such commands in the same two.
+in two processes of torchrun's here, all such commands in the same two. The row of timm's scripts is
+run by tests/training/test_against_timm.py, where these are.
 """
 
 import importlib
