@@ -1,8 +1,8 @@
 """mixerlib: ConvMixer, SplitMixer and MLP-Mixer, the library of The Mixer Book.
 
 The rooms are `models`, `costs`, `data`, `training`, `inside`, `speed`, `pages` and `widgets`,
-beside `weights` and `records`. Each lists its public names; the six that most users want are here
-too.
+beside `weights` and `records`. Each lists its public names; the seven that most users want are
+here too.
 """
 
 import importlib
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixerlib.models import create_model, list_models
     from mixerlib.speed import optimize_for_inference
-    from mixerlib.weights import load_weights, save_weights, weights_of
+    from mixerlib.weights import get_model, load_weights, save_weights, weights_of
 
 __all__ = [
     "create_model",
+    "get_model",
     "list_models",
     "load_weights",
     "optimize_for_inference",
@@ -29,6 +30,7 @@ _ROOMS = (
 )
 _ROOM_OF = {
     "create_model": "models",
+    "get_model": "weights",
     "list_models": "models",
     "load_weights": "weights",
     "optimize_for_inference": "speed",

@@ -69,7 +69,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME",
-        help="published weights, on ImageNet unless --recipe says otherwise; `mixerlib list "
+        help="published weights, on their own data unless --recipe says otherwise; `mixerlib list "
         "--weights` prints them",
     )
     parser.add_argument(
@@ -163,7 +163,7 @@ def _evaluate(options: argparse.Namespace, device: "torch.device", processes: Pr
         _print_json(file, recipe, dataset, results)
         return 0
     _print(options.confusion, file, recipe, dataset, results)
-    if published is not None and published.top1 is not None:
+    if published is not None and published.top1 and published.dataset == recipe.dataset:
         print(f"\npublished: top-1 {published.top1:.2f}%, by {published.source}")
     return 0
 
@@ -206,13 +206,7 @@ def _recipe(
     if options.recipe:
         recipe = load_recipe(options.recipe)
     elif published is not None:
-        if published.classes != IMAGENET_CLASSES:
-            raise ValueError(
-                f"`weights`={published.name!r} have a classifier of {published.classes:,} classes, "
-                f"not ImageNet's {IMAGENET_CLASSES:,}: fine-tune them, as `weights` of a recipe"
-            )
-        settings = published.preprocessing.settings()
-        recipe = Recipe("imagenet", published.model, **settings, name=published.name)
+        recipe = _recipe_of_published(published)
     else:
         recipe = recipe_of(file)
     if options.preprocessing:
@@ -229,11 +223,25 @@ def _recipe(
     return recipe
 
 
+def _recipe_of_published(weights: PublishedWeights) -> Recipe:
+    """What published weights are evaluated by: their own recipe, or ImageNet as they need it."""
+    if weights.recipe is not None:
+        return load_recipe(weights.recipe)
+    if weights.classes != IMAGENET_CLASSES:
+        raise ValueError(
+            f"`weights`={weights.name!r} have a classifier of {weights.classes:,} classes, not "
+            f"ImageNet's {IMAGENET_CLASSES:,}: fine-tune them, as `weights` of a recipe"
+        )
+    settings = weights.preprocessing.settings()
+    return Recipe("imagenet", weights.model, **settings, name=weights.name)
+
+
 def disagreements(recipe: Recipe, file: Path, published: PublishedWeights | None) -> list[str]:
     """In a line each, where a recipe is at odds with what weights need: with what is published of
     them, or with the record beside them.
     """
-    if recipe.dataset not in FILE_DATASETS:
+    own_data = None if published is None else published.dataset
+    if recipe.dataset not in {*FILE_DATASETS, own_data}:
         return []
     here = _preprocessing(recipe)
     if published is not None:

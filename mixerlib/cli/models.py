@@ -64,11 +64,12 @@ def _list_weights(as_json: bool) -> int:
         print_json(both)
         return 0
     width = max(len(weights.name) for weights in weights_of())
-    print(f"{'name':{width}}  top-1 %  license     images are prepared as")
+    print(f"{'name':{width}}  top-1 %  on           license     images are prepared as")
     for weights in weights_of():
         top1 = "      –" if weights.top1 is None else f"{weights.top1:7.3f}"
         terms = weights.license or "–"
-        print(f"{weights.name:{width}}  {top1}  {terms:10}  {weights.preprocessing}")
+        about = f"{weights.dataset:11}  {terms:10}  {weights.preprocessing}"
+        print(f"{weights.name:{width}}  {top1}  {about}")
     print("\nOf SplitMixer none is published. --json adds each file's address, source and size.")
     return 0
 
@@ -116,9 +117,10 @@ def _count(
     options = dict(entry.defaults) | accepted
     size = given.get("image_size", entry.image_size)
     counts: costs.Counts[int] | costs.Size[int] | None = None
-    if entry.family in costs.SIZED:
+    with_head = options["num_classes"] != 0  # the formulas are of such models
+    if entry.family in costs.SIZED and with_head:
         counts = costs.size_formulas(entry.family).counts(options, image_size=size)
-    elif entry.family in costs.FAMILIES:
+    elif entry.family in costs.FAMILIES and with_head:
         counts = costs.formulas(entry.family).counts(options, image_size=size)
     measured = costs.measure(model, size, options["in_channels"])
     listed = ", ".join(f"{key} {value}" for key, value in options.items() if key != "image_size")
@@ -240,6 +242,11 @@ def add_import(commands: argparse._SubParsersAction) -> None:
         "(default: mixerlib)",
     )
     add_choice_of_weights(parser)
+    parser.add_argument(
+        "--resample-stem",
+        action="store_true",
+        help="bring the stem to the patch size that the model has, where it has as many patches",
+    )
     add_model_options(parser, MODEL_OPTIONS | DATA_OPTIONS)
     parser.set_defaults(run=run_import, parser=parser)
 
@@ -268,7 +275,13 @@ def run_import(options: argparse.Namespace) -> int:
         raise ValueError(f"`out`='{out}' exists already; name another file with --out")
     check_writable(out)
     with warnings_as_lines():
-        layout = load_weights(model, options.checkpoint, key=options.key, average=options.average)
+        layout = load_weights(
+            model,
+            options.checkpoint,
+            key=options.key,
+            average=options.average,
+            resample_stem=options.resample_stem,
+        )
     save_weights(model, out, layout=options.to)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{options.checkpoint}: layout {layout}, {parameters:,} parameters\nweights:  {out}")

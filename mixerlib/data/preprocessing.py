@@ -50,7 +50,7 @@ class Preprocessing:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def __str__(self) -> str:
-        crop = "squashed" if self.crop_pct is None else f"crop {self.crop_pct:g}"
+        crop = "whole" if self.crop_pct is None else f"crop {self.crop_pct:g}"
         return (
             f"{self.image_size}×{self.image_size}, {self.interpolation}, {crop}, "
             f"normalization {self.normalization}"

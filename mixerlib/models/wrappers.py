@@ -80,6 +80,11 @@ def _remove_norm(module: nn.Module, name: str) -> None:
                 del hooks[key]
 
 
+def is_hooked(module: nn.Module) -> bool:
+    """Whether its user has hung something on its call, which a rewritten one would not do."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
 def check_has_numbers(model: nn.Module) -> None:
     """Raises `ValueError` for a model of which some tensor has no numbers here, or other ones than
     plain tensors have: on the device "meta", sharded, quantized; or for what is no model.

@@ -29,9 +29,9 @@ def conditions(races: Races) -> str:
     first = reports[0]
     counts = [len(report.results[0].seconds.runs) for report in reports]
     dates = sorted({report.provenance.date[:10] for report in reports})
+    machines = dict.fromkeys(machine(one.provenance, one.settings) for one in reports)
     text = (
-        f"**{machine(first.provenance, first.settings)}.** {_batches(races)}"
-        f"{span(counts, '{}')} rounds, {listed(dates)}."
+        f"**{'; '.join(machines)}.** {_batches(races)}{span(counts, '{}')} rounds, {listed(dates)}."
     )
     if first.load is not None:
         text += f" Meanwhile {first.load}."
@@ -316,7 +316,8 @@ def bounds_table(races: Races) -> str:
         f"Milliseconds for a batch in float32:\n\n{table(head, rows)}\n\nThe fast forms reach "
         f"{span(reached, '{:.0%}')} of that. A form whose every part ran at the rates that product "
         f"and copy had in this race would gain {span(room)} times over the best stock form. It is "
-        "no bound: a sum or a reading moves its bytes faster than a copy does."
+        "no bound: a convolution may find faster code than the large product, of which this is the "
+        "rate, and a sum or a reading moves its bytes faster than a copy does."
     )
 
 

@@ -127,7 +127,10 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None
+        dangling = (p for p in (folder, *folder.parents) if p.is_symlink() and not p.exists())
+        link = next(dangling, None)
+        reason = f"{link} is a link that leads nowhere" if link else error.strerror
+        raise OSError(error.errno, reason, str(folder)) from None
 
 
 def _check_left(folder: Path, resume: bool) -> None:

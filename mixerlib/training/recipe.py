@@ -283,10 +283,15 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
         raise ValueError(f"{file}: {error}") from None
 
 
+def is_recipe_file(name: str) -> bool:
+    """Whether a recipe is named by a file of its own."""
+    return Path(name).suffix.lower() in (".yaml", ".yml")
+
+
 def _find(name_or_path: str | Path, argument: str = "recipe") -> tuple[Path, str]:
     """The file of a recipe, and the name that records know it by; `argument` is for the error."""
     text = str(name_or_path)
-    if Path(text).suffix in (".yaml", ".yml"):
+    if is_recipe_file(text):
         path = Path(text)
         if not path.exists() or path.is_dir():  # what it is else, the reader looks at
             raise FileNotFoundError(f"there is no recipe file {path}")
@@ -315,9 +320,8 @@ def with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
             raise ValueError(
                 f"{path}: `base`={shown(base)} must be the name of a recipe, or a .yaml file"
             )
-        is_file = Path(base).suffix in (".yaml", ".yml")  # beside this one
         try:
-            below, _ = _find(path.parent / base if is_file else base, "base")
+            below, _ = _find(path.parent / base if is_recipe_file(base) else base, "base")
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"{path}: {error}") from None
         if below.resolve() in seen:

@@ -43,7 +43,7 @@ from mixerlib.training.folders import (
     save_results,
     settings_differences,
 )
-from mixerlib.training.recipe import Recipe, load_recipe
+from mixerlib.training.recipe import Recipe, is_recipe_file, load_recipe
 from mixerlib.training.run import dataset_for
 from mixerlib.training.session import Stopped, StopRequest, errors_explained
 
@@ -86,7 +86,7 @@ def _runs(entry: Any, where: str, folder: Path) -> list[Recipe]:
             raise ValueError(
                 f"`settings`={checks.shown(settings)} must be a table of fields, no seed"
             )
-        paths = [folder / n if n.endswith((".yaml", ".yml")) else n for n in names]
+        paths = [folder / n if is_recipe_file(n) else n for n in names]
         recipes = [load_recipe(path, settings) for path in paths]
         return [replace(recipe, seed=seed) for seed in seeds for recipe in recipes]
     except (ValueError, FileNotFoundError) as error:

@@ -16,6 +16,9 @@ that nothing it names is ever called. The layouts:
 - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from mixerlib.weights.by_name import get_model, get_weight
 from mixerlib.weights.loading import load_weights
 from mixerlib.weights.pretrained import from_pretrained, save_pretrained
 from mixerlib.weights.published import (
@@ -26,9 +29,15 @@ from mixerlib.weights.published import (
 )
 from mixerlib.weights.saving import save_weights
 
+if TYPE_CHECKING:
+    from mixerlib.weights.hub import HubModel
+
 __all__ = [
+    "HubModel",
     "PublishedWeights",
     "from_pretrained",
+    "get_model",
+    "get_weight",
     "load_weights",
     "published_weights",
     "save_pretrained",
@@ -36,3 +45,14 @@ __all__ = [
     "weights_file",
     "weights_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch `HubModel` when it is first used: what it is built on is an extra."""
+    if name != "HubModel":
+        raise AttributeError(f"module 'mixerlib.weights' has no attribute {name!r}")
+    try:
+        from mixerlib.weights.hub import HubModel
+    except ImportError as error:
+        raise ImportError(f"{error}; HubModel needs: pip install 'mixerlib[hub]'") from error
+    return HubModel

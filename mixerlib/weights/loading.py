@@ -11,6 +11,7 @@ from torch import nn
 from mixerlib.models.wrappers import check_of_mixerlib, computed_weights, unwrapped
 from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, their_names
 from mixerlib.weights.reading import read
+from mixerlib.weights.resampling import advice, restated, with_resampled_stem
 from mixerlib.weights.saving import traits
 
 OPTIONAL = ".num_batches_tracked"  # a step counter that no output depends on; old files lack it
@@ -26,6 +27,7 @@ def load_weights(
     key: str | None = None,
     average: bool | None = None,
     finite: bool = True,
+    resample_stem: bool = False,
 ) -> str:
     """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
 
@@ -40,19 +42,19 @@ def load_weights(
         average: True takes the moving average (a key such as "state_dict_ema"), False the weights
             themselves. None takes the average where there is one, and a `UserWarning` says so.
         finite: False also loads weights that are NaN or infinite, as of a run that diverged.
+        resample_stem: True resamples the stem to the model's patch size, where the file has another
+            and as many patches. A larger one is exact: a patch that is enlarged bilinearly gives
+            what the small one gave. A smaller one loses what it cannot show.
 
-    `mixerlib.weights` lists the layouts. What wrappers put before every name (`module.`, `model.`,
-    …) is dropped, and so are the counters of other tools. Numbers, text, paths, arrays and the like
-    beside the weights are left unread; nothing in a file is ever called.
-
+    `mixerlib.weights` lists the layouts. What wrappers put before every name (`module.`, …) is
+    dropped, and so are counters of other tools. What else lies beside the weights is left unread.
     Every tensor must be there, none may be left over, and every shape must fit; BatchNorm's
     `num_batches_tracked` alone may be absent, or of any dtype. Until all of it fits, nothing in the
     model changes. The checksums of a file are tested, and the digest of our own.
 
-    Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D from one another when
-    the segments are equal. What the file states (the metadata of `save_weights`, or `activation` in
-    a pickled `config`) is held against the model. Where the activation is not stated, the signs of
-    BatchNorm's running means are looked at, and a `UserWarning` says when they speak against it.
+    Names and shapes do not tell GELU from ReLU, nor SplitMixer II, III and 3D with equal segments.
+    What the file states of them is held against the model. Of an activation that is not stated a
+    `UserWarning` says when the signs of BatchNorm's running means speak against it.
 
     Raises `OSError` for a path that cannot be read, and `ValueError` for a file that is damaged, no
     regular file, of another suffix or layout, would run code if unpickled, holds several state
@@ -68,9 +70,10 @@ def load_weights(
     path, model = Path(path), _fillable(model)
     tensors, stated, note = read(path, key, average)
     layout = _layout(path, tensors, stated)
-    given = _fitting(path, tensors, layout, model, head)
+    given = _fitting(path, tensors, layout, model, head, resample_stem)
     if finite:
         check_finite(path, given, model)
+    stated = restated(stated, model) if resample_stem else stated
     _check_stated(path, stated, layout, model, given)
     if note:
         warnings.warn(note, stacklevel=2)
@@ -103,7 +106,12 @@ def _fillable(model: nn.Module) -> nn.Module:
 
 
 def _fitting(
-    path: Path, tensors: dict[str, torch.Tensor], layout: Layout, model: nn.Module, head: bool
+    path: Path,
+    tensors: dict[str, torch.Tensor],
+    layout: Layout,
+    model: nn.Module,
+    head: bool,
+    resample_stem: bool,
 ) -> dict[str, torch.Tensor]:
     """The tensors under the model's names. `ValueError` unless each has its place."""
     if layout.gathered:
@@ -118,12 +126,15 @@ def _fitting(
         classifier = {k: v for k, v in model.state_dict().items() if k.startswith(HEADS)}
         tensors = {k: v for k, v in tensors.items() if not (names[k] or "").startswith(HEADS)}
         tensors, names = tensors | classifier, names | {name: name for name in classifier}
+    if resample_stem:
+        tensors = with_resampled_stem(tensors, names, model)
     faults = _faults(tensors, names, model, layout)
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
         raise ValueError(
             f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
+            f"{advice(tensors, names, model)}"
         )
     return {names[name] or name: tensor for name, tensor in tensors.items()}
 

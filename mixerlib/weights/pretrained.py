@@ -217,7 +217,7 @@ def from_pretrained(
         if not download:
             rule = "there is no such folder; download=True looks for it on the Hugging Face Hub"
             raise FileNotFoundError(errno.ENOENT, rule, str(source))
-        folder = _fetched(str(source), revision)
+        folder = fetched(str(source), revision=revision)
     file = folder / CONFIG
     config = read_json(file)
     if not isinstance(config, dict) or "mixerlib" not in config:
@@ -231,8 +231,11 @@ def from_pretrained(
     return model.eval()
 
 
-def _fetched(repository: str, revision: str | None) -> Path:
-    """The folder of the Hub's cache with the files of a repository that are read."""
+def fetched(repository: str, **options: Any) -> Path:
+    """The folder of the Hub's cache with the files of a repository that are read.
+
+    The options are those of `huggingface_hub.snapshot_download`.
+    """
     try:
         import huggingface_hub
     except ImportError as error:
@@ -240,7 +243,7 @@ def _fetched(repository: str, revision: str | None) -> Path:
     return Path(
         huggingface_hub.snapshot_download(
             repository,
-            revision=revision,
+            **options,
             allow_patterns=[CONFIG, WEIGHTS],
             library_name="mixerlib",
             library_version=__version__,

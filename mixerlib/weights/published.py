@@ -23,6 +23,8 @@ from mixerlib.data.fetching import WrongContent, fetch
 from mixerlib.models import list_models, model_entry
 
 LARGEST = 2 * 10**9  # bytes of a download whose size is not stated
+# MindSpore's course enlarges CIFAR's images whole; no preset for photographs does that
+PREPARED = {**PREPROCESSINGS, "enlarged": Preprocessing(interpolation="bilinear", crop_pct=None)}
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,16 @@ class PublishedWeights:
         url: where the file lies.
         source: who says so.
         layout: of its names, as `mixerlib.weights` calls it.
-        prepared_by: the name among `PREPROCESSINGS` of what its images go through.
+        prepared_by: the name among `PREPROCESSINGS` of what its images go through, or "enlarged" of
+            what CIFAR's do.
         license: as the publisher states it; None where nothing is stated beside the file.
         megabytes: of the file; None where it is not stated.
         sha256: the first digits of its checksum, where the publisher gives any.
-        top1: on ImageNet's validation images, in percent, as `source` has it.
+        top1: on the test images of `dataset`, in percent, as `source` has it.
         top5: the same.
         classes: of its classifier.
+        dataset: whose classes those are.
+        recipe: of mixerlib's, by which they are evaluated; None: on ImageNet, with `preprocessing`.
     """
 
     name: str
@@ -56,11 +61,13 @@ class PublishedWeights:
     top1: float | None = None
     top5: float | None = None
     classes: int = 1000
+    dataset: str = "imagenet"
+    recipe: str | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What a test image goes through for the published accuracy."""
-        return PREPROCESSINGS[self.prepared_by]
+        return PREPARED[self.prepared_by]
 
     @property
     def activation(self) -> str:
@@ -78,11 +85,15 @@ TIMM = "timm's results/results-imagenet.csv at aa4b585, and its model files"
 AUTHORS = "README of github.com/locuslab/convmixer; the paper, arXiv 2201.09792"
 MINDCV = "configs/convmixer/README.md of github.com/mindspore-lab/mindcv"
 JAX = "README and LICENSE of github.com/google-research/vision_transformer"
+SAM = f"{JAX}; its files as in github.com/gau-nernst/vision-toolbox"
+MINDSPORE = "mlpMixer/readme.md of github.com/mindspore-courses/applications at 564a710"
 HUB = "https://huggingface.co/timm/{}/resolve/main/model.safetensors"
 RELEASE = "https://github.com/tmp-iclr/convmixer/releases/download/v1.0/{}"
 HUAWEI = "https://storage.googleapis.com/huawei-mindspore-hk/ConvMixer/{}"
 GOOGLE = "https://storage.googleapis.com/mixer_models/{}.npz"
+COURSES = "https://download.mindspore.cn/vision/mlpmixer/gsam_{}.ckpt"
 WIGHTMAN = "https://github.com/rwightman/pytorch-image-models/releases/download/{}.pth"
+CLASSES_OF = {1000: "imagenet", 21843: "imagenet21k"}
 
 
 def _timm(
@@ -115,17 +126,27 @@ def _mixer(
 ) -> PublishedWeights:
     """An MLP-Mixer of timm's; its files carry the beginning of their SHA-256 in the name."""
     url, terms = WIGHTMAN.format(f"{file}-{sha256}"), "Apache-2.0"
-    model = name.partition(".")[0]
+    model, dataset = name.partition(".")[0], CLASSES_OF[classes]
     return PublishedWeights(
-        name, model, url, TIMM, "timm", prepared_by, terms, None, sha256, *top, classes
+        name, model, url, TIMM, "timm", prepared_by, terms, None, sha256, *top, classes, dataset
     )
 
 
-def _jax(name: str, file: str, classes: int) -> PublishedWeights:
-    model, url = name.partition(".")[0], GOOGLE.format(file)
+def _jax(name: str, file: str, classes: int = 1000, source: str = JAX) -> PublishedWeights:
+    model, url, dataset = name.partition(".")[0], GOOGLE.format(file), CLASSES_OF[classes]
     return PublishedWeights(
-        name, model, url, JAX, "jax", "mlp_mixer", "Apache-2.0", classes=classes
+        name, model, url, source, "jax", "mlp_mixer", "Apache-2.0", classes=classes, dataset=dataset
     )
+
+
+def _mindspore(model: str, file: str, top: tuple[float, float]) -> PublishedWeights:
+    """An MLP-Mixer that MindSpore's course fine-tuned on CIFAR-10."""
+    name, url = f"{model}.mindspore_cifar10", COURSES.format(file)
+    recipe = f"cifar10/{model}_224_mindspore"
+    return PublishedWeights(
+        name, model, url, MINDSPORE, "mindspore", "enlarged", None, None, None, *top, 10,
+        "cifar10", recipe,
+    )  # fmt: skip
 
 
 # Of a model's the first is the one that its bare name stands for
@@ -152,12 +173,24 @@ TABLE = (
            classes=21843),
     _mixer("mixer_b16.miil", "v0.1-tresnet/mixer_b16_224_miil", "9229a591", (82.314, 95.710),
            prepared_by="miil"),
-    _jax("mixer_b16.jax", "imagenet1k/Mixer-B_16", 1000),
+    _jax("mixer_b16.jax", "imagenet1k/Mixer-B_16"),
     _jax("mixer_b16.jax_in21k", "imagenet21k/Mixer-B_16", 21843),
+    _jax("mixer_b16.jax_sam", "sam/Mixer-B_16", source=SAM),
+    _jax("mixer_b16.jax_gsam", "gsam/Mixer-B_16", source=SAM),
+    _mindspore("mixer_b16", "Mixer-B_16", (96.06, 99.85)),
+    _jax("mixer_b32.jax_gsam", "gsam/Mixer-B_32", source=SAM),
+    _jax("mixer_b32.jax_sam", "sam/Mixer-B_32", source=SAM),
+    _mindspore("mixer_b32", "Mixer-B_32", (93.64, 99.33)),
+    _jax("mixer_s8.jax_gsam", "gsam/Mixer-S_8", source=SAM),
+    _mindspore("mixer_s8", "Mixer-S_8", (92.91, 99.08)),
+    _jax("mixer_s16.jax_gsam", "gsam/Mixer-S_16", source=SAM),
+    _mindspore("mixer_s16", "Mixer-S_16", (96.06, 99.85)),
+    _jax("mixer_s32.jax_gsam", "gsam/Mixer-S_32", source=SAM),
+    _mindspore("mixer_s32", "Mixer-S_32", (91.75, 99.08)),
     _mixer("mixer_l16.timm", "v0.1-vitjx/jx_mixer_l16_224", "92f9adc4", (72.084, 87.632)),
     _mixer("mixer_l16.timm_in21k", "v0.1-vitjx/jx_mixer_l16_224_in21k", "846aa33c",
            classes=21843),
-    _jax("mixer_l16.jax", "imagenet1k/Mixer-L_16", 1000),
+    _jax("mixer_l16.jax", "imagenet1k/Mixer-L_16"),
     _jax("mixer_l16.jax_in21k", "imagenet21k/Mixer-L_16", 21843),
 )  # fmt: skip
 _BY_NAME = {weights.name: weights for weights in TABLE}
@@ -166,8 +199,8 @@ _BY_NAME = {weights.name: weights for weights in TABLE}
 def weights_of(model: str = "*") -> tuple[PublishedWeights, ...]:
     """The published weights of a model, the first the one that its bare name stands for; "*": all.
 
-    Of SplitMixer none is published, and of the other families only what ImageNet was learnt with:
-    for those it is (). Raises `ValueError` for a name that is no model's.
+    Of SplitMixer none is published, and of ConvMixer and MLP-Mixer only sizes for ImageNet: of all
+    others it is (). Raises `ValueError` for a name that is no model's.
 
     >>> from mixerlib.weights import weights_of
     >>> [weights.name for weights in weights_of("mixer_l16")][:2]
@@ -215,11 +248,13 @@ def published_as(file: str | Path) -> PublishedWeights | None:
     return None
 
 
-def weights_file(name: str, *, download: bool = False, folder: str | Path | None = None) -> Path:
+def weights_file(
+    name: str | PublishedWeights, *, download: bool = False, folder: str | Path | None = None
+) -> Path:
     """The file of published weights on this machine.
 
     Args:
-        name: of the weights, or of their model.
+        name: of the weights, or of their model; or the weights, as `weights_of` gives them.
         download: whether they are fetched if they are not there, or not whole.
         folder: that they lie in. None: `weights` in the folder that the environment variable
             MIXERLIB_DATA names, else in ./data.
@@ -232,7 +267,7 @@ def weights_file(name: str, *, download: bool = False, folder: str | Path | None
     Traceback (most recent call last):
     ValueError: `weights`='splitmixer_i_256_8': no weights of SplitMixer are published; ...
     """
-    weights = published_weights(name)
+    weights = name if isinstance(name, PublishedWeights) else published_weights(name)
     data = Path(os.environ.get("MIXERLIB_DATA") or "data").expanduser()
     file = Path(folder or data / "weights").resolve() / f"{weights.name}{weights.suffix}"
     if file.is_file() and _is_whole(file, weights):

@@ -26,12 +26,14 @@ import yaml
 from commands import ENVIRONMENT, run
 from helpers import ROOT, made_record
 
+from mixerlib.cli.evaluating import disagreements
 from mixerlib.models import create_model
 from mixerlib.pages import audit
 from mixerlib.records import read_record, read_records, write_record
 from mixerlib.speed import TABLE_3, read_benchmark
 from mixerlib.training import list_recipes, load_recipe, recipe_of
 from mixerlib.weights import published_weights, save_weights
+from mixerlib.weights.published import published_as
 
 sys.path.insert(0, str(ROOT / "book"))  # where a page is run
 command_rows, command_runs, command_table, untried_table = (
@@ -254,6 +256,28 @@ def test_all_five_documents_and_every_table_of_theirs_is_there():
     for entry in published.entries.values():
         if entry.document in SEEDS and "/" in entry.id:
             assert entry.id in entries, entry.id
+
+
+def test_a_published_file_is_evaluated_with_its_images_as_it_needs_them():
+    known = 0
+    for row in ROWS.values():
+        for words in row.commands:
+            weights = published_as(words[2]) if words[:2] == ["mixerlib", "evaluate"] else None
+            if weights is not None:
+                known += 1
+                recipe = load_recipe(words[words.index("--recipe") + 1])
+                assert disagreements(recipe, Path(words[2]), weights) == [], words
+    assert known > 9
+
+
+def test_the_models_of_the_slides_comparison_are_counted_as_its_tables_have_them():
+    entries = page.audit.load(ROOT / "book" / "published.yaml").entries.values()
+    counted = []
+    for table in ROWS["slides-comparison"].expects:
+        models = {entry.name: bool(entry.borrowed) for entry in entries if entry.table == table}
+        counted += [len(models), sum(models.values())]
+    stated = re.findall(r"\b\d+\b", ROWS["slides-comparison"].theirs)
+    assert [int(number) for number in stated] == counted
 
 
 def test_every_row_has_a_counterpart_and_known_recipes():

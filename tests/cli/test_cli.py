@@ -161,6 +161,28 @@ def test_import_of_one_of_several_state_dicts(capsys, tmp_path, monkeypatch):
     assert "must be a file, not a device, a pipe" in refusal(capsys, *command)
 
 
+def test_import_to_another_patch_size(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"dim": 8, "depth": 1, "tokens_dim": 4, "channels_dim": 8}
+    theirs = create_model("mlp_mixer", image_size=16, patch_size=4, **options)
+    torch.save(theirs.state_dict(), "theirs.pt")
+    small = ("--dim", 8, "--depth", 1, "--tokens-dim", 4, "--channels-dim", 8)
+    command = ("import", "theirs.pt", "--model", "mlp_mixer", *small, "--out", "w.safetensors")
+    larger = ("--image-size", 32, "--patch-size", 8)
+    assert "--resample-stem`) resamples the stem" in refusal(capsys, *command, *larger)
+    more = ("--image-size", 32, "--patch-size", 4, "--resample-stem")
+    assert "one number of patches, 16 in the file and 64" in refusal(capsys, *command, *more)
+    assert not Path("w.safetensors").exists()
+    status, out, err = run(capsys, *command, *larger, "--resample-stem")
+    assert (status, err) == (0, "") and "layout timm" in out
+    ours = create_model("mlp_mixer", image_size=32, patch_size=8, **options)
+    load_weights(ours, "w.safetensors")
+    assert torch.equal(ours.blocks[0].mlp_tokens.fc1.weight, theirs.blocks[0].mlp_tokens.fc1.weight)
+    torch.testing.assert_close(
+        ours.stem.proj.weight.sum((2, 3)), theirs.stem.proj.weight.sum((2, 3))
+    )
+
+
 def test_import_passes_a_warning_on(capsys, tmp_path):
     model = create_model("convmixer", dim=8, depth=1, kernel_size=3, patch_size=2)
     model.stem[2].running_mean.copy_(torch.linspace(-0.1, 0.5, 8))  # what a GELU leaves behind

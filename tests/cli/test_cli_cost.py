@@ -93,6 +93,17 @@ def test_a_family_without_formulas_is_measured_alone(capsys):
     assert lines[2].startswith(name) and lines[2].count("100.0%") == 5
 
 
+@pytest.mark.parametrize("name", ["splitmixer_i_256_8", "resnet20"])
+def test_features_without_a_head_are_measured_alone(name, capsys):
+    whole = report(capsys, name)["measured"]
+    actual = report(capsys, name, "--num-classes", "0")
+    assert actual["formula"] is None
+    head = whole["parts"]["params"]["head"]
+    assert actual["measured"]["params"] == whole["params"] - head and head > 0
+    assert main(["cost", name, "--num-classes", "0"]) == 0
+    assert "Counted by measurement only" in capsys.readouterr().out
+
+
 def test_of_a_relative_formula_and_measurement_are_parameters_and_macs(capsys):
     actual = report(capsys, "resmlp_s12", "--image-size", "64", "--num-classes", "10")
     assert actual["formula"].keys() == {"params", "macs", "flops", "parts"}

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import made_up_data
 import made_up_imagenet as made
 import pytest
 import torch
@@ -41,6 +42,18 @@ def test_each_disagreement_with_published_weights_has_a_line():
         "the weights convmixer_1536_20.timm were published for convmixer_1536_20, "
         "and the recipe has convmixer_768_32"
     )
+
+
+def test_weights_fine_tuned_on_cifar_need_its_images_as_they_were_enlarged():
+    theirs = published_weights("mixer_s16.mindspore_cifar10")
+    file = Path("gsam_Mixer-S_16.ckpt")
+    assert disagreements(load_recipe(theirs.recipe), file, theirs) == []
+    said = f"the weights {theirs.name} were published with"
+    assert disagreements(load_recipe("cifar10/mixer_s16_224_finetune"), file, theirs) == [
+        f"{said} interpolation bilinear, and the images here have bicubic",
+        f"{said} normalization dataset, and the images here have half",
+    ]
+    assert disagreements(load_recipe("digits"), file, theirs) == []  # other images than they need
 
 
 def test_the_record_beside_weights_tells_what_they_were_trained_with(tmp_path):
@@ -112,3 +125,30 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(capsys, imagenet, monkeypatc
     err = refusal(capsys, *digits, "--preprocessing", "mindcv")
     assert "`preprocessing`='mindcv' is for photographs (flowers102, food101, imagenet)" in err
     assert "`resume`=True needs `out`" in refusal(capsys, *digits, "--resume")
+
+
+def test_weights_for_cifar_are_evaluated_by_their_own_recipe(capsys, tmp_path, monkeypatch):
+    made_up_data.write_cifar(tmp_path, "CIFAR10", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXERLIB_DATA", str(tmp_path))
+    sizes = "model_options: {dim: 8, depth: 1, tokens_dim: 4, channels_dim: 8}\n"
+    for way in ("mindspore", "finetune"):
+        Path(f"{way}.yaml").write_text(f"base: cifar10/mixer_s16_224_{way}\n{sizes}")
+    theirs = published_weights("mixer_s16.mindspore_cifar10")
+    small = replace(theirs, recipe="mindspore.yaml")
+    monkeypatch.setattr(published, "TABLE", (small,))
+    monkeypatch.setattr(published, "_BY_NAME", {small.name: small})
+    torch.manual_seed(2)
+    options = load_recipe("mindspore.yaml").model_options
+    net = trained_look(create_model("mixer_s16", num_classes=10, **options))
+    Path("weights").mkdir()
+    file = f"weights/{small.name}.ckpt"
+    save_weights(net, file, layout="mindspore")
+    flags = ("--workers", 0, "--device", "cpu")
+    status, out, err = run(capsys, "evaluate", "--weights", small.name, *flags)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].endswith("mixer_s16 on the 4 test images of cifar10")
+    assert out.splitlines()[-1] == f"published: top-1 96.06%, by {theirs.source}"
+    status, _, err = run(capsys, "evaluate", file, "--recipe", "finetune.yaml", *flags)
+    assert status == 0 and err.count("\n") == 2
+    assert "published with interpolation bilinear, and the images here have bicubic" in err

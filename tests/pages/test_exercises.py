@@ -4,6 +4,7 @@ That the chapters' own solutions pass is shown where the chapters run (`tests/tw
 `python tests/exercises.py`.
 """
 
+import copy
 import json
 import random
 import re
@@ -71,6 +72,17 @@ def test_a_right_answer_passes_without_a_message(name):
     outcome = check(name, judge.right())
     assert outcome and outcome.message == "Right." and outcome.rows
     assert outcome.correct == () and outcome.fields is None
+
+
+def test_a_convolutions_padding_may_be_one_number():
+    def answer(model):
+        model = copy.deepcopy(model)
+        for layer in model.modules():
+            if getattr(layer, "padding", 0) == "same":
+                layer.padding = layer.kernel_size[0] // 2
+        return model
+
+    assert check("counting-3", answer)
 
 
 @pytest.mark.parametrize("name", NAMES)

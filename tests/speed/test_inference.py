@@ -317,6 +317,27 @@ def test_a_block_with_another_layer_for_its_channels_is_kept(name, mixer, kind):
     assert kinds == [FoldedBlock, ScaledAdd, type(middle), FoldedBlock]
 
 
+PLACES = ["blocks.1", "blocks.1.1", "stem", "stem.0", "head", "blocks", ""]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", PLACES)
+def test_what_a_user_hangs_on_a_model_is_called_in_the_folded_one_too(place):
+    model, images = model_and_images("convmixer", SMALL)
+    model.get_submodule(place).register_forward_hook(lambda *args: 2 * args[-1])
+    inside = place.startswith("blocks.")
+    fast = fold(model, images)
+    assert isinstance(fast, Folded) == inside
+    torch.testing.assert_close(fast(images), model(images), **close)
+
+
+@torch.no_grad()
+def test_a_block_with_a_call_of_its_own_is_kept():
+    model, images = model_and_images("splitmixer_i", SMALL)
+    model.blocks[1].mixing.forward = lambda x: 3 * x
+    torch.testing.assert_close(fold(model, images)(images), model(images), **close)
+
+
 @torch.no_grad()
 def test_an_unknown_head_and_an_unknown_stem():
     model, images = model_and_images("convmixer", SMALL)

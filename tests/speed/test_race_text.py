@@ -92,6 +92,9 @@ def test_where_and_how():
     assert "Nothing was set for glibc" in text
     mixed = together(result(CONV, 4.0)) | together(result("mixer_s16", 4.0, image_size=224))
     assert "Batches" not in conditions(mixed) and "6 rounds" in conditions(mixed)
+    other = together(result(SPLIT, 1.0), settings={"instructions": "AVX2"})
+    text = conditions(together(result(CONV, 1.0), settings={"instructions": "AVX512"}) | other)
+    assert "AVX512" in text.split(".**")[0] and "AVX2" in text.split(".**")[0]
     text = conditions(together(result(CONV, 1.0), settings=KEPT))
     assert "glibc:" not in text and "Meanwhile" not in text and "hold no median" not in text
 

@@ -65,6 +65,14 @@ def test_a_folder_that_gets_nothing_is_taken_away(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_a_link_that_leads_nowhere_is_said_to(tmp_path, inside):
+    (tmp_path / "gone").symlink_to(tmp_path / "nothing", target_is_directory=True)
+    with pytest.raises(OSError, match="gone is a link that leads nowhere"):
+        train_in_folder(load_recipe("digits", SMALL), tmp_path / "gone" / inside)
+    assert names(tmp_path) == ["gone"]
+
+
 def test_settings_are_compared_in_the_form_of_a_record(tmp_path):
     recipe = load_recipe("digits", SMALL)
     record = train_in_folder(recipe, tmp_path / "run")

@@ -85,6 +85,11 @@ QUOTED = {
     "cifar10/mixer_s16_224_finetune": "96.06",
     "cifar10/mixer_s32_224_finetune": "91.75",
     "cifar10/mixer_s8_224_finetune": "92.91",
+    "cifar10/mixer_b16_224_mindspore": "96.06",
+    "cifar10/mixer_b32_224_mindspore": "93.64",
+    "cifar10/mixer_s16_224_mindspore": "96.06",
+    "cifar10/mixer_s32_224_mindspore": "91.75",
+    "cifar10/mixer_s8_224_mindspore": "92.91",
 }
 
 # What the SplitMixer paper and its notebook say of every CIFAR run.
@@ -244,14 +249,14 @@ def test_the_promised_recipes_are_there():
         *(f"cpu/{kind}_64_4" for kind in ALL_KINDS),
         *(f"imagenet/convmixer_{size}" for size in ("1536_20", "1024_20", "768_32")),
         *(f"imagenet/splitmixer_i_{size}" for size in ("1536_20", "1024_20", "768_32")),
-        "imagenet/mindcv_convmixer_768_32",
+        *(f"imagenet/mindcv_convmixer_{size}" for size in ("1536_20", "1024_20", "768_32")),
         "cifar10/convmixer_authors_25",
         "cifar10/convmixer_authors_100",
         "cifar10/mixer_s4",
         *(
             f"cifar10/mixer_{size}_224_{way}"
             for size in ("b16", "b32", "s8", "s16", "s32")
-            for way in ("scratch", "finetune", "frozen")
+            for way in ("scratch", "finetune", "frozen", "mindspore")
         ),
         *(f"transfer/{name}" for name in ("cifar100", "cifar10_finetune", "cifar10_frozen")),
         "cifar10/splitmixer_i_256_8_best",
@@ -474,6 +479,18 @@ def test_imagenet_as_mindcv_trains_it():
     settings = asdict(recipe)
     assert {key: settings[key] for key in changed} == changed
     assert changes(load_recipe("imagenet/convmixer_768_32"), recipe) == set(changed)
+    for size in ("1024_20", "1536_20"):
+        other = load_recipe(f"imagenet/mindcv_convmixer_{size}")
+        assert changes(recipe, other) == {"model"} and other.model == f"convmixer_{size}"
+
+
+def test_mindspore_s_images_of_cifar_are_enlarged_bilinear_and_centred_on_its_own_mean():
+    for size in ("b16", "b32", "s16", "s32", "s8"):
+        tuned, theirs = (
+            load_recipe(f"cifar10/mixer_{size}_224_{way}") for way in ("finetune", "mindspore")
+        )
+        assert changes(tuned, theirs) == {"interpolation", "normalization"}
+        assert (theirs.interpolation, theirs.normalization) == ("bilinear", "dataset")
 
 
 def test_fine_tuning_starts_from_weights_and_may_freeze_the_body():
@@ -571,7 +588,7 @@ def test_a_base_by_name(tmp_path):
 def test_a_base_beside_the_file_and_one_below_that(tmp_path, monkeypatch):
     write(tmp_path, "model_options: {dim: 8, depth: 1}\nepochs: 5\nseed: 3\n", "first.yaml")
     (tmp_path / "below").mkdir()
-    second, third = tmp_path / "below/second.yml", tmp_path / "below/third.yaml"
+    second, third = tmp_path / "below/second.yml", tmp_path / "below/THIRD.YAML"
     second.write_text("base: ../first.yaml\nepochs: 6\nmodel_options: {depth: 2}\n")
     third.write_text("base: second.yml\nmodel_options: {kernel_size: 3}\n")
     monkeypatch.chdir("/")  # a base is looked for beside its file, wherever one stands

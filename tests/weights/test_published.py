@@ -6,18 +6,23 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from commands import refusal, run
 from helpers import ROOT, Later, trained_look
 
+import mixerlib
 from mixerlib.data import DataDamaged, DataNotFound
 from mixerlib.files import read_yaml
 from mixerlib.models import create_model, list_models
-from mixerlib.training import first_weights, load_recipe
+from mixerlib.training import Recipe, first_weights, list_recipes, load_recipe
+from mixerlib.training.recipe import RECIPES
 from mixerlib.weights import (
     PublishedWeights,
+    get_model,
+    get_weight,
     layouts,
     published,
     published_weights,
@@ -26,6 +31,11 @@ from mixerlib.weights import (
 )
 
 timm_models = Later("timm.models")
+
+
+def prepared(recipe: Recipe, weights: PublishedWeights) -> dict[str, Any]:
+    """What a recipe does to a test image, by the names in the weights' preprocessing."""
+    return {name: getattr(recipe, name) for name in weights.preprocessing.settings()}
 
 
 def test_every_entry_is_whole_and_has_its_own_name():
@@ -37,6 +47,10 @@ def test_every_entry_is_whole_and_has_its_own_name():
         assert weights.layout in {layout.name for layout in layouts.LAYOUTS}
         assert weights.suffix in (".safetensors", ".pth", ".pth.tar", ".ckpt", ".npz")
         assert weights.preprocessing.image_size == 224
+        if weights.recipe is not None:
+            recipe = load_recipe(weights.recipe)
+            assert (recipe.model, recipe.dataset) == (weights.model, weights.dataset)
+            assert prepared(recipe, weights) == weights.preprocessing.settings()
         assert published_weights(weights.name) is weights
         if weights.sha256 is not None:  # it is in the name of the file
             assert weights.sha256 in weights.url and re.fullmatch("[0-9a-f]{8,64}", weights.sha256)
@@ -56,6 +70,24 @@ def test_the_accuracies_are_those_that_the_book_holds_against_its_own():
         assert f"Expected: {weights.top1:.2f} %" in (
             ROOT / f"mixerlib/training/recipes/imagenet/{model}.yaml"
         ).read_text(encoding="utf-8")
+    course = read_yaml(ROOT / "book" / "published.yaml")["tables"]["mindspore-mixer"]["rows"]
+    tuned = {w.model: (w.top1, w.top5) for w in weights_of() if w.layout == "mindspore"}
+    assert tuned == {
+        row["model"]: tuple(round(100 * float(share), 2) for share in row["values"])
+        for row in course.values()
+    }
+
+
+def test_the_heads_of_the_recipes_name_weights_that_are_published():
+    named = {}
+    for recipe in list_recipes():
+        text = (RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8")
+        for name in re.findall(r"\b\w+\.(?:timm|authors|mindcv|miil|jax|mindspore)\w*", text):
+            assert published_weights(name).model == load_recipe(recipe).model, recipe
+            named.setdefault(recipe, set()).add(name)
+    for size in ("b32", "s16", "s32", "s8"):  # of which timm has none
+        theirs = {f"mixer_{size}.jax_gsam", f"mixer_{size}.mindspore_cifar10"}
+        assert named[f"cifar10/mixer_{size}_224_finetune"] == theirs
 
 
 @pytest.mark.parametrize(
@@ -73,11 +105,10 @@ def test_the_recipe_on_imagenet_prepares_images_as_the_weights_need_them():
     for model in ("convmixer_1536_20", "convmixer_768_32", "convmixer_1024_20"):
         recipe = load_recipe(f"imagenet/{model}")
         for weights in weights_of(model)[:2]:
-            needed = weights.preprocessing.settings()
-            assert {name: getattr(recipe, name) for name in needed} == needed
-    mindcv = load_recipe("imagenet/mindcv_convmixer_768_32")
-    needed = published_weights("convmixer_768_32.mindcv_trained").preprocessing.settings()
-    assert {name: getattr(mindcv, name) for name in needed} == needed
+            assert prepared(recipe, weights) == weights.preprocessing.settings()
+    for weights in (weights for weights in weights_of() if weights.layout == "mindcv"):
+        mindcv = load_recipe(f"imagenet/mindcv_{weights.model}")
+        assert prepared(mindcv, weights) == weights.preprocessing.settings()
 
 
 def test_timm_asks_for_the_same_of_its_own():
@@ -103,11 +134,11 @@ def test_timm_asks_for_the_same_of_its_own():
 
 
 def test_of_splitmixer_there_are_none_and_that_is_said():
-    assert weights_of("splitmixer_i_256_8") == () == weights_of("mixer_s16")
+    assert weights_of("splitmixer_i_256_8") == () == weights_of("mixer_h14")
     with pytest.raises(ValueError, match="no weights of SplitMixer are published; those that are"):
         published_weights("splitmixer_i_256_8")
-    with pytest.raises(ValueError, match="no weights of mixer_s16 are published"):
-        published_weights("mixer_s16")
+    with pytest.raises(ValueError, match="no weights of mixer_h14 are published"):
+        published_weights("mixer_h14")
     with pytest.raises(ValueError, match=r"did you mean convmixer_1536_20\.timm"):
         published_weights("convmixer_1536_20.tim")
     with pytest.raises(
@@ -125,6 +156,11 @@ def test_a_file_is_known_by_its_name():
     )
     assert published.published_as("a/mixer_b16.miil.pth").name == "mixer_b16.miil"
     assert published.published_as("a/mixer_b16.jax.npz").name == "mixer_b16.jax"
+    tuned = published.published_as("a/gsam_Mixer-S_16.ckpt")
+    assert (tuned.name, tuned.recipe) == (
+        "mixer_s16.mindspore_cifar10",
+        "cifar10/mixer_s16_224_mindspore",
+    )
     # names that several files have
     assert published.published_as("Mixer-B_16.npz") is None
     assert published.published_as("model.safetensors") is None
@@ -241,6 +277,71 @@ def test_the_list_of_them(capsys):
     status, out, err = run(capsys, "list", "--weights")
     assert (status, err) == (0, "") and "Of SplitMixer none is published." in out
     for weights in weights_of():
-        assert re.search(rf"^{re.escape(weights.name)} .*{weights.preprocessing}$", out, re.M)
+        name, number = re.escape(weights.name), f"{weights.top1:.3f}" if weights.top1 else "–"
+        row = rf"^{name} +{number}  {weights.dataset} .*  {weights.preprocessing}$"
+        assert re.search(row, out, re.M), weights.name
     status, out, err = run(capsys, "list", "--weights", "--json")
     assert out.count('"url": "https://') == len(weights_of())
+
+
+# A model with its weights in one call
+
+TINY = {"in_channels": 1, **SIZES}
+
+
+def same(one: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, state[name]) for name, tensor in one.state_dict().items())
+
+
+def test_a_model_comes_with_its_weights(server):
+    theirs = torch.load(server)
+    with pytest.raises(DataNotFound, match="are not on this machine"):
+        get_model("convmixer", weights="convmixer.tiny", **TINY)
+    model = get_model("convmixer", weights="convmixer.tiny", download=True, **TINY)
+    assert same(model, theirs) and model.training and model.num_classes == 10
+    tiny = get_weight("convmixer.tiny")
+    assert tiny is published_weights("convmixer")
+    for weights in ("convmixer", "DEFAULT", tiny, replace(tiny)):
+        assert same(get_model("convmixer", weights, **TINY), theirs)
+    assert mixerlib.get_model is get_model
+    fresh = get_model("convmixer", **TINY)
+    assert fresh.state_dict().keys() == theirs.keys() and not same(fresh, theirs)
+
+
+def test_its_classes_are_those_of_the_weights_unless_given(server):
+    theirs = torch.load(server)
+    weights_file("convmixer", download=True)
+    for classes in (3, 0):
+        model = get_model("convmixer", "DEFAULT", num_classes=classes, **TINY)
+        assert model.num_classes == classes
+        assert torch.equal(model.stem[0].weight, theirs["stem.0.weight"])
+    assert same(get_model("convmixer", "DEFAULT", num_classes=10, **TINY), theirs)
+    other = replace(get_weight("convmixer"), classes=1000)
+    with pytest.raises(ValueError, match=r"`head.weight` is \(10, 8\), wanted \(1000, 8\)"):
+        get_model("convmixer", other, **TINY)
+
+
+def test_its_patches_may_be_larger(server):
+    weights_file("convmixer", download=True)
+    options = TINY | {"patch_size": 4}
+    with pytest.raises(ValueError, match=r"resample_stem=True .* to another patch size"):
+        get_model("convmixer", "DEFAULT", **options)
+    model = get_model("convmixer", "DEFAULT", resample_stem=True, **options)
+    assert model.stem[0].weight.shape == (8, 1, 4, 4)
+
+
+def test_weights_that_a_model_cannot_have_are_refused(server):
+    for weights, message in (
+        ("convmixer.tinny", r"did you mean convmixer\.tiny"),
+        (True, "`weights`=True must be None, a name or one of `PublishedWeights`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            get_model("convmixer", weights, **TINY)
+    with pytest.raises(ValueError, match="those of convmixer, not of `name`='convmixer_256_8'"):
+        get_model("convmixer_256_8", "convmixer.tiny")
+    with pytest.raises(ValueError, match="no weights of SplitMixer are published"):
+        get_model("splitmixer_i", "DEFAULT")
+    with pytest.raises(ValueError, match="`name`='convmixr' is no model of mixerlib"):
+        get_model("convmixr", "convmixer.tiny")
+    with pytest.raises(ValueError, match="`blocks`=3 is not an option of 'convmixer'"):
+        get_model("convmixer", "convmixer.tiny", blocks=3)

@@ -12,8 +12,9 @@ from mixerlib.pages.audit.entries import Count, Entry, Way
 
 
 def fvcore(count: Count) -> int:
-    """What the tool fvcore adds up: MACs, and for each element that passes a norm with weights 2 (a
-    BatchNorm in eval mode) or 5 (a LayerNorm)."""
+    """What fvcore adds up where it misses no convolution, its count of the mean left out: MACs, and
+    for each element that passes a norm with weights 2 (a BatchNorm in eval mode) or 5 (a
+    LayerNorm)."""
     of_norm = 5 if "token mixing" in count.macs else 2
     return count.total("macs") + of_norm * count.total("normalized")
 

@@ -140,7 +140,8 @@ def make_fvcore_see() -> Properties:
             yield Row(f"k = {k}: hidden from fvcore", str(same), "0", not same, hidden)
             if same:
                 return
-            sides = sorted({layer.padding[0] for layer in convolutions if layer.groups > 1})
+            pads = [layer.padding for layer in convolutions if layer.groups > 1]
+            sides = sorted({pad if isinstance(pad, int) else pad[0] for pad in pads})
             shown = ", ".join(map(str, sides))
             right = sides == [k // 2]
             message = less if not sides or sides[0] < k // 2 else more

@@ -79,7 +79,7 @@ def more_than_one_pair() -> Function:
             yield x, torch.randn(h, k, k, generator=generator, dtype=torch.float64), rank
 
     return Function(
-        "Return the map, (B, h, H, W), that `rank` pairs a channel make of x.",
+        "Return the map, (B, h, H, W), that the best `rank` pairs of each kernel make of x.",
         lambda x, kernels, rank: applied(x, projected(kernels, rank)),
         cases,
         [

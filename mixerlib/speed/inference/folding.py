@@ -8,9 +8,8 @@
 >>> any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
 False
 
-Each is an equality, derived in chapter 19. z stands for what a block hands on before its last
-BatchNorm, and a pair (scale, shift), each (h,), for the affine map that this BatchNorm is: the
-block's output is scale · z + shift.
+Each is an equality, derived in chapter 19. z is what a block hands on before its last BatchNorm,
+and a pair (scale, shift), each (h,), the affine map that this is: its output is scale · z + shift.
 """
 
 import copy
@@ -31,7 +30,7 @@ from mixerlib.models.mixings import (
     channel_shuffle,
 )
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
-from mixerlib.models.wrappers import made_permanent, unwrapped
+from mixerlib.models.wrappers import is_hooked, made_permanent, unwrapped
 
 MIXINGS = ("convolution", "in place", "linear", "one matrix")
 
@@ -295,6 +294,8 @@ def fold_block(
     block: nn.Module, incoming: Affine, size: tuple[int, int], form: str
 ) -> tuple[FoldedBlock, Affine] | None:
     """A block folded, and the map that its last BatchNorm leaves; None if a part is not known."""
+    if any(map(is_hooked, block.modules())):
+        return None
     if type(block) is SplitMixerBlock:
         spatial, mixing, act, norm = block.spatial, block.mixing, block.act, block.norm
     elif type(block) is nn.Sequential and len(block) == 4 and type(block[0]) is Residual:
@@ -319,12 +320,14 @@ def fold(model: nn.Module, example: torch.Tensor, mixing: str = "convolution") -
     """The model in evaluation mode, rewritten for images of the example's size, its mixing in a
     form of `MIXINGS`.
 
-    The folding is done in float64 and rounded once, to the model's dtype. A block with a part that
-    is not known is kept, behind an explicit affine map. Another model than ConvMixer or SplitMixer
-    comes back as a copy. The original is not touched.
+    The folding is done in float64 and rounded once, to the model's dtype. A block with a hook or an
+    unknown part is kept, behind an explicit affine map. Another model than ConvMixer or SplitMixer,
+    or one with a hook outside its blocks, comes back as a copy. The original is not touched.
     """
     plain = made_permanent(unwrapped(model)).requires_grad_(False)
     if type(plain) not in (ConvMixer, SplitMixer) or not is_foldable(plain.stem[-1]):
+        return plain
+    if any(map(is_hooked, (plain, plain.blocks, *plain.stem.modules(), *plain.head.modules()))):
         return plain
     weight = plain.stem[0].weight
     exact = copy.deepcopy(plain).cpu().double()
