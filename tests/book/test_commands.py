@@ -271,7 +271,7 @@ def test_a_published_file_is_evaluated_with_its_images_as_it_needs_them():
 
 
 def test_the_models_of_the_slides_comparison_are_counted_as_its_tables_have_them():
-    entries = page.audit.load(ROOT / "book" / "published.yaml").entries.values()
+    entries = audit.load(ROOT / "book" / "published.yaml").entries.values()
     counted = []
     for table in ROWS["slides-comparison"].expects:
         models = {entry.name: bool(entry.borrowed) for entry in entries if entry.table == table}
