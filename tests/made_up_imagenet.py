@@ -3,6 +3,7 @@
 Many sizes, grey, CMYK, turned by EXIF, a PNG that is called JPEG, and one smaller than the crop.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +92,8 @@ def write_kit(folder: Path, matlab: bool = True) -> None:
     rows = [(NUMBER_IN_KIT(i), name, "a thing", "", 0, 0) for i, name in enumerate(CLASSES)]
     rows.append((len(CLASSES) + 1, "n00001740", "what holds them all", "", len(CLASSES), 1))
     savemat(folder / "meta.mat", {"synsets": np.array(rows, dtype=kinds).reshape(-1, 1)})
+
+
+if __name__ == "__main__":  # python tests/made_up_imagenet.py FOLDER, for book.tools.timm_scripts
+    write_training(Path(sys.argv[1]))
+    write_validation(Path(sys.argv[1]))

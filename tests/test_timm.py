@@ -204,6 +204,13 @@ def test_feature_maps(name: str, kind: str):
     assert model.feature_info.reduction() == [whole.patch_size] * 2
 
 
+def test_classes_channels_and_features_in_one_call():
+    """As a user of timm asks for a backbone; it has no classifier, whatever is said of classes."""
+    given = {"pretrained": False, "num_classes": 7, "in_chans": 1, "features_only": True}
+    maps = timm.create_model("splitmixer_i_256_8", **given)(images(channels=1))
+    assert [x.shape for x in maps] == [(2, 256, 16, 16)] * 3
+
+
 @every_family
 def test_intermediates(name: str):
     model = trained_look(small(name)).eval()
@@ -381,6 +388,7 @@ def test_a_registered_mixing_follows():
 
 
 def test_a_script_of_timms_knows_the_models(tmp_path: Path, monkeypatch, capsys):
+    """A stand-in; tests/training/test_against_timm.py runs the real ones, where they are."""
     (tmp_path / "beside.py").write_text("WORD = 'beside'")
     script = tmp_path / "train.py"
     script.write_text(

@@ -201,13 +201,15 @@ COURSES = Layout(
 )
 LOCUSLAB = Layout("locuslab", r"\d+\.0\.fn\.", convmixer_rows, 1)
 TWEET = Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2)
+JAX = Layout("jax", r"MixerBlock_\d+\.", mlp_mixer_rows, 1, JAX_WORDS, from_jax)
+FLAT = Layout("aliborji", r"\d+\.1\.mixer", splitmixer_rows, 2)
 LAYOUTS = (
     OURS,
-    Layout("jax", r"MixerBlock_\d+\.", mlp_mixer_rows, 1, JAX_WORDS, from_jax),
+    JAX,
     *(DEIT, VIT, RESMLP, GMLP, CONVNEXT),
     TIMM,
     SPLIT,
-    Layout("aliborji", r"\d+\.1\.mixer", splitmixer_rows, 2),
+    FLAT,
     STRIDED,
     MINDCV_MIXER,
     MINDCV_NESTED,  # before the next, whose blocks have the same name

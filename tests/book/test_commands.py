@@ -3,9 +3,11 @@
 A row's commands run in order in one folder, as `book/commands.yaml` has them, with the flags of its
 `small` after them: a network of one block and eight channels, one epoch, batches of four. Files of
 weights that a command reads are made first, in their layout. What torchrun starts on the page runs
-in two processes of torchrun's here, all such commands in the same two.
+in two processes of torchrun's here, all such commands in the same two. The row of timm's scripts is
+run by tests/training/test_against_timm.py, where these are.
 """
 
+import importlib
 import json
 import os
 import re
@@ -14,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import made_up_data
@@ -21,18 +24,24 @@ import pytest
 import torch
 import yaml
 from commands import ENVIRONMENT, run
-from helpers import ROOT, load_file, made_record
+from helpers import ROOT, made_record
 
 from mixerlib.cli.evaluating import disagreements
 from mixerlib.models import create_model
-from mixerlib.records import read_record, read_records
-from mixerlib.training import load_recipe
+from mixerlib.pages import audit
+from mixerlib.records import read_record, read_records, write_record
+from mixerlib.speed import TABLE_3, read_benchmark
+from mixerlib.training import list_recipes, load_recipe, recipe_of
 from mixerlib.weights import published_weights, save_weights
 from mixerlib.weights.published import published_as
 
-page = load_file(ROOT / "book" / "assets" / "command_table.py")
+sys.path.insert(0, str(ROOT / "book"))  # where a page is run
+command_rows, command_runs, command_table, untried_table = (
+    importlib.import_module(f"assets.{name}")
+    for name in ("command_rows", "command_runs", "command_table", "untried_table")
+)
 FILE = ROOT / "book" / "commands.yaml"
-ROWS = page.read_rows(FILE)
+ROWS = command_rows.read_rows(FILE)
 SMALL = {
     name: shlex.split(flags) for name, flags in yaml.safe_load(FILE.read_text())["small"].items()
 }
@@ -42,8 +51,7 @@ SEEDS = {
     *("splitmixer-readme-1", "convmixer-readme", "mindcv", "splitmixer-slides"),
     "mindspore-mixer",
 }
-# tables that a slide reprints from ConvMixer's paper, whose models the other rows train
-REPRINTED = ("slides-convmixer", "slides-versus")
+IMAGES = {"imagenet": 2 * made_up_data.CLASSES, "cifar10": 4}  # for the test, of those made up
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +148,28 @@ def check_result(words: list[str], out: str, folder: Path) -> None:
         assert (record.recipe, record.curve[-1].epoch) == (recipe.name, 1)
         assert f"of {record.test_images} test images right" in out
     if words[0] == "evaluate":
-        assert "top-1" in out and "top-5" in out and "loss" in out
+        named = words[words.index("--recipe") + 1] if "--recipe" in words else ""
+        recipe = load_recipe(named) if named else recipe_of(Path(words[1]))
+        images = IMAGES[recipe.dataset]
+        assert f": {recipe.model} on the {images} test images of {recipe.dataset}\n" in out
+        assert "\ntop-1 " in out and "\ntop-5 " in out and "\nloss " in out
+    if words[0] == "cost":
+        rows = [line.split() for line in out.splitlines()]
+        counted = {row[0]: row[1] for row in rows if len(row) > 1}
+        for name in words[2:]:
+            assert counted[name] == f"{parameters_of(name):,}"
+    if words[:2] == ["bench", "table3"]:
+        lines = [line for line in out.splitlines() if re.match(r"(conv|split)mixer", line)]
+        assert len(lines) == len(TABLE_3) and all(line.count("×") == 2 for line in lines)
     if words[0] == "import":
         assert "layout locuslab" in out
     if words[0] == "sweep":
         assert read_records(folder / "records")
+
+
+def parameters_of(name: str) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in create_model(name).parameters())
 
 
 def give(words: list[str], row, folder: Path, capsys) -> None:
@@ -154,7 +179,9 @@ def give(words: list[str], row, folder: Path, capsys) -> None:
     check_result(given, out, folder)
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.ours])
+@pytest.mark.parametrize(
+    "name", [name for name, row in ROWS.items() if row.ours and not row.by_timm]
+)
 def test_every_command_of_a_row_runs(name, place, capsys):
     row = ROWS[name]
     for words in row.commands:
@@ -196,7 +223,7 @@ def test_what_needs_several_gpus_runs_in_two_processes_of_torchrun(tmp_path, dat
     commands, recipes = [], []
     for row in ROWS.values():
         for words in row.commands:
-            if page.processes_of(words) > 1:
+            if command_rows.processes_of(words) > 1:
                 out = f"runs/{len(commands)}"
                 commands.append([*prepared(words, row, tmp_path), "--out", out])
                 recipes.append(commands[-1][1])
@@ -215,18 +242,20 @@ def test_what_needs_several_gpus_runs_in_two_processes_of_torchrun(tmp_path, dat
 
 
 def test_a_command_that_does_not_run_is_found(place, capsys):
-    row = page.Row("x", ("mindcv",), "", "", "", "mixerlib train cifar10/convmixer_256_8 --no-such")
+    wrong = "mixerlib train cifar10/convmixer_256_8 --no-such"
+    row = command_rows.Row("x", ("mindcv",), "", "", "", wrong)
     with pytest.raises(AssertionError, match="no-such"):
         give(row.commands[0], row, place, capsys)
 
 
 def test_all_five_documents_and_every_table_of_theirs_is_there():
-    published = page.audit.load(ROOT / "book" / "published.yaml")
-    assert set(page.seeds_of(ROWS)) == SEEDS
-    entries = {entry.id for row in ROWS.values() for entry in page.numbers_of(row, published)}
+    published = audit.load(ROOT / "book" / "published.yaml")
+    assert set(command_runs.seeds_of(ROWS)) == SEEDS
+    numbers = (command_rows.numbers_of(row, published) for row in ROWS.values())
+    entries = {entry.id for found in numbers for entry in found}
     for entry in published.entries.values():
         if entry.document in SEEDS and "/" in entry.id:
-            assert entry.id in entries or entry.table in REPRINTED, entry.id
+            assert entry.id in entries, entry.id
 
 
 def test_a_published_file_is_evaluated_with_its_images_as_it_needs_them():
@@ -242,7 +271,7 @@ def test_a_published_file_is_evaluated_with_its_images_as_it_needs_them():
 
 
 def test_the_models_of_the_slides_comparison_are_counted_as_its_tables_have_them():
-    entries = page.audit.load(ROOT / "book" / "published.yaml").entries.values()
+    entries = audit.load(ROOT / "book" / "published.yaml").entries.values()
     counted = []
     for table in ROWS["slides-comparison"].expects:
         models = {entry.name: bool(entry.borrowed) for entry in entries if entry.table == table}
@@ -254,45 +283,44 @@ def test_the_models_of_the_slides_comparison_are_counted_as_its_tables_have_them
 def test_every_row_has_a_counterpart_and_known_recipes():
     for row in ROWS.values():
         assert bool(row.ours) != bool(row.python), row.name
-        assert {*row.smaller} <= {*page.list_recipes()}, row.name
+        assert {*row.smaller} <= {*list_recipes()}, row.name
         assert set(row.also) <= set(row.recipes), row.name
 
 
 def test_a_number_that_nobody_published_is_found():
-    published = page.audit.load(ROOT / "book" / "published.yaml")
-    row = page.Row("x", (), "", "", "", expects=("no-such-table",))
+    published = audit.load(ROOT / "book" / "published.yaml")
+    row = command_rows.Row("x", (), "", "", "", expects=("no-such-table",))
     with pytest.raises(ValueError, match="`expects`='no-such-table' of x"):
-        page.numbers_of(row, published)
+        command_rows.numbers_of(row, published)
 
 
 def test_the_work_of_a_training_is_six_operations_a_multiplication_image_and_epoch():
-    assert page.operations_of("cifar10/convmixer_256_8") == 6 * 148_113_920 * 50_000 * 100
+    assert command_rows.operations_of("cifar10/convmixer_256_8") == 6 * 148_113_920 * 50_000 * 100
     whole, head = (
-        page.operations_of(f"cifar10/mixer_b16_224_{way}") for way in ("finetune", "frozen")
+        command_rows.operations_of(f"cifar10/mixer_b16_224_{way}") for way in ("finetune", "frozen")
     )
     assert whole == 3 * head
 
 
 def test_needs_and_runs_in_words():
     row = ROWS["train-1536"]
-    text = " ".join(page.needs(row))
+    text = " ".join(command_rows.needs(row))
     assert "Data: ImageNet." in text and "10 devices" in text and "about 9 days" in text
-    least, greatest, _ = page.published_rates(True)
-    assert least <= page.rate_of(row) <= greatest
+    least, greatest, _ = command_rows.published_rates(True)
+    assert least <= command_rows.rate_of(row) <= greatest
     assert f"{greatest / 1e12:.1f}&nbsp;TFLOP/s, as ConvMixer" in text
-    least, greatest, _ = page.published_rates(False)
+    least, greatest, _ = command_rows.published_rates(False)
     assert 0.3e12 < least < greatest < 2e12  # of Table 3: what a V100 reached with such networks
-    own = " ".join(page.needs(ROWS["mindcv-standalone"]))
+    own = " ".join(command_rows.needs(ROWS["mindcv-standalone"]))
     assert "Data: your own, laid out as ImageNet is." in own and "days" not in own
-    assert page.runs_here(row, [])[1] == "As it is: not yet."
-    html = page.html(ROWS, "splitmixer-readme-1", page.audit.load(ROOT / "book/published.yaml"), [])
-    assert f'href="#{page.anchor(row)}"' in html and f'id="{page.anchor(row)}"' not in html
+    assert command_runs.runs_here(row, [])[1] == "As it is: not yet."
+    published = audit.load(ROOT / "book" / "published.yaml")
+    html = command_table.html(ROWS, "splitmixer-readme-1", published, [])
+    anchor = command_table.anchor(row)
+    assert f'href="#{anchor}"' in html and f'id="{anchor}"' not in html
 
 
-def test_what_could_not_be_tried_is_listed_until_a_record_is_there(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "book")
-    from assets import untried_table
-
+def test_what_could_not_be_tried_is_listed_until_a_record_is_there():
     chosen = {name: ROWS[name] for name in ("evaluate", "mixer-scratch", "slides-listing")}
     evaluate, scratch = untried_table.rows(chosen, [])  # a snippet asks for nothing
     assert evaluate[1:] == ["ImageNet and the weights", "–"]
@@ -301,3 +329,45 @@ def test_what_could_not_be_tried_is_listed_until_a_record_is_there(monkeypatch):
     assert untried_table.rows(chosen, [smaller])[1][2] == "yes"
     whole = made_record(recipe="cifar10/mixer_b16_224_scratch")
     assert len(untried_table.rows(chosen, [whole])) == 1
+    # that a recipe was trained does not say that its authors' weights were evaluated
+    trained = made_record(recipe="imagenet/convmixer_1536_20")
+    assert len(untried_table.rows(chosen, [trained])) == 2
+    wanted = {name: untried_table.wants(ROWS[name]) for name in ROWS}
+    assert wanted["in-timm"] == ["the weights"] and wanted["slides-throughput"] == ["a Tesla V100"]
+    assert wanted["timm-scripts"] == ["ImageNet", "a GPU"] and wanted["mindcv-deploy"] == [
+        "ImageNet"
+    ]
+    assert wanted["slides-simple-models"] == ["ImageNet", "the weights"]
+
+
+def test_whether_a_row_has_been_run_is_said_of_each():
+    def said(name: str, *records) -> list[str]:
+        return command_runs.runs_here(ROWS[name], records)
+
+    tests = "Small, by the book’s tests, on made-up images of the same layout."
+    for name in ("evaluate", "mindcv-results", "mixer-files", "mindcv-deploy"):
+        trained = [made_record(recipe=recipe) for recipe in ROWS[name].recipes]
+        assert said(name, *trained) == [tests, "As it is: not yet."]
+    untrained = "Small, by the book’s tests, with weights that were never trained."
+    for name in ("weights", "in-timm"):
+        assert said(name) == [untrained, "As it is: not yet."]
+    for name in ("tweet", "splitmixer-in-timm", "slides-listing"):
+        assert said(name) == ["As it is, by the book’s tests."]
+    counted, *_ = said("slides-simple-models")
+    assert counted.startswith("<code>mixerlib cost</code> as it is; the rest small, by the book’s")
+
+
+def test_a_table_of_speeds_is_as_it_is_on_the_documents_own_device(tmp_path):
+    row = ROWS["slides-throughput"]
+    (path,) = (ROOT / "book" / "records" / "bench").glob("amd-epyc/table3.json")
+    report = read_benchmark(path)
+    _, whole, other = command_runs.runs_here(row, [])
+    day = report.provenance.date[:10]
+    assert whole == "As it is, on a Tesla V100: not yet."
+    assert other.startswith("On another device: AMD EPYC") and f"batches of 8 ({day})." in other
+    assert [row[1:] for row in untried_table.rows({"x": row}, [])] == [["a Tesla V100", "yes"]]
+    same = replace(report.provenance, device="cuda", device_name="Tesla V100-SXM2-32GB")
+    write_record(replace(report, provenance=same), tmp_path / "bench" / "v100" / "table3.json")
+    _, whole = command_runs.runs_here(row, [], tmp_path)
+    assert whole.startswith("As it is, on a Tesla V100: Tesla V100-SXM2-32GB")
+    assert command_runs.is_whole(row, [], tmp_path) and not command_runs.is_whole(row, [])

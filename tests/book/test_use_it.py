@@ -153,6 +153,12 @@ def test_every_snippet_runs_by_itself_in_order(folder, capsys, monkeypatch):
     assert (folder / "model.onnx").stat().st_size > 10_000
 
 
+def test_the_lines_for_pytorch_hub_run():
+    (given,) = (block for block in blocks(PAGE, "text") if "torch.hub" in block)
+    for line in given.replace("FOLDER", ROOT.as_posix()).splitlines():
+        assert isinstance(eval(line, {"torch": torch}), nn.Module)
+
+
 def test_the_install_gives_the_command(folder):
     """As on the page, but that pip looks for nothing on the network and finds setuptools here."""
     for name in ("pyproject.toml", "README.md", "LICENSE", "mixerlib"):

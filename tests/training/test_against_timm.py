@@ -1,7 +1,8 @@
 """Evaluation on an ImageNet, and timm's own evaluation of the same files, to the last digit.
 
 What timm's validate.py does, which its package does not hold: its data set, its transform, its
-loader and its meters, with timm's own ConvMixer and the weights that ours reads from a file.
+loader and its meters, with timm's own ConvMixer and the weights that ours reads from a file. Where
+TIMM_SCRIPTS names a folder with train.py and validate.py, both run as they are.
 """
 
 import json
@@ -21,6 +22,8 @@ from mixerlib.data import PREPROCESSINGS, Preprocessing, load_dataset
 timm_data = Later("timm.data")
 timm_utils = Later("timm.utils")
 timm_convmixer = Later("timm.models.convmixer")
+timm_scripts = Later("book.tools.timm_scripts")
+SCRIPTS = os.environ.get("TIMM_SCRIPTS")
 
 # timm leaves the files of images open
 pytestmark = [
@@ -136,3 +139,20 @@ def test_the_flat_folder_gives_the_numbers_of_the_folders_of_classes(capsys, ima
     folders, flat = reports
     assert flat.pop("loss") == pytest.approx(folders.pop("loss"), rel=1e-12)  # in another order
     assert flat == folders
+
+
+@pytest.mark.skipif(
+    not SCRIPTS,
+    reason="TIMM_SCRIPTS names no folder with timm's train.py and validate.py, which its package "
+    "does not hold; book/records/timm has a run of them",
+)
+def test_timms_own_scripts_run_with_our_model_and_agree(tmp_path):
+    made.write_training(tmp_path)
+    made.write_validation(tmp_path)
+    (tmp_path / "run").mkdir()
+    given = (Path(SCRIPTS), tmp_path / "imagenet", tmp_path / "run", "a test")
+    printed, record = timm_scripts.run(*given)
+    assert record.as_printed() == record.theirs
+    assert record.images == made.IMAGES and record.train_images == 2 * len(made.CLASSES)
+    assert "*** Best metric: " in printed["train"]
+    assert f"Acc@1 {float(record.theirs['top1']):.3f}" in printed["validate"]
