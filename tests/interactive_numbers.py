@@ -20,7 +20,6 @@ from mixerlib.training import list_trained, trained_model
 DIGITS = list_trained("digits/*")
 PICTURES = [name for name in list_trained("cpu/*") if "ablation" not in name]
 ASKED = Guess("Which?", ("this", "that"), "that", "Look.")
-ROUND = 10  # images in a round that is timed
 Runs = Callable[[Piece, str], Any]  # as `in_node`
 
 
@@ -75,7 +74,7 @@ def normalized(images: torch.Tensor) -> torch.Tensor:
     mean, std = pictures.MEAN, pictures.STD
     if images.shape[1] == 1:
         mean, std = digits().mean.tolist(), digits().std.tolist()
-    mean, std = (torch.tensor(v).double().view(-1, 1, 1) for v in (mean, std))
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (mean, std))
     return (images.double() / 255 - mean) / std
 
 
@@ -94,7 +93,7 @@ class Measured(NamedTuple):
         off: the largest difference of a logit from PyTorch's in float64.
         off_float32: that from PyTorch's in float32.
         float32: how far PyTorch's in float32 are from those in float64.
-        milliseconds: of one image, in the fastest of the rounds of `ROUND`.
+        milliseconds: of the fastest image, as the machine may be busy.
     """
 
     off: float
@@ -123,12 +122,11 @@ def returned(
 
 def measured(run: Runs, model: nn.Module, images: torch.Tensor) -> Measured:
     """A network's script, which `run` runs, beside PyTorch."""
-    program = f"""const answers = logits(0, values[0], plain), times = [];
-    for (let from = 0; from < pixels.length; from += {ROUND}) {{
+    program = """const answers = logits(0, values[0], plain), times = pixels.map(x => {
       const before = performance.now();
-      for (const x of pixels.slice(from, from + {ROUND})) one(x, 0, values[0], plain);
-      times.push((performance.now() - before) / {ROUND});
-    }}
+      one(x, 0, values[0], plain);
+      return performance.now() - before;
+    });
     return [answers, Math.min(...times)];"""
     answers, milliseconds = returned(run, {"it": model}, images, program)
     actual, exact = torch.tensor(answers, dtype=torch.float64), logits_of(model, images)
