@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from helpers import ROOT, missing
+from hypothesis import settings
 
 TEST = "tests/pages/test_seeds.py::test_more_runs_are_further_runs"
 
@@ -17,6 +18,10 @@ def test_what_is_missing_is_skipped_here_and_fails_in_ci(monkeypatch):
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="needs a thing"):
         missing("needs a thing")
+
+
+def test_hypothesis_draws_new_examples_in_ci_too():
+    assert not settings.default.derandomize  # which it would be by itself
 
 
 @pytest.mark.parametrize("where", ["here", "in CI"])

@@ -60,7 +60,7 @@ def network_script(
     for block in sorted({b for b in blocks if b is not None}):
         lasts[f"block {block + 1}"] = len(blocks) - 1 - blocks[::-1].index(block)
     shown = [{"title": t, "step": last, "places": places[last]} for t, last in lasts.items()]
-    network = {"steps": written, "shown": shown}
+    network: dict[str, Any] = {"steps": written, "shown": shown}
     if bits < 16:
         network["rows"] = writer.rows()
     return network, writer.text(bits)
