@@ -37,6 +37,8 @@ TESTED := $(NOTEBOOKS:notebooks/%.md=.tested/%.passed)
 # One thread a process (tests/conftest.py), so a process for every core; more than four gain little.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 LIKE_COLAB := $(BIN:%/bin=%)/like-colab/ready
+# Playwright and axe, which drive a Chromium: for tests alone, so whoever only reads does not fetch them.
+DRIVER := $(BIN:%/bin=%)/driver-ready
 
 help:
 	@echo "make book    set up, run the notebooks, build the pages"
@@ -73,7 +75,7 @@ book: $(READY)
 
 # What passed and has not changed since is not run again; tests/stamps.py says what, and why. In a
 # clean clone everything runs.
-test: $(READY)
+test: $(READY) $(DRIVER)
 	@echo "== ruff"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -87,7 +89,7 @@ test: $(READY)
 	@$(MAKE) --no-print-directory notebooks-tested
 
 .PHONY: library-tested notebooks-tested
-library-tested: $(READY)
+library-tested: $(READY) $(DRIVER)
 	@$(BIN)/python tests/stamps.py library
 	@$(MAKE) --no-print-directory .tested/library.passed
 
@@ -119,6 +121,10 @@ notebooks-tested: $(READY) $(LIKE_COLAB)
 
 $(LIKE_COLAB): tests/like_colab.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(@D) -r $<
+	@touch $@
+
+$(DRIVER): $(READY)
+	$(MORE) ".[site]"
 	@touch $@
 
 # Hostile inputs, and runs killed at random moments, for as long as one likes: beyond the few of each
@@ -183,12 +189,13 @@ serve:
 	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
 	$(BIN)/python -m http.server --directory _build/html 8000
 
-# Looks at the built pages as a reader would; without a Chromium it says so and reads only the HTML.
+# Looks at the built pages as a reader would; without a Chromium it says so and reads only the HTML, but
+# in CI it fails. The interactives were driven before, page or no page, by `make test`.
 .PHONY: site-tested
-site-tested: $(READY)
+site-tested: $(READY) $(DRIVER)
 	@test -f _build/html/index.html || { echo "There are no pages yet: make book"; exit 1; }
-	$(MORE) ".[site]"
-	SITE=_build/html $(PYTEST) --dist loadgroup -rs tests/book/test_site.py tests/book/test_search.py tests/book/test_weight.py
+	SITE=_build/html $(PYTEST) --dist loadgroup -rs tests/book/test_site.py tests/book/test_search.py tests/book/test_weight.py \
+	  tests/book/test_where_interactives_stand.py
 
 release: $(READY)
 	$(MORE) ".[release]"

@@ -2,21 +2,28 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from helpers import ROOT, few_digits
+from helpers import ROOT, few_digits, missing
 from hypothesis import HealthCheck, settings
 from stamps import PROSE
 
 from mixerlib.data import Dataset
 
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
-# On a busy machine an example may take long for no fault of its own.
+# On a busy machine an example may take long for no fault of its own. In CI too examples are new.
 settings.register_profile(
-    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "busy",
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
 settings.load_profile("busy")
 
@@ -34,14 +41,17 @@ def digits() -> Dataset:
 def browser() -> Iterator[object]:
     from book.tools.pdf import find_chromium
 
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `site`")
-    pytest.importorskip("axe_playwright_python", reason="needs the extra `site`")
+    for package in ("playwright", "axe_playwright_python"):
+        if not find_spec(package):
+            missing("needs the extra `site`")
     if not (chromium := find_chromium()):
-        pytest.skip("no Chromium here, and none is named by CHROMIUM")
+        missing("needs a Chromium; none is here, and none is named by CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
     given = ["--disable-dev-shm-usage"]  # in a container that folder is small
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         given.append("--no-sandbox")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         opened = started.chromium.launch(executable_path=chromium, args=given)
         yield opened
         opened.close()
@@ -55,6 +65,17 @@ def tab(browser) -> Iterator[object]:
     context = browser.new_context(viewport=DESK, color_scheme="light")
     yield open_tab(context)
     context.close()
+
+
+@pytest.fixture(params=["node", "chromium"])
+def run_script(request) -> Callable[[Any, str], Any]:
+    """Runs a program after the script of an interactive: `run_scripts` says how. A test that asks
+    for it runs twice, in Node and in a Chromium, for the reader has the second."""
+    from run_scripts import in_browser, in_node
+
+    if request.param == "node":
+        return in_node
+    return partial(in_browser, request.getfixturevalue("tab"))
 
 
 loaded: frozenset[str] = frozenset()  # the modules that collecting the tests has imported

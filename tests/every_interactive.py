@@ -1,15 +1,19 @@
 """Every interactive of the book as a page of its own, driven by keyboard in a Chromium.
 
-    python tests/every_interactive.py FOLDER [NAME ...]
+    python tests/every_interactive.py FOLDER [--numbers] [NAME ...]
 
 drives them (all, where none is named) by keyboard and by mouse, and leaves pictures, light, dark
-and on a phone, and a log: which key was pressed where, and what the page then said.
+and on a phone, and a log: which key was pressed where, and what the page then said. Two tables end
+it, in numbers.txt too: the bytes of each interactive, and how far the logits of each kept network
+are from PyTorch's, in Chromium and in Node, with the milliseconds of one image. --numbers makes the
+tables alone.
 """
 
 import functools
 import importlib
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,13 +60,13 @@ def conventions() -> Any:
 
 
 def mixer() -> Any:
-    """The mixer of chapter 02, with a ConvMixer beside it."""
+    """The two mixers of chapter 02."""
     from mixerlib.pages import live_mixer, shuffle_guess
     from mixerlib.training import trained_model
 
     names = {"MLP-Mixer": "digits/mlp_mixer_24_4", "ConvMixer": "digits/convmixer_64_4"}
     models = {title: trained_model(name) for title, name in names.items()}
-    return live_mixer(models, shuffle_guess(models))
+    return live_mixer(models, shuffle_guess(models, bits=6), bits=6)
 
 
 def pictures() -> Any:
@@ -326,6 +330,20 @@ def show(browser: Any, name: str, folder: Path) -> None:
     (folder / f"{name}.txt").write_text("\n".join(log) + "\n", encoding="utf-8")
 
 
+def in_numbers(browser: Any, names: list[str]) -> str:
+    """The tables of `interactive_numbers`, of the browser and, where it is, of Node."""
+    from interactive_numbers import told
+    from run_scripts import in_browser, in_node
+    from site_pages import open_tab
+
+    context = browser.new_context()
+    runs = {"Chromium": functools.partial(in_browser, open_tab(context))}
+    runs |= {"Node": in_node} if shutil.which("node") else {}
+    text = told({name: made(name) for name in names}, runs)
+    context.close()
+    return text
+
+
 def main(folder: str, names: list[str]) -> None:
     from playwright.sync_api import sync_playwright
 
@@ -337,9 +355,13 @@ def main(folder: str, names: list[str]) -> None:
         browser = started.chromium.launch(
             executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        for name in names or EVERY:
+        chosen = [name for name in names if name != "--numbers"] or list(EVERY)
+        for name in [] if "--numbers" in names else chosen:
             show(browser, name, where)
             print(where / f"{name}.txt", flush=True)
+        numbers = in_numbers(browser, chosen)
+        (where / "numbers.txt").write_text(numbers, encoding="utf-8")
+        print(f"\n{numbers}", end="")
         browser.close()
 
 

@@ -8,12 +8,15 @@ each file, with a hash of it. Where a list changes, `.tested/PART.passed` is rem
 writes after a part has passed; so Make runs the part. What is printed says why, or why not.
 
 Of a notebook, the header and the cells count, not the words between them; of all else every byte,
-and the Python and the packages too.
+and the Python and the packages too. To the library belong also Chromium and Node, without which
+some of its tests are skipped.
 """
 
 import hashlib
+import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from importlib.metadata import distributions
@@ -24,6 +27,11 @@ PROSE = (".md", ".bib")  # what the tests of the library may not read: tests/con
 SKIPPED = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache"}
 # beside the checkout, where they exist: weights and texts that some tests compare with
 BESIDE = ("fixtures", "seeds")
+# that the interactives of the pages are tested in; CHROMIUM names another
+PROGRAMS = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
+    "node",
+)
 RUN_BY_NOTEBOOKS = (
     "mixerlib",
     "book",
@@ -62,12 +70,27 @@ def code_of(text: str) -> str:
     return "\n\n".join([header.group() if header else "", *cells])
 
 
+def signed(path: Path) -> str:
+    """What tells a large file from another without reading it."""
+    at = path.stat()
+    return f"{at.st_size} bytes of {at.st_mtime_ns}"
+
+
 def environment() -> dict[str, str]:
     packages = sorted(f"{package.name} {package.version}" for package in distributions())
     return {
         "Python": f"{platform.python_version()} on {platform.platform()}",
         "the installed packages": digest("\n".join(packages).encode()),
     }
+
+
+def programs() -> dict[str, str]:
+    """Of each program that some tests need: its place, size and age, or that it is not here."""
+    found = {}
+    for name in (*PROGRAMS, *filter(None, [os.environ.get("CHROMIUM")])):
+        path = shutil.which(name)
+        found[f"the program {name}"] = f"{path}, {signed(Path(path))}" if path else "is not here"
+    return found
 
 
 def library_inputs(root: Path) -> dict[str, str]:
@@ -77,9 +100,8 @@ def library_inputs(root: Path) -> dict[str, str]:
     for place in BESIDE:
         for path in sorted((root.parent / "shared" / place).rglob("*")):
             if path.is_file():
-                at = path.stat()
-                hashes[f"../{place}/{path.name}"] = f"{at.st_size} bytes of {at.st_mtime_ns}"
-    return hashes | environment()
+                hashes[f"../{place}/{path.name}"] = signed(path)
+    return hashes | environment() | programs()
 
 
 def notebook_inputs(root: Path) -> dict[str, dict[str, str]]:

@@ -11,6 +11,8 @@ import pytest
 import stamps
 from helpers import ROOT, Later
 
+from book.tools import pdf
+
 jupytext = Later("jupytext")
 
 NOTEBOOK = """\
@@ -153,6 +155,21 @@ def test_another_package_or_python_is_a_change(book, monkeypatch):
     assert all(before[part] != now for part, now in lists(book).items())
 
 
+def test_a_chromium_or_a_node_that_comes_is_a_change_for_the_library(book, monkeypatch, tmp_path):
+    assert set(stamps.PROGRAMS) == {*pdf.BROWSERS, "node"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    before = lists(book)
+    for name in ("node", "google-chrome", "named"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+        if name == "named":
+            monkeypatch.setenv("CHROMIUM", str(tmp_path / name))
+        after = lists(book)
+        assert {part for part in before if before[part] != after[part]} == LIBRARY, name
+        before = after
+
+
 def test_a_part_runs_until_it_passes_and_then_when_its_files_change(tmp_path):
     passed = tmp_path / "part.passed"
     hashes = {"a.py": "1", "b.py": "2", "c.py": "3"}
@@ -192,7 +209,7 @@ def test_make_runs_what_has_not_passed(book, monkeypatch):
     python.parent.mkdir()
     python.write_text(PYTHON.format(python=sys.executable))
     python.chmod(0o755)
-    for name in ("constraints.txt", "tests/like_colab.txt", "ready", "like-colab"):
+    for name in ("constraints.txt", "tests/like_colab.txt", "ready", "like-colab", "driver"):
         (book / name).touch()
 
     def ran(fails: str = "nothing") -> tuple[int, set[str]]:
@@ -200,7 +217,7 @@ def test_make_runs_what_has_not_passed(book, monkeypatch):
         calls = book / "calls.txt"
         calls.write_text("")
         monkeypatch.setenv("FAILS", fails)
-        given = ("BIN=bin", "READY=ready", "LIKE_COLAB=like-colab", "--keep-going")
+        given = ("BIN=bin", "READY=ready", "LIKE_COLAB=like-colab", "DRIVER=driver", "-k")
         done = subprocess.run(
             ["make", *given, "library-tested", "notebooks-tested"], cwd=book, capture_output=True
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import setuptools
 import yaml
-from helpers import ROOT, git
+from helpers import ROOT, git, missing
 
 import mixerlib
 from book.tools import packing, pdf, release, toc
@@ -248,7 +248,7 @@ addEventListener("beforeprint", () => document.body.append("Printed with scripts
 def test_the_pdf_is_the_pages_with_bookmarks_and_links_that_stay_inside(tmp_path):
     pypdf = pytest.importorskip("pypdf")
     if not pdf.find_chromium():
-        pytest.skip("no Chromium here")
+        missing("needs a Chromium")
     site = tmp_path / "site"
     (site / "book").mkdir(parents=True)
     for name, other in (("one", "two"), ("two", "one")):

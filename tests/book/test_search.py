@@ -8,6 +8,7 @@ import subprocess
 import urllib.parse
 
 import pytest
+from helpers import missing
 from site_pages import CHAPTERS, SITE, come_in, needs_pages
 
 pytestmark = needs_pages
@@ -143,6 +144,6 @@ def test_the_forms_of_a_word_are_one(word, forms):
     try:
         done = subprocess.run(["node", "-e", asked], capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        pytest.skip("no Node here")
+        missing("needs Node.js")
     first, *rest = json.loads(done.stdout)
     assert rest == [first] * len(forms)

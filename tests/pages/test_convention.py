@@ -7,7 +7,6 @@ from fractions import Fraction
 import pytest
 import torch
 from helpers import ROOT
-from in_node import needs_node, run_script
 from torch import nn
 
 from mixerlib import create_model
@@ -103,13 +102,12 @@ def is_norm(model, name):
     return isinstance(layer, nn.BatchNorm2d | nn.LayerNorm)
 
 
-@needs_node
-def test_every_choice_counts_and_fits_as_in_the_audit():
+def test_every_choice_counts_and_fits_as_in_the_audit(run_script):
     answers = run_script(
         piece(),
-        "console.log(JSON.stringify(api.puzzles.map(p => api.choices(p).map(ticks => [ticks, "
+        "return api.puzzles.map(p => api.choices(p).map(ticks => [ticks, "
         "p.rows.map(row => { const n = api.total(p.kind, row.slice(2), ticks);"
-        " return [n, api.fits(row, n)]; })]))))",
+        " return [n, api.fits(row, n)]; })]))",
     )
     hows = {"exactly": "exact", "rounded to the nearest": "to nearest"}
     assert [len(answer) for answer in answers] == [240, 16, 32, 120, 80, 32]
@@ -153,7 +151,7 @@ def test_the_ways_of_the_audit_are_choices_of_ticks():
             assert by_hand(kind, convention.counts_of(stated, kind), ticks) == stated.count(way)
 
 
-def test_what_the_audit_calls_it_is_among_the_best_choices():
+def test_what_the_audit_calls_it_is_among_the_best_choices(run_script):
     """The ticks of each puzzle's convention have its digits, and none gives more numbers."""
     expected = [
         ("thop", {"norms": 4, "mean": 1, "spatial": 1}),
@@ -163,9 +161,7 @@ def test_what_the_audit_calls_it_is_among_the_best_choices():
         ("fvcore", {"norms": 5}),
         ('fvcore, which misses the convolutions with padding="same"', {"norms": 2}),
     ]  # fmt: skip
-    answers = run_script(
-        piece(), "console.log(JSON.stringify(api.puzzles.map(p => [p.audit, api.search(p)])))"
-    )
+    answers = run_script(piece(), "return api.puzzles.map(p => [p.audit, api.search(p)])")
     for entry, (name, ticks), (said, search) in zip(ENTRIES, expected, answers, strict=False):
         kind, rows = convention.kind_of(entry), its_rows(entry)
         counts = [convention.counts_of(audit.configurations(row)[0], kind) for row in rows]
@@ -187,11 +183,10 @@ def test_what_the_audit_calls_it_is_among_the_best_choices():
     assert answers[-1][0] in {other.text for other in verdict.explained}
 
 
-@needs_node
-def test_a_guess_is_judged_by_the_plain_count():
+def test_a_guess_is_judged_by_the_plain_count(run_script):
     answers = run_script(
         piece(),
-        "console.log(JSON.stringify(api.puzzles.map(p => [api.plain(p), api.actual(p)])))",
+        "return api.puzzles.map(p => [api.plain(p), api.actual(p)])",
     )
     for entry, (plain, said) in zip(ENTRIES, answers, strict=True):
         way = {"flops": "MACs", "parameters": "trainable parameters"}.get(entry.quantity)

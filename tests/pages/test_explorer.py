@@ -3,8 +3,6 @@
 import itertools
 import json
 
-from in_node import needs_node, run_script
-
 from mixerlib import costs, create_model
 from mixerlib.costs.channel_reach import mixing_steps, reach
 from mixerlib.pages.interactives import explorer
@@ -51,8 +49,7 @@ def python_side(case: dict) -> tuple[dict, dict]:
     return options, fields
 
 
-@needs_node
-def test_the_script_counts_what_python_counts():
+def test_the_script_counts_what_python_counts(run_script):
     cases, expected = [], []
     for case in GRID + [c | {"shuffle": 1} for c in GRID if c["h"] % c["s"] == 0]:
         if case.get("shuffle") and "shuffle" not in costs.OPTIONS[case["family"]]:
@@ -74,14 +71,13 @@ def test_the_script_counts_what_python_counts():
     assert len(cases) > 120
     counted = run_script(
         explorer.Explorer(),
-        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => "
-        f"{json.dumps(explorer.QUANTITIES)}.map(q => api.formulas[f](o)[q]))))",
+        f"return {json.dumps(cases)}.map(([f, o]) => "
+        f"{json.dumps(explorer.QUANTITIES)}.map(q => api.formulas[f](o)[q]))",
     )
     assert counted == expected
 
 
-@needs_node
-def test_the_script_hears_what_python_hears():
+def test_the_script_hears_what_python_hears(run_script):
     cases, expected = [], []
     for family, (s, shuffle) in itertools.product(
         explorer.LABELS, [(2, 0), (3, 0), (3, 1), (5, 0)]
@@ -101,14 +97,12 @@ def test_the_script_hears_what_python_hears():
             expected.append(int(reach(24, steps[:blocks]).sum()))
     counted = run_script(
         explorer.Explorer(),
-        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o, b]) => "
-        "api.pairs(api.reach(f, o, b)))))",
+        f"return {json.dumps(cases)}.map(([f, o, b]) => api.pairs(api.reach(f, o, b)))",
     )
     assert counted == expected
 
 
-@needs_node
-def test_the_script_refuses_what_the_models_refuse():
+def test_the_script_refuses_what_the_models_refuse(run_script):
     cases = [
         ["splitmixer_iii", {"h": 256, "s": 3, "p": 2, "H": 32, "shuffle": 0}],
         ["splitmixer_iv", {"h": 256, "s": 3, "p": 2, "H": 32, "shuffle": 1}],
@@ -118,16 +112,15 @@ def test_the_script_refuses_what_the_models_refuse():
     ]
     said = run_script(
         explorer.Explorer(),
-        f"console.log(JSON.stringify({json.dumps(cases)}.map(([f, o]) => api.wrong(f, o))))",
+        f"return {json.dumps(cases)}.map(([f, o]) => api.wrong(f, o))",
     )
     assert [bool(text) for text in said] == [True, True, True, True, False]
 
 
-@needs_node
-def test_a_difference_says_in_words_whether_it_is_a_saving():
+def test_a_difference_says_in_words_whether_it_is_a_saving(run_script):
     pairs = [[56, 100], [147_900, 100_000], [7, 7], [100_001, 100_000], [99_940, 100_000]]
     said = run_script(
         explorer.Explorer(),
-        f"console.log(JSON.stringify({json.dumps(pairs)}.map(([a, b]) => api.beside(a, b))))",
+        f"return {json.dumps(pairs)}.map(([a, b]) => api.beside(a, b))",
     )
     assert said == ["44.0 % less", "47.9 % more", "the same", "under 0.1 % more", "0.1 % less"]

@@ -9,7 +9,8 @@ import every_interactive
 import numpy as np
 import pytest
 import torch
-from in_node import needs_node, run_script, script_of
+from interactive_numbers import sizes
+from run_scripts import script_of
 
 from mixerlib import costs, create_model
 from mixerlib.models import model_entry, tweet
@@ -35,11 +36,9 @@ def made(name: str) -> Interactive:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_an_interactive_is_light_and_needs_nothing_from_elsewhere(name):
-    page, code = made(name)._repr_html_(), script_of(made(name))
-    if name in ("mixer", "pictures"):  # whose weights are no script
-        page, code = (re.sub(r"^const data = .*$", "", text, flags=re.M) for text in (page, code))
-    page = re.sub(r'src="data:image/png;base64,[^"]*"', "", page)  # a picture is no HTML
-    assert len(code.encode()) < HEAVY and len(page.encode()) - len(code.encode()) < HEAVY
+    page = made(name)._repr_html_()
+    assert max(sizes(made(name))) < HEAVY
+    page = re.sub(r'src="data:image/png;base64,[^"]*"', "", page)  # a picture is not fetched
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|src=|@import|fetch\(", page)
     assert page.count("<script>") == 1
 
@@ -106,8 +105,7 @@ def model_of(family, s, shuffle, depth):
     return create_model(family, **options), fields | {"alpha_num": 2, "alpha_den": 3}
 
 
-@needs_node
-def test_news_travels_as_in_the_models():
+def test_news_travels_as_in_the_models(run_script):
     asked, expected = [], []
     for case in CASES:
         model, fields = model_of(*case, depth=8)
@@ -119,14 +117,13 @@ def test_news_travels_as_in_the_models():
                 expected.append([heard[:, channel].tolist(), round(float(heard.mean()), 9)])
     answers = run_script(
         news_travels(),
-        f"console.log(JSON.stringify({json.dumps(asked)}.map(([f, o, c, b]) => "
-        "[api.news(f, o, c, b)[b - 1].heard, Number(api.hears(f, o, b).toFixed(9))])))",
+        f"return {json.dumps(asked)}.map(([f, o, c, b]) => "
+        "[api.news(f, o, c, b)[b - 1].heard, Number(api.hears(f, o, b).toFixed(9))])",
     )
     assert len(asked) > 200 and answers == expected
 
 
-@needs_node
-def test_when_all_have_heard_is_right_also_where_it_is_never():
+def test_when_all_have_heard_is_right_also_where_it_is_never(run_script):
     asked, expected = [], []
     for case in CASES:
         model, fields = model_of(*case, depth=30)
@@ -140,14 +137,13 @@ def test_when_all_have_heard_is_right_also_where_it_is_never():
         expected += [needed.get(channel) for channel in (0, 11, 23)]
     answers = run_script(
         news_travels(),
-        f"console.log(JSON.stringify({json.dumps(asked)}.map(a => api.all_heard(...a))))",
+        f"return {json.dumps(asked)}.map(a => api.all_heard(...a))",
     )
     assert answers == expected
     assert None in expected and 1 in expected and max(n for n in expected if n) > 4
 
 
-@needs_node
-def test_the_parameters_that_count_beside_the_news_are_those_of_the_mixing():
+def test_the_parameters_that_count_beside_the_news_are_those_of_the_mixing(run_script):
     asked, expected = [], []
     for case, depth in itertools.product(CASES, (1, 3, 8)):
         model, fields = model_of(*case, depth)
@@ -156,8 +152,7 @@ def test_the_parameters_that_count_beside_the_news_are_those_of_the_mixing():
         expected.append(sum(weight.numel() for m in mixings for weight in m.parameters()))
     answers = run_script(
         news_travels(),
-        f"console.log(JSON.stringify({json.dumps(asked)}"
-        ".map(([f, o]) => api.formulas[f](o).params)))",
+        f"return {json.dumps(asked)}.map(([f, o]) => api.formulas[f](o).params)",
     )
     assert answers == expected
 
@@ -174,8 +169,7 @@ def test_the_pieces_are_the_tweet():
     assert all(f'layers("{a}"' in code for a in ("stem", "spatial", "channel"))
 
 
-@needs_node
-def test_the_letters_count_as_in_the_tweet_itself():
+def test_the_letters_count_as_in_the_tweet_itself(run_script):
     sizes = [
         {"h": 256, "d": 8, "k": 5, "p": 2, "n": 10},
         {"h": 33, "d": 2, "k": 4, "p": 8, "n": 7},
@@ -187,8 +181,8 @@ def test_the_letters_count_as_in_the_tweet_itself():
 
     answers = run_script(
         tweet_under_glass(),
-        f"console.log(JSON.stringify({json.dumps(sizes)}.map(v => "
-        "[Object.values(api.params(v)).reduce((a, b) => a + b), api.doubled(v)])))",
+        f"return {json.dumps(sizes)}.map(v => "
+        "[Object.values(api.params(v)).reduce((a, b) => a + b), api.doubled(v)])",
     )
     for size, (total, doubled) in zip(sizes, answers, strict=True):
         assert total == count(size)
@@ -197,12 +191,11 @@ def test_the_letters_count_as_in_the_tweet_itself():
             assert factor == pytest.approx(count(twice) / count(size), rel=1e-12)
 
 
-@needs_node
-def test_no_number_is_missing_from_what_a_piece_says():
+def test_no_number_is_missing_from_what_a_piece_says(run_script):
     told = run_script(
         tweet_under_glass(),
         "const v = {h: 256, d: 8, k: 5, p: 2, n: 10};"
-        "console.log(JSON.stringify(api.pieces.map(piece => api.told(piece, v))))",
+        "return api.pieces.map(piece => api.told(piece, v))",
     )
     assert len(told) == len(glass.PIECES)
     assert not [words for words in told if re.search(r"[{}]|undefined|NaN", words)]
@@ -215,16 +208,15 @@ def test_no_number_is_missing_from_what_a_piece_says():
 # --- where a pixel goes ---------------------------------------------------------------------------
 
 
-@needs_node
 @pytest.mark.parametrize("p", pixel.PATCHES)
-def test_a_pixel_goes_where_unfold_puts_it(p):
+def test_a_pixel_goes_where_unfold_puts_it(run_script, p):
     addresses = torch.arange(3.0 * 32 * 32).reshape(1, 3, 32, 32)
     table = torch.nn.functional.unfold(addresses, p, stride=p)[0].T
     every = [(q, u, v) for q in range(3) for u in range(0, 32, 5) for v in range(1, 32, 3)]
     asked = [{"q": q, "u": u, "v": v, "p": p} for q, u, v in every]
     answers = run_script(
         where_a_pixel_goes(),
-        f"console.log(JSON.stringify([{json.dumps(asked)}.map(api.place), api.macs({p})]))",
+        f"return [{json.dumps(asked)}.map(api.place), api.macs({p})]",
     )
     for (q, u, v), place in zip(every, answers[0], strict=True):
         assert table.shape == (place["rows"], place["columns"])

@@ -1,7 +1,6 @@
 """Every interactive in a Chromium, from a file: by keyboard, without motion, without a script, on
 paper, in light and dark, on a phone."""
 
-import json
 import re
 
 import every_interactive
@@ -12,8 +11,7 @@ from helpers import ROOT
 from PIL import Image
 
 from mixerlib.data import load_dataset
-from mixerlib.pages import news_travels
-from mixerlib.pages.interactives import pictures
+from mixerlib.pages.interactives import in_six_bits, pictures
 from mixerlib.records import read_record
 from mixerlib.training import trained_model
 
@@ -167,16 +165,23 @@ def test_the_news_is_played_in_steps_and_a_channel_is_touched(opened):
     )
 
 
-@pytest.mark.parametrize("opened", ["news_travels"], indirect=True)
-def test_the_browser_computes_what_node_does(opened):
-    from in_node import NODE, run_script
-
-    if NODE is None:
-        pytest.skip("Node.js is not here")
-    fields = {"h": 24, "d": 8, "s": 3, "shuffle": 1, "alpha_num": 2, "alpha_den": 3}
-    asked = f'["splitmixer_ii", {json.dumps(fields)}, 23, 8]'
-    there = run_script(news_travels(), f"console.log(JSON.stringify(api.news(...{asked})))")
-    assert opened.evaluate(f"() => mixerKit.api.news.news(...{asked})") == there
+@pytest.mark.parametrize("opened", ["tweet_under_glass"], indirect=True)
+def test_the_shape_that_leaves_a_box_lights_up_with_it(opened):
+    lit = {
+        "from torch.nn": [],
+        "h,": ["image, 3 × 32 × 32", "256 × 16 × 16", "256 × 16 × 16", "256 numbers", "10 scores"],
+        "A(3,h,p,p),": ["image, 3 × 32 × 32", "256 × 16 × 16"],
+        "A(h,h,1))": ["256 × 16 × 16"],
+        "AdaptiveAvgPool2d(1),": ["256 numbers"],
+        "Linear(h,n))": ["10 scores"],
+    }
+    for piece, shapes in lit.items():
+        opened.locator(".code span", has_text=piece).first.click()
+        assert opened.locator(".drawing text.lit").all_text_contents() == shapes, piece
+    maps = opened.locator(".drawing text", has_text="256 × 16 × 16")
+    for place, piece in enumerate(("A(3,h,p,p),", "A(h,h,1))")):
+        opened.locator(".code span", has_text=piece).first.click()
+        assert maps.nth(place).get_attribute("class") == "lit"
 
 
 @pytest.mark.parametrize("opened", ["where_a_pixel_goes"], indirect=True)
@@ -211,7 +216,8 @@ def test_a_digit_is_drawn_and_read_by_keyboard_and_by_mouse(opened):
     said, pad = opened.locator(".said"), opened.locator(".pad")
     digits = load_dataset("digits")
     three = digits.test_images[digits.test_labels == 3][:1]
-    expected = trained_model("digits/mlp_mixer_24_4")(digits.normalize(three))[0].tolist()
+    mlp_mixer = in_six_bits(trained_model("digits/mlp_mixer_24_4"))
+    expected = mlp_mixer(digits.normalize(three))[0].tolist()
     opened.get_by_label("A 3 of the test set").press("Enter")
     label = opened.locator(".logits").get_attribute("aria-label")
     actual = [float(number) for number in re.findall(r"\d: (-?[\d.]+)", label)]
@@ -221,11 +227,11 @@ def test_a_digit_is_drawn_and_read_by_keyboard_and_by_mouse(opened):
 
     opened.locator("[data-name=shuffle]").press("Space")
     assert "The pixels are shuffled." in said.inner_text()
-    opened.locator("[data-name=deal]").press("Space")
+    opened.locator("[data-name=along]").press("Space")
     assert said.inner_text().startswith(plain)  # the same logits
     opened.locator("[data-name=network]").select_option(label="ConvMixer")
     assert "no weights for places" in said.inner_text()
-    assert opened.locator("[data-name=deal]").is_disabled()
+    assert opened.locator("[data-name=along]").is_disabled()
 
     opened.locator("[data-name=reset]").press("Enter")
     opened.get_by_label("residual of block 2").press("Space")

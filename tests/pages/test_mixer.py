@@ -1,58 +1,30 @@
-"""The network in the page against PyTorch: its script, run by Node, on digits of the test set."""
+"""The network in the page against PyTorch: its script on digits of the test set, in Node and in a
+Chromium."""
 
 import copy
-import functools
 import re
 
 import pytest
 import torch
 from helpers import trained_look
-from in_node import needs_node, run_script, script_of
+from interactive_numbers import (
+    ASKED,
+    DIGITS,
+    digits,
+    hundred_digits,
+    logits_of,
+    measured,
+    returned,
+)
+from run_scripts import script_of
 from torch import nn
 
-from mixerlib.data import Dataset, load_dataset
 from mixerlib.models import create_model
-from mixerlib.pages import Guess, block_guess, live_mixer, shuffle_guess
-from mixerlib.pages.interactives import network_script
-from mixerlib.training import list_trained, trained_model
+from mixerlib.pages import block_guess, live_mixer, shuffle_guess
+from mixerlib.pages.interactives import in_six_bits, network_script
+from mixerlib.training import kept_record, trained_model
 
-KEPT = list_trained("digits/*")
-ASKED = Guess("Which?", ("this", "that"), "that", "Look.")
 SMALL = {"depth": 2, "in_channels": 1, "num_classes": 10}
-
-
-@functools.cache
-def digits() -> Dataset:
-    return load_dataset("digits")
-
-
-def hundred() -> torch.Tensor:
-    """The first of the test images: uint8 (100, 1, 8, 8)."""
-    return digits().test_images[:100]
-
-
-def returned(models: dict[str, nn.Module], program: str) -> object:
-    """What a program returns that is run after the script of the page, with its networks."""
-    pixels = (hundred().flatten(1) * (16 / 255)).round().int().tolist()
-    code = (
-        f"const pixels = {pixels}, nets = api.data.networks;\n"
-        "const plain = Array.from(pixels[0].keys());\n"
-        "const values = nets.map(n => api.weightsOf(n.weights));\n"
-        "const logits = (i, w, order, off) => pixels.map(x =>\n"
-        "  [...api.run(nets[i].network, w, api.input(x, order), new Set(off)).at(-1)]);\n"
-        f"console.log(JSON.stringify((() => {{ {program} }})()));"
-    )
-    return run_script(live_mixer(models, ASKED), code)
-
-
-def logits_of(model: nn.Module, images: torch.Tensor | None = None) -> torch.Tensor:
-    """PyTorch's logits in float64. Its float32 has errors of up to 3e-4 where BatchNorm enlarges a
-    channel that hardly varies, as some do in the kept SplitMixer-III; the page computes in float64.
-    """
-    images = hundred() if images is None else images
-    inputs = (images.double() / 255 - digits().mean) / digits().std
-    with torch.no_grad():
-        return copy.deepcopy(model).double()(inputs)
 
 
 def doubles(numbers: object) -> torch.Tensor:
@@ -64,20 +36,20 @@ def rounded(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).half().float().eval()
 
 
-@needs_node
-def test_every_family_gives_pytorchs_logits():
-    models = {name: trained_model(name) for name in KEPT}
-    actual = returned(models, "return nets.map((_, i) => logits(i, values[i], plain));")
-    for (name, model), logits in zip(models.items(), actual, strict=True):
-        exact, actual = logits_of(model), doubles(logits)
-        assert (actual - exact).abs().max() < 1e-6, name
-        with torch.no_grad():
-            in_float32 = model(digits().normalize(hundred()))
-        error = (in_float32 - exact).abs().max()
-        assert (actual - in_float32).abs().max() < max(1e-4, 1.1 * error), name
+def test_every_family_is_kept():
+    families = {kept_record(name).settings["model"] for name in DIGITS}
+    strategies = {f"splitmixer_{name}" for name in ("i", "ii", "iii", "iv", "v", "3d")}
+    assert families == {"convmixer", "mlp_mixer", *strategies} and len(DIGITS) == 8
 
 
-@needs_node
+@pytest.mark.parametrize("name", DIGITS)
+def test_every_family_gives_pytorchs_logits_within_fifty_milliseconds_a_digit(run_script, name):
+    it = measured(run_script, trained_model(name), hundred_digits())
+    assert it.off < 1e-6
+    assert it.off_float32 < max(1e-4, 1.1 * it.float32)
+    assert it.milliseconds < 50
+
+
 @pytest.mark.parametrize(
     "name, options",
     [
@@ -98,37 +70,36 @@ def test_every_family_gives_pytorchs_logits():
         ),
     ],
 )
-def test_other_shapes_give_pytorchs_logits(name, options):
-    model = rounded(trained_look(create_model(name, **SMALL, **options)))
-    actual = returned({"it": model}, "return logits(0, values[0], plain);")
-    torch.testing.assert_close(doubles(actual), logits_of(model), atol=1e-6, rtol=0)
+def test_other_shapes_give_pytorchs_logits(run_script, name, options):
+    model, images = rounded(trained_look(create_model(name, **SMALL, **options))), hundred_digits()
+    actual = returned(run_script, {"it": model}, images, "return logits(0, values[0], plain);")
+    torch.testing.assert_close(doubles(actual), logits_of(model, images), atol=1e-6, rtol=0)
 
 
-@needs_node
-def test_a_digit_takes_under_fifty_milliseconds():
-    program = """
-    logits(0, values[0], plain);
-    const before = process.cpuUsage().user;
-    logits(0, values[0], plain);
-    return (process.cpuUsage().user - before) / 1000 / pixels.length;
-    """
-    assert returned({"it": trained_model("digits/convmixer_64_4")}, program) < 50
+@pytest.mark.parametrize("name", ["digits/mlp_mixer_24_4", "digits/convmixer_64_4"])
+def test_of_six_bits_it_is_the_rounded_network_which_reads_the_digits_alike(run_script, name):
+    model, images = trained_model(name), hundred_digits()
+    small = in_six_bits(model)
+    program = "return logits(0, values[0], plain);"
+    actual = returned(run_script, {"it": model}, images, program, bits=6)
+    torch.testing.assert_close(doubles(actual), logits_of(small, images), atol=1e-6, rtol=0)
+    answers = [logits_of(m, digits().test_images).argmax(1) for m in (model, small)]
+    assert (answers[0] != answers[1]).sum() < 3  # of 360
 
 
-@needs_node
-def test_an_mlp_mixer_whose_weights_are_dealt_along_does_not_notice_a_shuffle():
+def test_an_mlp_mixer_whose_weights_move_along_does_not_notice_a_shuffle(run_script):
     names = ("digits/mlp_mixer_24_4", "digits/convmixer_64_4")
-    models = {name: trained_model(name) for name in names}
+    models, images = {name: trained_model(name) for name in names}, hundred_digits()
     program = """
     const order = api.data.order;
-    const dealt = nets.map((n, i) => api.dealt(n.network, values[i], order));
-    const ways = [[values[0], plain], [dealt[0], order], [values[0], order]];
-    return [dealt[1], ...ways.map(([weights, way]) => logits(0, weights, way)), order];
+    const along = nets.map((n, i) => api.movedAlong(n.network, values[i], order));
+    const ways = [[values[0], plain], [along[0], order], [values[0], order]];
+    return [along[1], ...ways.map(([weights, way]) => logits(0, weights, way)), order];
     """
-    none, plain, along, shuffled, order = returned(models, program)
+    none, plain, along, shuffled, order = returned(run_script, models, images, program)
     assert none is None
     torch.testing.assert_close(doubles(along), doubles(plain), atol=1e-9, rtol=0)
-    moved = hundred().flatten(2)[..., order].view_as(hundred())
+    moved = images.flatten(2)[..., order].view_as(images)
     expected = logits_of(models[names[0]], moved)
     torch.testing.assert_close(doubles(shuffled), expected, atol=1e-6, rtol=0)
     assert (expected.argmax(1) != digits().test_labels[:100]).sum() > 50
@@ -150,19 +121,19 @@ class Bare(nn.Module):
         return self.fn(x)
 
 
-@needs_node
-def test_switches_do_what_they_say():
+def test_switches_do_what_they_say(run_script):
     convmixer, mlp = trained_model("digits/convmixer_64_4"), trained_model("digits/mlp_mixer_24_4")
     switches = [[0, "residual 1"], [0, "space 1"], [0, "channels 1"], [1, "channels 2"]]
     program = f"return {switches}.map(([i, off]) => logits(i, values[i], plain, [off]));"
-    actual = returned({"c": convmixer, "m": mlp}, program)
+    images = hundred_digits()
+    actual = returned(run_script, {"c": convmixer, "m": mlp}, images, program)
     changed = [copy.deepcopy(convmixer) for _ in range(3)]
     changed[0].blocks[1][0] = Bare(convmixer.blocks[1][0].fn)
     changed[1].blocks[1][0] = nn.Identity()
     changed[2].blocks[1][1] = nn.Identity()
     mlp.blocks[2].mlp_channels = Zero()
     for logits, model in zip(actual, [*changed, mlp], strict=True):
-        torch.testing.assert_close(doubles(logits), logits_of(model), atol=1e-6, rtol=0)
+        torch.testing.assert_close(doubles(logits), logits_of(model, images), atol=1e-6, rtol=0)
 
 
 def test_what_is_asked_is_answered_by_measurement():
@@ -182,9 +153,10 @@ def test_what_is_asked_is_answered_by_measurement():
 
 
 def test_the_weights_in_the_page_are_small():
-    page = live_mixer({"it": trained_model("digits/convmixer_64_4")}, ASKED)
-    (weights,) = re.findall(r'"weights": "(.*?)"', script_of(page))
-    assert len(weights) < 80_000
+    for bits, most in ((16, 80_000), (6, 45_000)):
+        page = live_mixer({"it": trained_model("digits/convmixer_64_4")}, ASKED, bits)
+        (weights,) = re.findall(r'"weights": "(.*?)"', script_of(page))
+        assert len(weights) < most
 
 
 def test_bad_input_is_refused():
@@ -193,6 +165,9 @@ def test_bad_input_is_refused():
         network_script(model, 8)
     with pytest.raises(ValueError, match=r"`models`=\{\} must hold a network"):
         live_mixer({}, ASKED)
+    for refused in (lambda: live_mixer({"it": model}, ASKED, 4), lambda: shuffle_guess({}, 4)):
+        with pytest.raises(ValueError, match="`bits`=4 must be one of 6, 16"):
+            refused()
     colored = create_model("convmixer", dim=4, depth=1, patch_size=1).eval()
     with pytest.raises(ValueError, match=r"`models`\['it'\] must take images of one channel"):
         live_mixer({"it": colored}, ASKED)

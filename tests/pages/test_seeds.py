@@ -7,14 +7,12 @@ import math
 import numpy as np
 import pytest
 from helpers import Later
-from in_node import needs_node, run_script
 
 from mixerlib.pages import how_many_seeds
 from mixerlib.pages.interactives import seeds
 from mixerlib.training import Difference, Spread, power, seeds_needed, spread
 
 stats = Later("scipy.stats")
-pytestmark = needs_node
 
 
 def test_a_gap_or_a_deviation_that_no_slider_reaches_is_refused():
@@ -29,8 +27,10 @@ def piece():
     return how_many_seeds(0.26, 0.72)
 
 
-def ask(program):
-    return run_script(piece(), f"console.log(JSON.stringify({program}))")
+@pytest.fixture
+def ask(run_script):
+    """The value of an expression, after the script."""
+    return lambda expression: run_script(piece(), f"return {expression}")
 
 
 def drawn(i):
@@ -45,7 +45,7 @@ def normally(i):
     return math.sqrt(-2 * math.log(drawn(2 * i))) * math.cos(2 * math.pi * drawn(2 * i + 1))
 
 
-def test_the_random_numbers_are_the_same_everywhere_and_look_drawn():
+def test_the_random_numbers_are_the_same_everywhere_and_look_drawn(ask):
     numbers = ask("[...Array(20000).keys()].map(i => [api.uniform(i), api.normal(i)])")
     uniform, normal = np.array(numbers).T
     assert uniform.tolist() == [drawn(i) for i in range(20_000)]
@@ -65,7 +65,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("v", SETTINGS, ids=str)
-def test_an_experiment_shows_what_the_books_statistics_say(v):
+def test_an_experiment_shows_what_the_books_statistics_say(ask, v):
     answers = ask(
         "[0, 1].flatMap(series => [...Array(30).keys()].map(number => "
         f"api.experiment({json.dumps(v)}, series, number)))"
@@ -86,7 +86,7 @@ def test_an_experiment_shows_what_the_books_statistics_say(v):
         assert answer["outcome"] == verdict
 
 
-def test_more_runs_are_further_runs():
+def test_more_runs_are_further_runs(ask):
     few, many = ask("[3, 9].map(n => api.experiment({gap: 0.5, spread: 1, n}, 2, 7).a)")
     assert many[:3] == few
 
@@ -100,7 +100,7 @@ def test_the_exported_quantiles_are_those_of_the_books_intervals():
 RATIOS = (0, 0.01, 0.36, 1, 2, 4, 9)
 
 
-def test_the_power_curve_is_the_librarys():
+def test_the_power_curve_is_the_librarys(ask):
     points = [x / 4 for x in range(-24, 25)]
     assert ask(f"{points}.map(api.phi)") == pytest.approx(stats.norm.cdf(points), abs=1e-7)
     answers = ask(
@@ -115,14 +115,14 @@ def test_the_power_curve_is_the_librarys():
                 assert odds["wrong"] == pytest.approx(wrong, abs=1e-6)
 
 
-def test_the_runs_that_are_needed_are_the_librarys():
+def test_the_runs_that_are_needed_are_the_librarys(ask):
     ratios = [0.05, 0.1, 0.26 / 0.72, 0.5, 0.8, 1, 1.3, 2, 3, 5]
     assert ask(f"{ratios}.map(api.needed)") == [seeds_needed(ratio) for ratio in ratios]
     assert ask("api.needed(0)") is None
 
 
 @pytest.mark.parametrize("v", SETTINGS[:3], ids=str)
-def test_the_tally_of_many_experiments_is_what_the_curve_says(v):
+def test_the_tally_of_many_experiments_is_what_the_curve_says(ask, v):
     outcomes = ask(
         f"[...Array(4000).keys()].map(i => api.experiment({json.dumps(v)}, i % 40, "
         "Math.floor(i / 40)).outcome)"

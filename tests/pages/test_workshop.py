@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from in_node import needs_node, run_script
 from test_interactives_in_browser import PAGE
 
 from mixerlib.pages import kernel_workshop
@@ -32,10 +31,9 @@ def kernels() -> list[np.ndarray]:
     ]
 
 
-@needs_node
-def test_the_pairs_are_the_singular_value_decomposition():
+def test_the_pairs_are_the_singular_value_decomposition(run_script):
     asked = kernels()
-    code = f"console.log(JSON.stringify({json.dumps([k.tolist() for k in asked])}.map(api.pairs)))"
+    code = f"return {json.dumps([k.tolist() for k in asked])}.map(api.pairs)"
     compared = 0
     for kernel, pairs in zip(asked, run_script(kernel_workshop(), code), strict=True):
         u, sigma, v = torch.linalg.svd(torch.tensor(kernel))
@@ -53,26 +51,23 @@ def test_the_pairs_are_the_singular_value_decomposition():
     assert compared > 40
 
 
-@needs_node
-def test_of_equally_good_rows_the_middle_one_is_taken():
+def test_of_equally_good_rows_the_middle_one_is_taken(run_script):
     (first, *rest) = run_script(
         kernel_workshop(),
-        f"console.log(JSON.stringify(api.pairs({np.eye(5).tolist()})))",
+        f"return api.pairs({np.eye(5).tolist()})",
     )
     assert first["u"] == first["v"] == [0, 0, 1, 0, 0]
     assert len(rest) == 4 and first["share"] == pytest.approx(1 / 5)
 
 
-@needs_node
-def test_an_empty_kernel_has_no_pairs():
+def test_an_empty_kernel_has_no_pairs(run_script):
     nothing = np.zeros((5, 5)).tolist()
-    code = f"console.log(JSON.stringify(api.pairs({nothing})))"
+    code = f"return api.pairs({nothing})"
     assert run_script(kernel_workshop(), code) == []
 
 
-@needs_node
 @pytest.mark.parametrize("kernel", [0, 3, 4, 10], ids=str)
-def test_the_photograph_is_filtered_as_by_a_convolution(kernel):
+def test_the_photograph_is_filtered_as_by_a_convolution(run_script, kernel):
     asked = kernels()[kernel]
     grey = workshop.grey_photograph() / 127.5
     x = torch.tensor(grey - grey.mean())[None, None]
@@ -85,8 +80,8 @@ def test_the_photograph_is_filtered_as_by_a_convolution(kernel):
     answers = run_script(
         kernel_workshop(),
         f"""const kernel = {asked.tolist()}, {{picture, side}} = api;
-        console.log(JSON.stringify([[...picture], [...api.convolve(picture, side, kernel)],
-        [...api.by_pairs(picture, side, api.pairs(kernel).slice(0, 2))]]))""",
+        return [[...picture], [...api.convolve(picture, side, kernel)],
+        [...api.by_pairs(picture, side, api.pairs(kernel).slice(0, 2))]]""",
     )
     assert answers[0] == pytest.approx(x.flatten().tolist(), abs=1e-12)
     assert answers[1] == pytest.approx(whole, abs=1e-9)

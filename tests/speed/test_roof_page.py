@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from in_node import needs_node, run_script
 
 from mixerlib.speed import (
     DATA_SHEETS,
@@ -37,8 +36,7 @@ def test_the_rows_are_all_of_the_bills(family, form):
     assert rows.sum(axis=0) == pytest.approx(expected, rel=1e-12)
 
 
-@needs_node
-def test_times_and_speeds_are_those_of_the_library():
+def test_times_and_speeds_are_those_of_the_library(run_script):
     cases = list(itertools.product(MODELS, FORMS, (1, 8, 512), DATA_SHEETS, ("float32", "float16")))
     cases = [case for case in cases if case[4] in DATA_SHEETS[case[3]].macs_per_second]
     asked, expected = [], []
@@ -54,37 +52,34 @@ def test_times_and_speeds_are_those_of_the_library():
         expected.append([*an_image, *speed_band(one, base, rates, width), ratio])
     answers = run_script(
         roofline_machine(),
-        f"console.log(JSON.stringify({json.dumps(asked)}.map(v => [...api.band(api.bills("
+        f"return {json.dumps(asked)}.map(v => [...api.band(api.bills("
         "api.data.rows[v.family][v.form], v, v.width, v.batch)), ...api.speeds(v, v),"
-        "api.speed_at(v, v.macs / v.bytes)])))",
+        "api.speed_at(v, v.macs / v.bytes)])",
     )
     assert len(cases) > 300
     np.testing.assert_allclose(answers, expected, rtol=1e-12)
 
 
-@needs_node
-def test_the_least_time_is_the_prediction_of_a_measured_roofline():
+def test_the_least_time_is_the_prediction_of_a_measured_roofline(run_script):
     rates = Machine(2e9, 64, 5e8, 1000, 4e8)
     report = roofline("splitmixer_i_256_8", batch=2, rounds=1, machine=rates)
     v = {"macs": rates.macs_per_second, "bytes": rates.copy_bytes_per_second}
     least, most = run_script(
         roofline_machine(),
-        "console.log(JSON.stringify(api.band(api.bills(api.data.rows.splitmixer_i.alone, "
-        f"{json.dumps(v)}, 4, 2))))",
+        f"return api.band(api.bills(api.data.rows.splitmixer_i.alone, {json.dumps(v)}, 4, 2))",
     )
     assert 2 * least == pytest.approx(sum(layer.predicted for layer in report.layers))
     both = sum(layer.by_macs + layer.by_bytes for layer in report.layers)
     assert 2 * most == pytest.approx(both)
 
 
-@needs_node
 @pytest.mark.parametrize("batch", [1, 64])
 @pytest.mark.parametrize("form", FORMS)
-def test_one_overtakes_the_other_where_it_says_and_nowhere_else(form, batch):
+def test_one_overtakes_the_other_where_it_says_and_nowhere_else(run_script, form, batch):
     asked = [{"family": f, "form": form, "batch": batch, "width": 4} for f in RIVALS]
     answers = run_script(
         roofline_machine(),
-        f"console.log(JSON.stringify({json.dumps(asked)}.map(api.crossings)))",
+        f"return {json.dumps(asked)}.map(api.crossings)",
     )
     base = bills(MODELS["convmixer"], fused=form == "fused").of_batch(batch)
     for family, found in zip(RIVALS, answers, strict=True):

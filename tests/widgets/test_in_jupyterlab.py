@@ -1,8 +1,12 @@
 """The widgets in JupyterLab, in a Chromium, with a kernel behind them: by the mouse, as a reader
-turns them, and a run that trains while another cell runs."""
+turns them, and a run that trains while another cell runs.
+
+SHOTS=folder pytest tests/widgets/test_in_jupyterlab.py leaves a picture of the notebook there,
+after the last press."""
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -17,7 +21,8 @@ import pytest
 from helpers import ROOT
 
 pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("jupyterlab", "ipywidgets"))), reason="needs `lab` and `widgets`"
+    not (os.environ.get("CI") or all(map(find_spec, ("jupyterlab", "ipywidgets")))),
+    reason="needs `lab` and `widgets`",
 )
 
 LONG = 90  # seconds: a machine may be busy with other things
@@ -25,7 +30,7 @@ CELLS = [
     """import torch
 from mixerlib.models import create_model
 from mixerlib.training import load_recipe
-from mixerlib.widgets import Explore, TrainingDesk
+from mixerlib.widgets import AugmentationTable, Explore, TrainingDesk
 
 torch.set_num_threads(1)
 Explore(create_model("splitmixer_iii", dim=12, depth=2, patch_size=4))""",
@@ -33,6 +38,7 @@ Explore(create_model("splitmixer_iii", dim=12, depth=2, patch_size=4))""",
 desk = TrainingDesk(recipe, ["epochs", "batch_size"], folder="runs")
 desk""",
     """print("while it trains:", desk.runs[0].state)""",
+    """AugmentationTable()""",
 ]
 
 
@@ -107,6 +113,8 @@ def test_they_are_turned_by_hand_and_the_kernel_stays_free(page):
     page.get_by_text("SplitMixer: ").wait_for()
     page.get_by_role("button", name="Who hears whom").click()
     page.get_by_text("After 2 of 2 blocks 50% of the pairs of 12 channels").wait_for()
+    page.get_by_role("button", name="Footprint").click()
+    page.get_by_text(re.compile(r"The middle of blocks\.1 hears \d+ ?% of the pixels")).wait_for()
     page.get_by_role("button", name="Maps").click()
     page.get_by_text("12 of 12 channels of blocks.1 for image 0").wait_for()
 
@@ -130,3 +138,12 @@ def test_they_are_turned_by_hand_and_the_kernel_stays_free(page):
     desk.get_by_text("Run 1 is running").wait_for()
     press(page, "Stop")
     desk.get_by_text("stopped at the desk after step").wait_for()
+
+    table = cells.nth(3)
+    table.locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    table.get_by_text("at magnitudes 0, 6, 12, 18, 24 and 30").first.wait_for()
+    table.get_by_label("Operations").select_option(["Solarize", "Color"])
+    rows = table.locator("th[scope=row]")
+    rows.filter(has_text="Color").wait_for()
+    assert sorted(rows.all_inner_texts()) == ["Color", "Solarize"]

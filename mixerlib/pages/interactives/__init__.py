@@ -48,7 +48,7 @@ from mixerlib.pages.interactives.convention import which_convention
 from mixerlib.pages.interactives.explorer import Explorer
 from mixerlib.pages.interactives.glass import tweet_under_glass
 from mixerlib.pages.interactives.mixer import Guess, block_guess, live_mixer, shuffle_guess
-from mixerlib.pages.interactives.network_script import network_script
+from mixerlib.pages.interactives.network_script import in_six_bits, network_script
 from mixerlib.pages.interactives.news import news_travels
 from mixerlib.pages.interactives.pictures import live_pictures
 from mixerlib.pages.interactives.pixel import where_a_pixel_goes
@@ -69,6 +69,7 @@ __all__ = [
     "formulas_script",
     "guess",
     "how_many_seeds",
+    "in_six_bits",
     "javascript",
     "kernel_workshop",
     "live_mixer",

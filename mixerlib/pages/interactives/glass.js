@@ -12,6 +12,19 @@ const told = (piece, v) => {
   return piece.words.replace(/\{(\w)\}/g, (_, letter) => numbers[letter]);
 };
 
+// The shapes between the boxes of the drawing: words, place, and the boxes with which one lights up:
+// those that it leaves, and for the image the one that takes it.
+const shapes = v => {
+  const t = SIDE / v.p, map = `${v.h} × ${t} × ${t}`, three = where => ["conv", "gelu", "norm"].map(what => `${where} ${what}`);
+  return [
+    [`image, 3 × ${SIDE} × ${SIDE}`, 189, 13, "middle", ["stem conv"]],
+    [map, 196, 70, "start", three("stem")],
+    [map, 196, 207, "start", ["block", "add", ...three("spatial"), ...three("channel")]],
+    [`${v.h} numbers`, 196, 268, "start", ["pool", "flatten"]],
+    [`${v.n} scores`, 189, 326, "middle", ["linear"]],
+  ];
+};
+
 kit.start("tweet", {pieces, params, total, doubled, told}, root => {
   const svg = kit.svg, drawing = root.querySelector(".drawing"), code = root.querySelector(".code");
   const field = name => kit.field(root, name), whole = x => x.toLocaleString("en-US");
@@ -32,8 +45,8 @@ kit.start("tweet", {pieces, params, total, doubled, told}, root => {
     ];
   };
   const draw = (v, lit) => {
-    const t = SIDE / v.p, map = `${v.h} × ${t} × ${t}`, parts = [], line = d => parts.push(svg("path", {d, fill: "none", stroke: "currentColor", "stroke-opacity": .5}));
-    const word = (text, x, y, anchor = "middle") => parts.push(svg("text", {x, y, "text-anchor": anchor}, text));
+    const parts = [], line = d => parts.push(svg("path", {d, fill: "none", stroke: "currentColor", "stroke-opacity": .5}));
+    const word = (text, x, y, anchor = "middle", bright = false) => parts.push(svg("text", {x, y, "text-anchor": anchor, class: bright ? "lit" : ""}, text));
     parts.push(svg("rect", {x: 56, y: 78, width: 256, height: 110, rx: 6, "stroke-dasharray": "4 3", class: `box ${lit.includes("block") ? "lit" : ""}`}));
     for (const [from, to] of [[18, 30], [54, 92], [116, 124], [146, 154], [178, 224], [248, 280], [304, 314]]) line(`M189 ${from}V${to}`);
     line("M189 84H66V134H176"); // the residual
@@ -41,11 +54,7 @@ kit.start("tweet", {pieces, params, total, doubled, told}, root => {
       parts.push(svg("rect", {x, y, width, height: 24, rx: 3, class: `box ${lit.includes(name) ? "lit" : ""}`}));
       word(text, x + width / 2, y + 16);
     }
-    word(`image, 3 × ${SIDE} × ${SIDE}`, 189, 13);
-    word(map, 196, 70, "start");
-    word(map, 196, 207, "start");
-    word(`${v.h} numbers`, 196, 268, "start");
-    word(`${v.n} scores`, 189, 326);
+    shapes(v).forEach(([text, x, y, anchor, boxes]) => word(text, x, y, anchor, boxes.some(box => lit.includes(box))));
     word(`× ${v.d}`, 318, 137, "start");
     ["stem", "space", "channels", "", "head"].forEach((text, i) => word(text, 0, [46, 108, 170, 0, 240][i], "start"));
     drawing.replaceChildren(...parts);

@@ -2,7 +2,7 @@
 
 // The weights of a network with those for places moved as an order moves the pixels: place p
 // of the new image is place order[p] of the old one. Null where no layer has weights for places.
-const dealt = (network, weights, order) => {
+const movedAlong = (network, weights, order) => {
   const moved = weights.slice(), size = order.length;
   let any = false;
   for (const s of network.steps) {
@@ -24,10 +24,10 @@ const input = (pixels, order) =>
 const begin = root => {
   const find = name => root.querySelector(name), side = data.side, count = side * side;
   const plain = Array.from({length: count}, (_, p) => p), order = data.order;
-  const nets = data.networks.map(n => ({...n, values: weightsOf(n.weights)}));
+  const nets = data.networks.map(n => ({...n, values: weightsOf(n.weights, n.network.rows)}));
   const state = {pixels: [...data.samples[0].pixels], net: 0, shuffled: false, along: false, off: new Set(), at: 0};
   const pad = find(".pad"), seen = find(".seen");
-  const [choice, clear, shuffle, deal] = ["network", "clear", "shuffle", "deal"].map(name => kit.field(root, name));
+  const [choice, clear, shuffle, along] = ["network", "clear", "shuffle", "along"].map(name => kit.field(root, name));
 
   const squares = svg => plain.map(p => svg.appendChild(kit.svg("rect", {
     x: p % side, y: Math.floor(p / side), width: 1, height: 1, fill: "currentColor",
@@ -39,10 +39,10 @@ const begin = root => {
   const build = () => rows(root, nets[state.net].network, state.off, () => update());
   const update = () => {
     const net = nets[state.net], seenOrder = state.shuffled ? order : plain;
-    const moved = dealt(net.network, net.values, order);
-    deal.disabled = !moved || !state.shuffled;
+    const moved = movedAlong(net.network, net.values, order);
+    along.disabled = !moved || !state.shuffled;
     if (!moved) state.along = false;
-    deal.ariaPressed = state.along;
+    along.ariaPressed = state.along;
     shuffle.ariaPressed = state.shuffled;
     const image = input(state.pixels, seenOrder), before = performance.now();
     const results = run(net.network, state.shuffled && state.along ? moved : net.values, image, state.off);
@@ -54,8 +54,8 @@ const begin = root => {
     pad.ariaLabel = `Drawing: arrows move, space draws and erases. Row ${row + 1}, column ${column + 1}: ink ${state.pixels[state.at]} of 16`;
     const {ranked, percent} = bars(root, logits, data.classes);
     const guessed = k => `${data.classes[k] === "8" ? "an" : "a"} ${data.classes[k]} with ${percent(k)}`;
-    const weights = !moved ? ", and it has no weights for places that could be dealt along"
-      : state.along ? ", and its weights for places are dealt along: its logits are those of the plain digit" : "";
+    const weights = !moved ? ", and it has no weights for places that could move along"
+      : state.along ? ", and its weights for places have moved along: its logits are those of the plain digit" : "";
     kit.say(root, `${net.title} reads ${guessed(ranked[0])}, before ${guessed(ranked[1])}.`
       + (state.shuffled ? ` The pixels are shuffled${weights}.` : "") + switchedOff(root));
     find(".time").textContent = `It took ${Math.ceil(spent)} ms.`;
@@ -73,7 +73,7 @@ const begin = root => {
   });
   press(clear, () => { state.pixels = plain.map(() => 0); });
   press(shuffle, () => { state.shuffled = !state.shuffled; state.along &&= state.shuffled; });
-  press(deal, () => { state.along = !state.along; });
+  press(along, () => { state.along = !state.along; });
   press(kit.field(root, "reset"), () => { state.off.clear(); state.shuffled = state.along = false; build(); });
   choice.parentElement.hidden = nets.length < 2;
   choice.addEventListener("change", () => { state.net = Number(choice.value); state.off.clear(); build(); update(); });
@@ -112,4 +112,4 @@ const begin = root => {
   update();
 };
 
-kit.start("mixer", {data, run, weightsOf, dealt, input}, begin);
+kit.start("mixer", {data, run, weightsOf, movedAlong, input}, begin);

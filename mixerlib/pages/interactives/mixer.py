@@ -20,7 +20,7 @@ from html import escape
 import torch
 from torch import nn
 
-from mixerlib.checks import shown
+from mixerlib import checks
 from mixerlib.data import Dataset, load_dataset
 from mixerlib.pages.interactives.base import (
     SAID,
@@ -31,7 +31,7 @@ from mixerlib.pages.interactives.base import (
     part,
     script,
 )
-from mixerlib.pages.interactives.network_script import network_script
+from mixerlib.pages.interactives.network_script import BITS, in_six_bits, network_script
 
 LEVELS = 16  # of ink in a pixel of the digits
 RIGHT = 0.5  # share of the digits from which on a network is said to read them
@@ -54,14 +54,17 @@ class Guess:
     text: str
 
 
-def live_mixer(models: Mapping[str, nn.Module], asked: Guess) -> Interactive:
+def live_mixer(models: Mapping[str, nn.Module], asked: Guess, bits: int = 16) -> Interactive:
     """Trained networks for scikit-learn's digits, alive in the page.
 
     Args:
         models: title → a network in evaluation mode that takes images (B, 1, 8, 8).
         asked: what the reader guesses first, as `shuffle_guess` and `block_guess` make it.
+        bits: of each weight in the page, 16 or 6. With 6 a network takes little more than half the
+            room, but its matrices and kernels are rounded, to multiples of a step for each row.
 
-    Raises `ValueError` for no model, for one that takes other images, and as `network_script`.
+    Raises `ValueError` for no model, for one that takes other images, for other `bits`, and as
+    `network_script`.
     """
     if not models:
         raise ValueError(f"`models`={models!r} must hold a network at least")
@@ -69,8 +72,8 @@ def live_mixer(models: Mapping[str, nn.Module], asked: Guess) -> Interactive:
     side = digits.image_size[0]
     for title, model in models.items():
         if getattr(model, "in_channels", 1) != 1:
-            raise ValueError(f"`models`[{shown(title)}] must take images of one channel")
-    written = [(title, *network_script(model, side)) for title, model in models.items()]
+            raise ValueError(f"`models`[{checks.shown(title)}] must take images of one channel")
+    written = [(title, *network_script(model, side, bits)) for title, model in models.items()]
     data = {
         "side": side,
         "mean": digits.mean.item(),
@@ -89,17 +92,20 @@ def live_mixer(models: Mapping[str, nn.Module], asked: Guess) -> Interactive:
         "A trained network in the page",
         _body(list(models), asked),
         code,
-        still=_still(*next(iter(models.items())), digits),
+        still=_still(*next(iter(_in_bits(models, bits).items())), digits),
         style=part("mixer.css"),
     )
 
 
-def shuffle_guess(models: Mapping[str, nn.Module]) -> Guess:
+def shuffle_guess(models: Mapping[str, nn.Module], bits: int = 16) -> Guess:
     """Asks which networks still read the digits when all pixels are shuffled in one way.
 
-    The answer is measured on the test digits.
+    The answer is measured on the test digits, with the weights that `live_mixer` has of so many
+    `bits`.
+
+    Raises `ValueError` for other `bits` than 16 and 6.
     """
-    digits = _digits()
+    digits, models = _digits(), _in_bits(models, bits)
     inputs = digits.normalize(digits.test_images)
     moved = inputs.flatten(2)[..., shuffled_order(inputs[0].numel())].view_as(inputs)
     shares = {title: _accuracy(model, moved, digits) for title, model in models.items()}
@@ -113,8 +119,14 @@ def shuffle_guess(models: Mapping[str, nn.Module]) -> Guess:
         (*names, "all of them", "none of them"),
         right,
         f"With shuffled pixels {counts} of the {len(moved)} test digits come out right. Now "
-        "shuffle a digit below, and deal the weights along where there are weights for places.",
+        "shuffle a digit below, and move the weights along where there are weights for places.",
     )
+
+
+def _in_bits(models: Mapping[str, nn.Module], bits: int) -> dict[str, nn.Module]:
+    """The networks with the weights that the page has: those of `trained_model` are of 16 bits."""
+    checks.one_of("bits", bits, BITS)
+    return {t: in_six_bits(model) if bits < 16 else model for t, model in models.items()}
 
 
 def block_guess(model: nn.Module) -> Guess:
@@ -187,7 +199,7 @@ def _samples(digits: Dataset) -> list[dict]:
 
 def _body(titles: list[str], asked: Guess) -> str:
     networks = choice("network", "Network", {str(i): t for i, t in enumerate(titles)}, "0")
-    orders = buttons(shuffle="Shuffle the pixels", deal="Deal its weights along", reset="Reset")
+    orders = buttons(shuffle="Shuffle the pixels", along="Move its weights along", reset="Reset")
     return f"""{guess(escape(asked.question), asked.answers)}
 <div class="top">
 <div><p>Draw a digit, or take one:</p>

@@ -4,9 +4,17 @@ const half = bits => {  // the number that 16 bits of float16 mean, if it is fin
   const sign = bits >> 15 ? -1 : 1, exponent = bits >> 10 & 31, fraction = bits & 1023;
   return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -24 * fraction;
 };
-const weightsOf = base64 => {
-  const text = atob(base64);
-  return Float64Array.from({length: text.length / 2}, (_, i) => half(text.charCodeAt(2 * i) | text.charCodeAt(2 * i + 1) << 8));
+// Numbers of float16, in base64; where there are `rows`, one for each row, tensor by tensor: the weight
+// itself, or, of a row of letters, the step of which each weight has so many, from −31 to 31.
+const weightsOf = (words, rows = [[words.length, 0]]) => {
+  const [base64, letters] = words.split("."), text = atob(base64), all = [];
+  let at = 0, next = 0;
+  for (const [count, columns] of rows) for (let row = 0; row < count && at < text.length; row++, at += 2) {
+    const first = half(text.charCodeAt(at) | text.charCodeAt(at + 1) << 8);
+    if (!columns) all.push(first);
+    for (let i = 0; i < columns; i++) all.push(first * ((atob("AAA" + letters[next++]).charCodeAt(2) & 63) - 32));
+  }
+  return Float64Array.from(all);
 };
 
 // erf as a series of positive terms: 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (1·3·5 … (2n+1))

@@ -72,8 +72,8 @@ def where_a_pixel_goes() -> Interactive:
     """
     body = (
         guess(
-            "Make the patches twice as wide: p goes from 2 to 4. How many multiplications does the "
-            "patch embedding take then, beside before?",
+            "Make the patches twice as wide: p goes from 2 to 4. How many multiplications does it "
+            "then take to turn the patches into tokens, compared with before?",
             ANSWERS,
         )
         + controls(
