@@ -207,6 +207,8 @@ def test_put_into_a_page_as_jupyter_does_it_works(opened, request):
         }""",
         html_of(request.node.callspec.params["opened"]),
     )
+    for fold in opened.locator("details.fold > summary").all():
+        fold.click()
     opened.locator(".guess button").first.click()
     assert opened.locator(".verdict").inner_text() and opened.locator(".said").inner_text()
 

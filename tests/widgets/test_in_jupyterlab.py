@@ -60,6 +60,10 @@ def lab(tmp_path) -> Iterator[str]:
     folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
     folders = (*folders, "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
     places = {name: str(tmp_path / name) for name in folders}
+    settings = tmp_path / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)  # else cells out of sight are taken out of the page
+    all_cells = json.dumps({"windowingMode": "none"})
+    (settings / "tracker.jupyterlab-settings").write_text(all_cells, encoding="utf-8")
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     options = {"ServerApp.port": port, "ServerApp.root_dir": tmp_path, "ServerApp.open_browser": 0}
     options |= {"IdentityProvider.token": "", "LabApp.news_url": "", "ServerApp.allow_root": 1}
