@@ -5,7 +5,7 @@ small ones keep their grid, so that letters stay readable.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import combinations
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +20,11 @@ MOST_PANELS = 6
 MOST_PIXELS = 20_000  # of all pictures in a figure: it is stored twice
 TITLE = 0.3  # inches: a row of titles, which does not shrink with its pictures
 LEAST = 0.3  # of the drawing's width: what a panel needs beside its names
-SIDES = ("left", "center", "right")  # where a title may stand
+SIDES: tuple[Literal["left", "center", "right"], ...] = (
+    "left",
+    "center",
+    "right",
+)  # where a title may stand
 
 
 class Panel(NamedTuple):
@@ -167,7 +171,7 @@ def words_broken(figure: Figure) -> Iterator[None]:
         for legend, box in zip(legends_of(figure), boxes, strict=True):
             figure.draw_without_rendering()
             while legend.get_window_extent().width > figure.bbox.width and len(box._children) > 1:
-                box._children = in_columns(box._children, len(box._children) - 1)
+                box._children = in_columns(figure, box._children, len(box._children) - 1)
                 figure.draw_without_rendering()
         yield
     finally:
@@ -177,14 +181,14 @@ def words_broken(figure: Figure) -> Iterator[None]:
             box._children = before
 
 
-def in_columns(columns: list[VPacker], count: int) -> list[VPacker]:
+def in_columns(figure: Figure, columns: list[VPacker], count: int) -> list[VPacker]:
     """The entries of a legend in so many columns, in their order."""
     entries = [entry for column in columns for entry in column.get_children()]
     first, packed = columns[0], []
     for places in np.array_split(np.arange(len(entries)), count):
         children = [entries[place] for place in places]
         packed.append(VPacker(pad=0, sep=first.sep, align=first.align, children=children))
-        packed[-1].set_figure(first.get_figure(root=False))
+        packed[-1].set_figure(figure)
     return packed
 
 
