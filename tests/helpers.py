@@ -25,16 +25,11 @@ from mixerlib.training import Recipe
 
 ROOT = Path(__file__).parents[1]  # the checkout
 SHARED = ROOT.parent / "shared"  # data and fixtures that do not travel with the book
-# The chapters that open as book/contributing.md says, and those that have at most 15 screens before
-# their exercises. A chapter that does joins here; test_openings.py and test_site.py hold it to it.
+# The chapters that open as book/contributing.md says and have at most 15 screens before their
+# exercises. A chapter that does joins here; test_openings.py and test_site.py hold it to it.
 OPENED = (
     *(f"{number:02}" for number in range(1, 17)),
     *("05b", "12b", "13b", "17", "17b", "18", "18b", "19", "19b"),
-    *("20", "21", "21b", "22", "23", "24", "25", "26"),
-)
-SHORT = (
-    *(f"{number:02}" for number in range(1, 17)),
-    *("12b", "13b", "17", "17b", "18", "18b", "19", "19b"),
     *("20", "21", "21b", "22", "23", "24", "25", "26"),
 )
 

@@ -34,6 +34,7 @@ STYLE = """
   color: var(--pst-color-text-base); overflow-wrap: break-word; }
 .bd-article .audit thead th { position: sticky; top: 0; background: var(--pst-color-surface); }
 .audit td.number { font-variant-numeric: tabular-nums; }
+.bd-article .audit :is(td.number, th:first-child) { text-align: right; }
 .audit col:nth-child(1) { width: 15%; } .audit col:nth-child(2) { width: 21%; }
 .audit col:nth-child(3) { width: 27%; }
 .audit .dot { display: inline-block; width: 0.65em; height: 0.65em; margin-right: 0.4em; }
@@ -45,6 +46,7 @@ STYLE = """
   .audit tr:not([hidden]) { display: grid; grid-template-columns: auto 1fr; margin: 0 0 0.8rem;
     border: 1px solid var(--pst-color-border); border-radius: 0.3rem; }
   .bd-article .audit td { border: 0; padding: 0.3rem 0.6rem; position: static; max-width: none; }
+  .bd-article .audit td.number { text-align: left; }
   .audit td:nth-child(-n + 2) { font-weight: 600; }
   .audit td:nth-child(2) { text-align: right !important; }
   .audit td:nth-child(n + 3) { grid-column: 1 / -1; }

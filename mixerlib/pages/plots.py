@@ -25,7 +25,7 @@ from matplotlib.patches import Rectangle
 from mixerlib.pages.colors import ACCENT, COLORS, FAINT, INK, WARM
 from mixerlib.pages.colors import GREY as GREY  # the chapters draw with it
 from mixerlib.pages.figure_style import PAGE_WIDTH, STYLE, described
-from mixerlib.pages.narrow import COLUMN, can_be_stacked, panels_stacked
+from mixerlib.pages.narrow import COLUMN, can_be_narrow, made_narrow
 
 SEQUENTIAL = "viridis"  # magnitudes
 DIVERGING = "PuOr"  # signed weights, white in the middle
@@ -63,7 +63,7 @@ class Shown:
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         alt = self.alt or described(self.figure)
         drawings, least = drawn_wide(self.figure, alt)
-        drawings += stacked_svg(self.figure, alt, least)
+        drawings += narrow_svg(self.figure, alt, least)
         words = self.alt or html.unescape(re.sub(r"<[^>]+>", "", self.caption))
         return {
             "text/html": (
@@ -127,15 +127,15 @@ def svg(figure: Figure, alt: str) -> str:
     return drawn_wide(figure, alt)[0]
 
 
-def stacked_svg(figure: Figure, alt: str, least: float) -> str:
-    """The figure for a phone, one panel a row; empty where that cannot be, or where it fits as it
+def narrow_svg(figure: Figure, alt: str, least: float) -> str:
+    """The figure for a phone; empty where it would not be readable, or where it fits as it
     is, with its `least` width in pixels. The page's style sheet shows it in a narrow window.
     """
-    if least <= COLUMN or not can_be_stacked(figure):
+    if least <= COLUMN or not can_be_narrow(figure):
         return ""
-    with panels_stacked(figure, figure.get_figwidth() * COLUMN / least):
+    with made_narrow(figure, figure.get_figwidth() * COLUMN / least) as readable:
         text, least = drawing(figure)
-    if least > COLUMN + 0.5:
+    if not readable or least > COLUMN + 0.5:
         return ""
     return with_head(text, alt, 'class="narrow" style="display: none; width: 100%; height: auto"')
 

@@ -67,15 +67,21 @@ ABLATIONS = {
     "no_clipping": ("no clipping", "no-clipping"),
 }
 TOGETHER = {"SplitMixer-": "SplitMixer\u2011", "CIFAR-1": "CIFAR\u20111", " ± ": "\u00a0±\u00a0"}
+DECIDES = '<span class="decides"></span>'  # in the head of a column that stays: mixerbook.css
 
 
 def table(
-    head: Sequence[Any], rows: Iterable[Sequence[Any]], text_columns: int | Collection[int] = 1
+    head: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    text_columns: int | Collection[int] = 1,
+    decides: bool = False,
 ) -> str:
     """A Markdown table: text columns are aligned to the left, the others, of numbers, to the right.
     Names and intervals are kept in one line.
 
-    `text_columns` are the first so many, or those with these places (the last is -1).
+    `text_columns` are the first so many, or those with these places (the last is -1). Where a table
+    is wider than a phone, its first column stays while the others scroll; with `decides` the last
+    one stays too, for the sake of which the others are there.
     Raises `ValueError` for a row that has not one cell for every column.
 
     >>> from mixerlib.pages import table
@@ -92,6 +98,7 @@ def table(
         if len(row) != len(head):
             raise ValueError(f"row {row} must have the {len(head)} cells of `head`={list(head)}")
     rules = [":--" if place in places else "--:" for place in range(len(head))]
+    head = [*head[:-1], f"{head[-1]}{DECIDES}"] if decides else head
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in (head, rules, *rows)]
     text = "\n".join(lines)
     for split, together in TOGETHER.items():
@@ -122,7 +129,7 @@ def prints_and_counts(prints: Mapping[str, tuple[str, str]], image_size: int = 3
         work = (f"{count(measured) / 1e6:.1f}" for count in (costs.macs, costs.thop))
         rows.append([f"`{name}`", params, ours, flops, *work])
     head = ["model", "printed parameters", "ours", "printed FLOPS", "ours, MACs", "ours, thop"]
-    return table(head, rows)
+    return table(head, rows, decides=True)
 
 
 def listed(words: Iterable[str]) -> str:

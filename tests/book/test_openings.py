@@ -99,3 +99,41 @@ class TestOpening:
     def test_what_builds_something_is_shown(self, stem):
         shown = [cell for cell in code(cells_of(stem)) if not tags(cell)]
         assert any(re.search(r"^(def|class) ", cell.source, re.M) for cell in shown)
+
+
+def sections(stem: str) -> list[tuple[str, str]]:
+    """A chapter's sections: (heading, its first line where that is in italics)."""
+    (path,) = (ROOT / "notebooks").glob(f"{stem}-*.md")
+    return re.findall(r"^#{2,3} (.+)\n\n(?:\*([^*\n]+)\*\n)?", path.read_text("utf-8"), re.M)
+
+
+RESTS = re.compile(r"\b(rests?|needs? it|nothing|returns)\b")
+
+
+@pytest.mark.parametrize("stem", OPENED)
+def test_what_can_be_skipped_says_so_and_what_rests_on_it(stem):
+    marked, also = {}, False
+    for heading, said in sections(stem):
+        skips = re.search(r"can be skipped|may skip", said)
+        if skips:
+            marked[heading] = said
+            assert RESTS.search(said), f"{stem}, {heading}: {said!r} says not what rests on it"
+        elif also:
+            marked[heading] = said
+        also = bool(skips and "and the next" in said)
+    text = "\n".join(cell.source for cell in opening(stem) if cell.cell_type == "markdown")
+    for sentence in re.findall(r"[^.]*can be skipped[^.]*\.", text):
+        named = re.findall(r"\*([^*]+)\*", sentence)
+        assert named and {*named} <= {*marked}, f"{stem}: {named} have no line of their own"
+
+
+@pytest.mark.parametrize("stem", [f"{number:02}" for number in range(6, 11)])
+def test_a_strategys_chapter_shows_how_well_it_learns(stem):
+    text = "\n".join(
+        cell.source if cell.cell_type == "markdown" else f"\0{cell.source}\0"
+        for cell in cells_of(stem)
+    )
+    parts = [part for part in re.split(r"^## ", text, flags=re.M) if part.startswith("How well ")]
+    assert len(parts) == 1 and re.match(r"How well .+ learns?\n", parts[0])
+    assert "plots.show(" in parts[0]
+    assert re.search(r"\{doc\}`14-results` .*compares all strategies", parts[0])

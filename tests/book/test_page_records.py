@@ -92,6 +92,22 @@ def test_what_a_page_times_has_a_name_of_its_own_and_stands_in_its_record(page: 
     assert text.count("PageTimes(") == 1 and f'PageTimes("{page}", ' in text
     assert names and sorted(names) == sorted(set(names))
     assert text.count(" live(") + text.count("(live(") == len(names)  # none is made up in a loop
-    path = page_times.FOLDER / f"{page}.json"
-    if path.exists():
-        assert sorted(read_page_record(path).taken) == sorted(names)
+    record = read_page_record(page_times.FOLDER / f"{page}.json")
+    assert sorted(record.taken) == sorted(names)
+    assert not record.load.forced and not record.load.busy, f"{page}: {record.load}"
+
+
+# Where a record is a kept one wherever there is one: the exercise on a record of the reader's own.
+READS_A_KEPT_ONE = {"14-results"}
+
+
+@pytest.mark.prose
+def test_no_page_prints_the_speed_of_a_training_that_it_has_just_run():
+    speeds = {}
+    for path in [*ROOT.glob("notebooks/*.md"), *ROOT.glob("book/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        names = {"record", *re.findall(r"^[^\S\n]*(?:\w+, )*(\w+) = .*\btrain\(", text, re.M)}
+        words = "|".join(sorted(names))
+        speed = rf"\b(?:{words})\.(?:total_seconds|training_seconds|images_per_second)\b"
+        speeds[path.stem] = re.findall(speed, text)
+    assert {stem for stem, found in speeds.items() if found} == READS_A_KEPT_ONE

@@ -22,7 +22,7 @@ from types import ModuleType
 
 import pytest
 import sympy
-from helpers import OPENED, SHORT
+from helpers import OPENED
 from site_pages import CHAPTERS, DESK, NAMES, PHONE, SITE, VISITED, come_in, needs_pages, open_tab
 from test_imports import PUBLIC
 
@@ -230,6 +230,8 @@ SCROLLERS = """() => [...document.querySelectorAll("article *")].flatMap(e => {
   const scrolls = wider && /auto|scroll/.test(getComputedStyle(e).overflowX);
   const faults = [];
   if (scrolls && !e.classList.contains("goes-on")) faults.push("does not show that it goes on");
+  if (e.matches(".goes-on") && !getComputedStyle(e).maskImage.includes("gradient"))
+    faults.push("has no fade");
   if (scrolls && e.tabIndex < 0) faults.push("is out of the Tab key's reach");
   if (!scrolls && e.matches("mjx-container") && e.tabIndex >= 0) faults.push("is a Tab stop");
   if (!scrolls && e.matches(".goes-on, .goes-back")) faults.push("fades where nothing goes on");
@@ -252,7 +254,7 @@ STRANGE = """() => [...document.querySelectorAll("body *:not(svg, mjx-container 
     .map(() => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`))"""
 
 # On a phone a drawing whose panels can be stacked is, an equation's number stands in a line of its
-# own, and a table that scrolls keeps its first column.
+# own, and a table that scrolls keeps its first column, and one that decides.
 NARROW = """() => {
   const faults = [];
   for (const drawing of document.querySelectorAll(".mixer-figure > svg.narrow")) {
@@ -271,6 +273,13 @@ NARROW = """() => {
   for (const cell of document.querySelectorAll("article tr > :first-child"))
     if (!cell.closest(".audit, .indextable") && getComputedStyle(cell).position !== "sticky")
       faults.push(cell.textContent.trim().slice(0, 40));
+  for (const sign of document.querySelectorAll("article th .decides"))
+    for (const row of sign.closest("table").rows) {
+      const cell = row.lastElementChild, box = cell.getBoundingClientRect();
+      if (!cell.checkVisibility()) continue;
+      if (getComputedStyle(cell).position !== "sticky" || box.right > innerWidth + 1)
+        faults.push(`${cell.textContent.trim().slice(0, 40)} does not stay`);
+    }
   return faults.slice(0, 5);
 }"""
 
@@ -604,6 +613,14 @@ def test_a_page_prints_whole_and_without_its_menus(tab, tmp_path):
     sheets = pypdf.PdfReader(tmp_path / "page.pdf").pages
     text = "".join("".join(sheet.extract_text() for sheet in sheets).split())
     assert "".join(words.split()) in text
+    shut = tab.locator(".tag_hide-input details.above-input:not([open]) pre").all_text_contents()
+    lines = {
+        line
+        for code in shut
+        for line in code.splitlines()
+        if "plots.show(" in line or "figure, axes =" in line
+    }
+    assert lines and not [line for line in lines if "".join(line.split()) in text]
     title = tab.locator("main h1").filter(visible=True).inner_text().rstrip("#")
     assert text.startswith("".join(title.split()))
     assert "Skiptomaincontent" not in text and "Searchthisbook" not in text
@@ -629,9 +646,54 @@ def test_a_chapter_opens_with_a_figure_and_ends_in_time(tab, stem):
     come_in(tab, name)
     figure, exercises = tab.evaluate(SHAPE)
     assert figure < 900, f"the first figure begins {figure:.0f} pixels down"
-    assert stem not in SHORT or exercises <= 15 * 900, (
-        f"{exercises / 900:.1f} screens before the exercises"
+    assert exercises <= 15 * 900, f"{exercises / 900:.1f} screens before the exercises"
+
+
+# Chapters whose first figure a phone scrolls, and why.
+SCROLLED = {
+    "01": "a photograph, and its patches beside their tokens",
+    "12": "rows of photographs, too heavy to be stored twice",
+    "12b": "rows of photographs",
+    "19": "a diagram of boxes, which has no axes to make narrower",
+    "22": "seven maps in a row, whose names would lie on one another",
+}
+
+
+@pytest.mark.parametrize("stem", OPENED)
+def test_the_figure_that_opens_a_chapter_fits_a_phone(tab, stem):
+    (name,) = [name for name in NAMES if name.startswith(f"notebooks/{stem}-")]
+    tab.set_viewport_size(PHONE)
+    come_in(tab, name)
+    figure = tab.locator("article .mixer-figure").first
+    wide = figure.evaluate("figure => figure.scrollWidth > figure.clientWidth + 1")
+    assert wide == (stem in SCROLLED)
+
+
+def test_the_audits_numbers_are_aligned_and_on_a_phone_it_is_a_list_of_cards(tab):
+    come_in(tab, "book/audit.html")
+    numbers = tab.locator(".audit :is(td.number, th:first-child)").evaluate_all(
+        "cells => cells.map(cell => getComputedStyle(cell).textAlign)"
     )
+    assert {*numbers} == {"right"}
+    tab.set_viewport_size(PHONE)
+    rows, box = tab.locator(".audit tbody tr:not([hidden])"), tab.locator(".audit-box")
+    assert rows.count() > 100
+    looks = rows.evaluate_all("rows => rows.map(row => getComputedStyle(row).display)")
+    assert {*looks} == {"grid"}
+    assert not tab.locator(".audit thead").is_visible()
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert box.evaluate("box => box.scrollHeight <= box.clientHeight + 1")  # the page scrolls
+
+
+def test_the_landing_page_is_as_wide_as_a_large_screen(tab):
+    tab.set_viewport_size({"width": 1920, "height": 1080})
+    come_in(tab, "book/index.html")
+    front = tab.locator(".front").bounding_box()
+    assert front["width"] > 1100
+    drawing, findings = (
+        tab.locator(f".front > {part}").bounding_box() for part in (".mixer-figure", ".findings")
+    )
+    assert drawing["x"] + drawing["width"] <= findings["x"]  # side by side
 
 
 def test_a_wrong_address_leads_back(tab):

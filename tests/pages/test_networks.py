@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from helpers import Later, check_letters
+from helpers import ROOT, Later, check_letters
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -351,3 +351,14 @@ def test_letters_are_nine_pixels_high_on_a_phone(draw):
     at_least = max(float(pixels) for pixels in re.findall(r"([\d.]+)px", rule.replace("420px", "")))
     points = min(float(t.get_fontsize()) for t in figure.axes[0].texts)
     assert points * at_least / (72 * figure.get_figwidth()) >= 9
+
+
+# --- where they stand -----------------------------------------------------------------------------
+
+
+@pytest.mark.prose
+@pytest.mark.parametrize("page", ["02", "03", *(f"{n:02}" for n in range(5, 11)), "index"])
+def test_the_pages_on_a_network_show_it(page):
+    (path,) = [*ROOT.glob(f"notebooks/{page}-*.md"), *ROOT.glob(f"book/{page}.md")]
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"plots\.show\(\s*networks\.draw_(network|block)\(", text)

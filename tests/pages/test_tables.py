@@ -23,6 +23,12 @@ def test_a_table_of_text_and_numbers():
     assert "| :-- | --: | :-- |" in tables.table(["a", "b", "c"], [], text_columns=(0, -1))
 
 
+def test_a_column_that_decides_is_marked_in_its_head_alone():
+    plain, marked = (tables.table(["a", "b"], [["c", 1]], decides=yes) for yes in (False, True))
+    assert marked.replace('<span class="decides"></span>', "") == plain != marked
+    assert marked.split("\n")[0].endswith('| b<span class="decides"></span> |')
+
+
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"row \['1'\] must have the 2 cells"):
         tables.table(["a", "b"], [[1]])
