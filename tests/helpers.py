@@ -1,9 +1,12 @@
 """What several test modules share: where things lie, small data, models and records made up."""
 
+import ast
 import importlib
 import importlib.util
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,12 +17,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data import Dataset, load_dataset
+from mixerlib.models import create_model, model_entry
 from mixerlib.records import Record, provenance
 from mixerlib.training import Recipe
 
@@ -68,6 +74,29 @@ def trained_look(model: nn.Module) -> nn.Module:
     return model
 
 
+# Of each family of relatives: the options of a small model, and the height and width of its images
+SMALL_RELATIVES: dict[str, tuple[dict, tuple[int, int]]] = {
+    "resnet_cifar": ({"dim": 4, "depth": 6}, (9, 14)),
+    "vit": ({"dim": 12, "depth": 3, "heads": 3, "channels_dim": 20}, (8, 12)),
+    "deit": ({"dim": 12, "depth": 3, "heads": 2, "channels_dim": 20}, (8, 12)),
+    "resmlp": ({"dim": 12, "depth": 3, "channels_dim": 20}, (8, 12)),
+    "gmlp": ({"dim": 12, "depth": 3, "channels_dim": 20}, (8, 12)),
+    "convnext": ({"dim": 12, "depth": 3, "channels_dim": 20, "kernel_size": 3}, (8, 12)),
+    "as_mlp": ({"stages": "1x10, 2x12", "patch_size": 2}, (8, 12)),
+    "cycle_mlp": ({"stages": "1x10, 2x12", "patch_size": 2}, (8, 12)),
+    "vip": ({"stages": "1x12, 2x18", "patch_size": 2}, (8, 12)),
+    "mdmlp": ({"dim": 12, "depth": 3, "patch_size": 4, "stride": 2}, (8, 12)),
+    "s_fc": ({"dim": 2}, (8, 12)),
+}
+
+
+def small_relative(name: str, **options: Any) -> nn.Module:
+    """A small model of a family, its norms not at their initial values."""
+    sizes, image = SMALL_RELATIVES[name]
+    given = {"image_size": image} if "image_size" in model_entry(name).defaults else {}
+    return trained_look(create_model(name, **(sizes | given | options)))
+
+
 def load_file(path: Path) -> ModuleType:
     """The module in a file that no installed package holds, such as `book/assets/draw.py`."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -86,6 +115,45 @@ def run_cells(path: Path, times: int = 1) -> dict[str, Any]:
     for cell in cells * times:
         exec(compile(cell, path.name, "exec"), names)
     return names
+
+
+CELL = re.compile(
+    r"^```\{code-cell\}[^\n]*\n(?:---\n.*?^---\n|:tags:[^\n]*\n)?\n*(.*?)^```$", re.M | re.S
+)
+
+
+def functions_of(paths: Iterable[Path], without: str | None = None) -> dict[str, Any]:
+    """The functions and classes that the chapters' cells define before the exercises, and the
+    constants in capitals that are written out, without what else the cells do.
+
+    `without` is a line of theirs that is left out.
+    """
+    import mixerlib
+    from mixerlib import inside
+
+    names = {"torch": torch, "nn": nn, "F": F, "np": np, "math": math, "mixerlib": mixerlib}
+    names |= {name: getattr(inside, name) for name in inside.__all__} | {"FULL": False}
+    for path in paths:
+        text = path.read_text(encoding="utf-8").partition("## Exercises")[0]
+        if without is not None:
+            assert without in text
+            text = text.replace(without, "pass")
+        for cell in CELL.findall(text):
+            for node in ast.parse(cell).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) or _is_constant(node):
+                    exec(compile(ast.Module([node], []), path.name, "exec"), names)
+    return names
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    """NAME = a literal."""
+    if not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()):
+        return False
+    try:
+        ast.literal_eval(node.value)
+    except ValueError:
+        return False
+    return True
 
 
 def values_to_change(path: Path) -> dict[str, Any]:

@@ -83,12 +83,13 @@ def _check_fit(model: nn.Module, shape: tuple[int, ...], name: str) -> None:
         raise ValueError(
             f"`{name}` of shape {shape} must have `in_channels`={channels}: (B, {channels}, H, W)"
         )
-    if isinstance(patch, int) and (shape[2] % patch or shape[3] % patch):
+    if isinstance(sides, tuple):  # what its patches make of that size, the model has checked
+        if shape[2:] != sides:
+            raise ValueError(f"`{name}` of shape {shape} must have `image_size`={sides}")
+    elif isinstance(patch, int) and (shape[2] % patch or shape[3] % patch):
         raise ValueError(
             f"`{name}` of shape {shape} must have sides that `patch_size`={patch} divides"
         )
-    if isinstance(sides, tuple) and shape[2:] != sides:
-        raise ValueError(f"`{name}` of shape {shape} must have `image_size`={sides}")
 
 
 def layer_names(model: nn.Module) -> list[str]:

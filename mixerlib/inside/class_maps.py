@@ -20,10 +20,10 @@ def class_activation_map(
 ) -> torch.Tensor:
     """What each place of the last map adds to the logit: (B, rows, columns).
 
-    Where the head is a mean over the places and a linear layer, as in all our models, the mean of
-    the map and the head's bias are the logit: exactly, whatever norm lies before the mean. Zhou et
-    al., "Learning Deep Features for Discriminative Localization", arXiv 1512.04150, equation 2.
-    Chapter 22.
+    Where the head is a mean over the places and a linear layer, as in every mixer of the book, the
+    mean of the map and the head's bias are the logit: exactly, whatever norm lies before the mean.
+    Zhou et al., "Learning Deep Features for Discriminative Localization", arXiv 1512.04150,
+    equation 2. Chapter 22.
 
     Args:
         model: a classifier in evaluation mode with `forward_features`, which gives maps (B, h, H,
@@ -77,7 +77,7 @@ def grad_cam(
 ) -> torch.Tensor:
     """A layer's channels, weighted by their mean gradients and summed: (B, rows, columns).
 
-    After the last block of our models and before rectification it is `class_activation_map` over
+    After the last block of our mixers and before rectification it is `class_activation_map` over
     the number of places, but for a norm between that block and the head. Selvaraju et al.,
     "Grad-CAM", arXiv 1610.02391, equations 1 and 2. Chapter 22.
 

@@ -75,7 +75,7 @@ def _only(name: str, outputs: list[Any]) -> torch.Tensor:
 
 def pooled(features: torch.Tensor) -> torch.Tensor:
     """Maps (B, h, H, W) or tokens (B, T, h) → their mean over the places (B, h), as the heads of
-    our models take it. Vectors (B, h) stay as they are; `ValueError` for other shapes.
+    our mixers take it. Vectors (B, h) stay as they are; `ValueError` for other shapes.
 
     >>> import torch
     >>> from mixerlib.inside import pooled

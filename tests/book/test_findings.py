@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from helpers import ROOT, Later, run_cells
+from helpers import ROOT, Later, functions_of, run_cells
 
 from mixerlib import costs
 from mixerlib.models import create_model
@@ -104,3 +104,15 @@ def test_what_stands_beside_the_recipes(names):
     kept = [row for row in names["rows"] if "ablated" in row[1]]
     assert kept == [] and "splitmixer_i_ablated" in names["list_models"]()
     assert len(names["faults"]) == 6 and all(len(fault) == 3 for fault in names["faults"])
+
+
+def test_the_three_laws_are_those_of_the_chapters(names):
+    """Their numbers by the library's law and by the chapters' own functions."""
+    page = functions_of(sorted((ROOT / "notebooks").glob("21*.md")))
+    act = torch.nn.functional.gelu
+    for variance in (1 / 3, 2 / 3):
+        assert names["gamma"](variance) == pytest.approx(page["gamma"](act, variance), rel=1e-4)
+    assert names["wide"] == pytest.approx(page["predicted_field"](8, 5), rel=1e-4)
+    assert names["needed"] == {"2/3": 5, "3/5": 7, "4/7": 9, "5/9": 11, "6/11": 13}
+    assert names["slow"] == ["4/7", "5/9", "6/11"] and names["seen"] == 33
+    assert names["growing"]["without"] > names["growing"]["with"] > 1

@@ -1,37 +1,19 @@
 """What chapters 21 and 21b derive, on more configurations than theirs, with their own functions."""
 
-import ast
 import math
-import re
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, few_digits, functions_of
 from torch import nn
 from torch.nn import functional as F
 
 import mixerlib
 from mixerlib.costs import blocks_to_span, directions
+from mixerlib.data import load_dataset
 
-CELL = re.compile(
-    r"^```\{code-cell\}[^\n]*\n(?:---\n.*?^---\n|:tags:[^\n]*\n)?\n*(.*?)^```$", re.M | re.S
-)
-PAGES = [*(ROOT / "notebooks").glob("21*.md")]
-
-
-def functions_of_the_pages() -> dict:
-    """The functions that the chapters' cells define, without what else they do."""
-    names = {"torch": torch, "nn": nn, "F": F, "np": np, "math": math, "mixerlib": mixerlib}
-    for path in PAGES:
-        for cell in CELL.findall(path.read_text(encoding="utf-8").partition("## Exercises")[0]):
-            for node in ast.parse(cell).body:
-                if isinstance(node, ast.FunctionDef):
-                    exec(compile(ast.Module([node], []), path.name, "exec"), names)
-    return names
-
-
-page = functions_of_the_pages()
+page = functions_of(sorted((ROOT / "notebooks").glob("21*.md")))
 
 
 # The effective field
@@ -96,6 +78,62 @@ def test_the_width_of_known_densities():
     assert page["field"](density) == pytest.approx(3 / math.sqrt(2))
 
 
+# The gradient flow
+
+
+def growths(residual: bool, depth: int, dim: int) -> tuple[float, float]:
+    """The mean growth of the gradient's energy a block, measured and by eq-flow-growth."""
+    energies = page["gradient_energies"](depth, residual, dim)
+    gamma = page["gamma"]
+    estimate = (
+        gamma(F.gelu, 2 / 3) * (1 + gamma(F.gelu, 1 / 3)) / 2
+        if residual
+        else gamma(F.gelu, 1 / 3) ** 2
+    )
+    return float((energies[0] / energies[-1]) ** (1 / depth)), estimate
+
+
+@pytest.mark.parametrize(("depth", "dim"), [(8, 64), (12, 32), (16, 64)])
+def test_the_gradient_grows_by_the_estimate(depth, dim):
+    """Within a tenth a block, and faster without the residual; an identity would keep it."""
+    kept, estimated = growths(True, depth, dim)
+    without, estimated_without = growths(False, depth, dim)
+    assert kept == pytest.approx(estimated, rel=0.1)
+    assert without == pytest.approx(estimated_without, rel=0.1)
+    assert without > kept > 1.2 and estimated_without > estimated > 1.2
+
+
+def test_the_first_kernel_s_gradient_is_longer_than_the_last_s_by_the_root_of_the_growth():
+    """On a real task: over d − 1 blocks the norm grows by their energies' growth to (d − 1)/2."""
+    digits = load_dataset("digits")
+    page["images"], page["labels"] = digits.normalize(digits.train_images), digits.train_labels
+    for residual in (True, False):
+        _, estimate = growths(residual, 2, 8)
+        found = np.array([page["at_the_start"](8, residual, seed) for seed in range(4)])
+        ratio = math.exp(np.log(found[:, 0]).mean())
+        assert (ratio**2) ** (1 / 7) == pytest.approx(estimate, rel=0.2)
+        assert (found[:, 1] > 0).all() and (found[:, 2] > 0.5).all()  # more than half in one half
+        assert (found[:, 2] < 1).all()
+
+
+def test_treatments_share_weights_and_images_and_only_theirs_differs():
+    """Every treatment begins alike. Under SGD balance, clipping, a slow start and no residual each
+    change what is learned; under AdamW a factor of a block cancels."""
+    digits = load_dataset("digits")
+    page["images"], page["labels"] = digits.normalize(digits.train_images), digits.train_labels
+    treated, seeds, steps = page["TREATED"], 2, 6
+    for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+        losses = page["starts"](seeds, steps, 4, 0.01, optimizer)[:, 0]
+        assert losses.shape == (steps, len(treated), seeds)
+        assert np.allclose(losses[0, :-1], losses[0, :1])  # but without the residual
+        assert not np.allclose(losses[0, -1], losses[0, 0])
+        apart = np.abs(losses[1, 1:] - losses[1, 0]).mean(1)
+        if optimizer is torch.optim.SGD:
+            assert (apart > 1e-5).all()
+        else:  # Adam's first step is one of signs
+            assert apart[0] < 1e-3 < apart[2]
+
+
 # The law of the overlap, by its proof
 
 
@@ -143,6 +181,61 @@ def test_the_shares_between_halves_are_those_of_the_jacobian(family, options, de
     expected = (heard / heard.sum(1, keepdim=True)).numpy()
     assert shares == pytest.approx(expected, rel=1e-4)
     assert (shares[0, 1] == shares[1, 0] == 0) == deaf
+
+
+def test_accuracy_with_parts_silenced_is_that_of_a_head_without_them():
+    """A silenced part gives its mean, so the head's sums keep their level, but tells nothing."""
+    digits = few_digits()
+    torch.manual_seed(0)
+    sizes = {"dim": 6, "depth": 1, "kernel_size": 3, "patch_size": 2, "in_channels": 1}
+    model = mixerlib.create_model("convmixer", **sizes, num_classes=10).eval()
+    means, labels = page["last_means"](model, digits)
+    images = digits.normalize(digits.test_images)
+    with torch.no_grad():
+        assert torch.allclose(means, model.forward_features(images).mean(dim=(2, 3)))
+        right = float((model(images).argmax(1) == digits.test_labels).double().mean())
+        assert page["accuracy_with"](model, means, labels, (0, 1, 2)) == right
+        # what only the first third tells is there without the others, and gone without it
+        model.head.weight[:, 2:] = 0
+        model.head.weight[:, :2] *= 100  # so that the answers differ
+        right = float((model(images).argmax(1) == digits.test_labels).double().mean())
+        one_answer = model.head(means.mean(0)).argmax()
+    assert page["accuracy_with"](model, means, labels, (0,)) == right
+    silent = page["accuracy_with"](model, means, labels, (1, 2))
+    assert silent == float((labels == one_answer).double().mean()) != right
+
+
+# What training changes in a field
+
+
+@pytest.mark.parametrize("family", ["convmixer", "splitmixer_i"])
+@pytest.mark.parametrize("kernel", [3, 5, 8])
+def test_the_step_of_constant_kernels_is_that_of_a_uniform_choice(family, kernel):
+    model = mixerlib.create_model(family, dim=4, depth=1, kernel_size=kernel)
+    for kernels in model.parameters():
+        kernels.data.fill_(-0.3)
+    (block,) = model.blocks
+    expected = (kernel**2 - 1) / 12 + (0.25 if kernel % 2 == 0 else 0)  # k/2 is half a place off
+    assert page["step_variance"](block) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_share_of_a_branch_is_that_of_the_energy_it_carries():
+    """Branches that multiply by 0, 1 and 2 carry 0, 1/2 and 4/5."""
+    model = mixerlib.create_model("convmixer", dim=4, depth=3, kernel_size=3).eval()
+    for block, factor in zip(model.blocks, (0, 1, 2), strict=True):
+        block[0].fn = nn.Conv2d(4, 4, 1, groups=4, bias=False)
+        nn.init.constant_(block[0].fn.weight, factor)
+    shares = page["branch_shares"](model, torch.randn(2, 4, 5, 5))
+    assert shares == pytest.approx([0, 1 / 2, 4 / 5])
+
+
+def test_chapter_3_measures_its_norms_before_it_measures_the_field():
+    """With a fresh norm the branch is too faint, and the field is 0.4 of what it is."""
+    (path,) = (ROOT / "notebooks").glob("03-*.md")
+    expected = page["predicted_field"](4, 5)
+    for source, ratio in ((None, 1), ("norm.momentum = 1.0", 0.4)):
+        density = functions_of([path], without=source)["footprint"](5, 4).float()
+        assert page["field"](density / density.sum()) == pytest.approx(ratio * expected, rel=0.25)
 
 
 # Where the ideas come from

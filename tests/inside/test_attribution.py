@@ -69,6 +69,8 @@ def test_captum_gives_the_same(name):
     asked = images.clone().requires_grad_(True)
     other = captum.Saliency(model).attribute(asked, CLASSES, abs=False)
     assert torch.allclose(gradients(model, images, CLASSES), other, atol=1e-10)
+    other = captum.InputXGradient(model).attribute(asked, CLASSES)
+    assert torch.allclose(gradient_times_input(model, images, CLASSES), other, atol=1e-10)
     baseline = torch.full_like(images, -0.4)
     path = captum.IntegratedGradients(model)
     other = path.attribute(images, baseline, CLASSES, n_steps=7, method="gausslegendre")

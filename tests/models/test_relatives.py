@@ -6,26 +6,13 @@ import io
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import trained_look
+from helpers import SMALL_RELATIVES as SMALL
+from helpers import small_relative as small
 from torch import nn
 
 from mixerlib.models import create_model, list_models, list_relatives, made_of, model_entry
 from mixerlib.models.relatives import FAMILIES
 
-# Of each family: the options of a small model, and the height and width of its images
-SMALL: dict[str, tuple[dict, tuple[int, int]]] = {
-    "resnet_cifar": ({"dim": 4, "depth": 6}, (9, 14)),
-    "vit": ({"dim": 12, "depth": 3, "heads": 3, "channels_dim": 20}, (8, 12)),
-    "deit": ({"dim": 12, "depth": 3, "heads": 2, "channels_dim": 20}, (8, 12)),
-    "resmlp": ({"dim": 12, "depth": 3, "channels_dim": 20}, (8, 12)),
-    "gmlp": ({"dim": 12, "depth": 3, "channels_dim": 20}, (8, 12)),
-    "convnext": ({"dim": 12, "depth": 3, "channels_dim": 20, "kernel_size": 3}, (8, 12)),
-    "as_mlp": ({"stages": "1x10, 2x12", "patch_size": 2}, (8, 12)),
-    "cycle_mlp": ({"stages": "1x10, 2x12", "patch_size": 2}, (8, 12)),
-    "vip": ({"stages": "1x12, 2x18", "patch_size": 2}, (8, 12)),
-    "mdmlp": ({"dim": 12, "depth": 3, "patch_size": 4, "stride": 2}, (8, 12)),
-    "s_fc": ({"dim": 2}, (8, 12)),
-}
 # Options that break a rule of the family, and what the refusal says
 BROKEN = [
     ("resnet_cifar", {"depth": 10}, "`depth`=10 must be a multiple of 3"),
@@ -45,13 +32,6 @@ every_family = pytest.mark.parametrize("name", list(FAMILIES.values()))
 @pytest.fixture(autouse=True)
 def _one_seed():
     torch.manual_seed(0)
-
-
-def small(name: str, **options) -> nn.Module:
-    """A small model of a family, its scales and norms not at their initial values."""
-    sizes, image = SMALL[name]
-    given = {"image_size": image} if "image_size" in model_entry(name).defaults else {}
-    return trained_look(create_model(name, **(sizes | given | options)))
 
 
 def images(name: str, size: int = 4) -> torch.Tensor:

@@ -28,9 +28,10 @@ from mixerlib.training.statistics import FREE
 
 RECORDS = ROOT / "book" / "records"
 KEPT = list_trained()
+SMALL = ("digits", "cpu")  # the folders of networks that a CPU trains
 
 
-@pytest.mark.parametrize("folder", ["digits", "cpu"])
+@pytest.mark.parametrize("folder", SMALL)
 def test_every_family_has_weights_on_the_digits_and_on_photographs(folder):
     names = [name.removeprefix(f"{folder}/") for name in list_trained(f"{folder}/*")]
     families = {name.rsplit("_", 2)[0] for name in names if "/" not in name}
@@ -51,8 +52,10 @@ def test_the_largest_of_a_family_is_the_largest_file(dataset):
         assert sizes[largest] == max(sizes.values())
 
 
-def test_all_of_it_is_under_a_megabyte():
-    assert sum(p.stat().st_size for p in (RECORDS / "weights").rglob("*.*")) < 1_000_000
+def test_what_every_machine_can_train_is_under_a_megabyte():
+    """Weights of the published size come on top."""
+    files = [path for part in SMALL for path in (RECORDS / "weights" / part).rglob("*.*")]
+    assert 0 < sum(path.stat().st_size for path in files) < 1_000_000
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -153,9 +156,10 @@ def test_what_cannot_be_kept_or_loaded_is_refused(run, tmp_path):
 # The command that makes them
 
 
-def test_one_command_makes_all_that_are_kept():
+def test_one_command_makes_all_that_a_cpu_can_train():
     recipes = read_sweep(ROOT / "book" / "sweeps" / "weights.yaml")
-    assert sorted(recipe.name for recipe in recipes) == KEPT
+    small = [name for name in KEPT if name.partition("/")[0] in SMALL]
+    assert sorted(recipe.name for recipe in recipes) == small
     for recipe in recipes:
         kept = kept_record(recipe.name)
         today = json.loads(json.dumps(asdict(recipe), default=str))

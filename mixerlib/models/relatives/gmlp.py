@@ -13,6 +13,16 @@ from mixerlib.models.mlp_mixer import PatchEmbedding
 from mixerlib.models.relatives.pieces import TokenClassifier
 
 
+class NearlyOnes(nn.Linear):
+    """A linear layer that begins near "all ones": weights near 0, biases of 1."""
+
+    def reset_parameters(self) -> None:
+        """The first values, drawn after those of any linear layer."""
+        super().reset_parameters()
+        nn.init.normal_(self.weight, std=1e-6)
+        nn.init.ones_(self.bias)
+
+
 class SpatialGate(nn.Module):
     """(B, T, 2g) → (B, T, g): the first half of the channels, times the second half after a norm
     and a linear layer across the tokens.
@@ -23,9 +33,7 @@ class SpatialGate(nn.Module):
     def __init__(self, tokens: int, channels: int):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.proj = nn.Linear(tokens, tokens)
-        nn.init.normal_(self.proj.weight, std=1e-6)
-        nn.init.ones_(self.proj.bias)
+        self.proj = NearlyOnes(tokens, tokens)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kept, gate = x.chunk(2, dim=-1)

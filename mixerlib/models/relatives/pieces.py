@@ -53,8 +53,13 @@ class Affine(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.alpha = nn.Parameter(torch.ones(dim))
-        self.beta = nn.Parameter(torch.zeros(dim))
+        self.alpha, self.beta = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The first values: α = 1, β = 0."""
+        nn.init.ones_(self.alpha)
+        nn.init.zeros_(self.beta)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.alpha * x + self.beta
@@ -65,7 +70,13 @@ class Scale(nn.Module):
 
     def __init__(self, dim: int, start: float):
         super().__init__()
-        self.gamma = nn.Parameter(torch.full((dim,), start))
+        self.start = start
+        self.gamma = nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The first value: γ = `start`."""
+        nn.init.constant_(self.gamma, self.start)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.gamma * x
@@ -78,8 +89,13 @@ class PlacedTokens(nn.Module):
     def __init__(self, in_channels: int, dim: int, patch_size: int, patches: int, extra: int):
         super().__init__()
         self.proj = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
-        self.tokens = nn.Parameter(torch.zeros(1, extra, dim))
+        self.tokens = nn.Parameter(torch.empty(1, extra, dim))
         self.places = nn.Parameter(torch.empty(1, extra + patches, dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The first values: learnt tokens of zeros, vectors of the places near zero."""
+        nn.init.zeros_(self.tokens)
         nn.init.trunc_normal_(self.places, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
