@@ -30,6 +30,7 @@ from mixerlib.records import Record, provenance
 from mixerlib.training import Recipe
 
 ROOT = Path(__file__).parents[1]  # the checkout
+TEMPLATE = ROOT / "template"  # a package of its own, with a mixing
 SHARED = ROOT.parent / "shared"  # data and fixtures that do not travel with the book
 # The chapters that open as book/contributing.md says and have at most 15 screens before their
 # exercises. A chapter that does joins here; test_openings.py and test_site.py hold it to it.
@@ -201,6 +202,16 @@ def registrations_undone() -> Iterator[None]:
         for table, entries in zip(tables, before, strict=True):
             table.clear()
             table.update(entries)
+
+
+@contextmanager
+def template_registered() -> Iterator[None]:
+    """The mixing of the folder `template`, as where its package is installed, until the end."""
+    file = TEMPLATE / "src" / "carousel_mixing" / "__init__.py"
+    spec = importlib.util.spec_from_file_location("carousel_mixing", file)
+    with registrations_undone():
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        yield
 
 
 def git(folder: Path, *words: str) -> str:

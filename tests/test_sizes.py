@@ -6,6 +6,7 @@ import pytest
 from helpers import ROOT
 
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
+LINES_OF_A_RELATIVE = 120
 SOURCES = [
     path
     for folder in ("mixerlib", "book")
@@ -35,3 +36,12 @@ def test_a_long_function_is_found_also_in_a_class():
     body = "        x = 1\n" * LINES_OF_A_FUNCTION
     assert long_functions(f"class A:\n    def f(self):\n{body}") == ["f"]
     assert long_functions(f"class A:\n    def f(self):\n{body[:-14]}") == []
+
+
+RELATIVES = sorted((ROOT / "mixerlib" / "models" / "relatives").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", RELATIVES, ids=lambda path: path.stem)
+def test_a_relative_is_read_at_a_glance(path):
+    """Each network of chapter 24, and each file of what several share, has under 120 lines."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) < LINES_OF_A_RELATIVE

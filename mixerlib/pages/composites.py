@@ -16,7 +16,7 @@ from mixerlib.models.relatives.as_mlp import Steps
 from mixerlib.models.relatives.cycle_mlp import STEPS, CycleFC
 from mixerlib.models.relatives.maps import ColourPatches, WeighedBranches
 from mixerlib.models.relatives.mdmlp import AxisMLP
-from mixerlib.models.relatives.pieces import Attention, PlacedTokens
+from mixerlib.models.relatives.transformer import Attention, PlacedTokens
 from mixerlib.models.relatives.vip import LineMLP
 from mixerlib.pages.step import Step
 

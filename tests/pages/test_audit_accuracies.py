@@ -73,6 +73,10 @@ def test_too_few_seeds_decide_nothing(published, entry, count):
     assert decided.kind == audit.NEEDS_TRAINING
 
 
+def test_a_run_of_a_mixing_that_is_not_registered_here_counts_for_no_number(entry):
+    assert audit.matching(entry, [run(entry, 0.9, model="splitmixer_of_somebody")]) == []
+
+
 def test_a_seed_counts_once(published, entry):
     again = [run(entry, 0.9391, seed=0), run(entry, 0.9390, seed=0), run(entry, 0.939, seed=0)]
     assert verdict(published, again).kind == audit.NEEDS_TRAINING

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers import ROOT
 
 from mixerlib import costs
-from mixerlib.models import list_relatives, model_entry
+from mixerlib.models import create_model, list_relatives, model_entry
 from mixerlib.pages import audit
 
 WAY = "fvcore, in training mode"  # that of all the rows that are borrowed
@@ -68,6 +69,48 @@ def test_vip_on_small_images_has_the_parameters_and_its_flops_with_two_digits_ex
     assert [bool(audit.fits(replace(printed, printed=slip), exact)) for slip in slips] == [True]
     assert verdicts[flops].kind == audit.NOT_REPRODUCED
     assert f"as {slips[0]}" in verdicts[flops].reason
+
+
+def test_no_vip_has_both_numbers_of_small_images(published):
+    """Every size of its paper with every patch that it can have there."""
+    params, flops = (
+        published.entries[f"slides-comparison-cifar/vip/{column}"] for column in ("params", "flops")
+    )
+    counted = {}
+    for name in list_relatives("vip_*"):
+        for patch in (1, 2, 4, 8, 16, 32):
+            changes = {"image_size": 32, "patch_size": patch, "num_classes": 10}
+            options = dict(model_entry(name).defaults) | changes
+            try:
+                with torch.device("meta"):
+                    create_model(name, **changes)
+            except ValueError:  # its rows and columns do not divide the width
+                continue
+            size = costs.size_formulas("vip").counts(options, 32)
+            counted[name, patch] = (size.total("params"), size.total("macs"))
+    assert {name for name, _ in counted} == {*list_relatives("vip_*")}
+    right = {which for which, (count, _) in counted.items() if audit.fits(params, count)}
+    assert ("vip_s14", 4) in right
+    for which in right:  # norms add less than a hundredth to the MACs
+        assert abs(counted[which][1] / flops.value - 1) > 0.05, which
+
+
+@pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        ("cifar/as-mlp", "AS-MLP-T, patch 2, 32×32"),
+        ("large/as-mlp", "AS-MLP-T, patch 7, 224×224"),
+        ("cifar/vip", "ViP-Small/14's 384 channels and 18 blocks, patch 4, 32×32"),
+    ],
+)
+def test_what_does_not_come_out_has_our_number_beside_it(published, others, verdicts, row, title):
+    (model,) = [model for model in others.models if model.title == title]
+    for column, way in (("params", "trainable parameters"), ("flops", WAY)):
+        entry = published.entries[f"slides-comparison-{row}/{column}"]
+        ours = audit.shown(model.in_conventions(entry.quantity)[way], entry)
+        assert f"The nearest that we know, as {way}: {title}, with {ours}." in (
+            verdicts[entry.id].reason
+        )
 
 
 @pytest.mark.parametrize("table", TABLES)

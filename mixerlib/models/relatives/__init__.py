@@ -10,7 +10,8 @@ not in `list_models`, so timm's registry, PyTorch Hub and the speed tables stay 
    `blocks`, `head`, `forward_features` and `forward_head`, whose options are keyword arguments; and
    `PRESETS`, name → (the options' defaults, a line about it). The first name is the family's, bare,
    its defaults for 32×32 images and ten classes. `in_channels` and "gelu" need not be said. What
-   two files share stands in `pieces.py`; embedding and MLP of patches in `models/mlp_mixer.py`.
+   two files share stands in `pieces.py`, attention in `transformer.py`, stages in `pyramid.py` and
+   `maps.py`; embedding and MLP of patches in `models/mlp_mixer.py`.
 2. Here: the import, and a line in `RELATIVES`.
 3. Modules of a block are named so that `costs.measure` knows their part, by `PART_OF_NAME` in
    `costs/measurement.py`: `norm*` and `scale*` are normalisation, `mlp_tokens`, `linear_tokens`,

@@ -8,12 +8,8 @@ from torch import nn
 
 from mixerlib import checks
 from mixerlib.models.heads import new_head
-from mixerlib.models.relatives.pieces import (
-    PlacedTokens,
-    TokenClassifier,
-    TransformerBlock,
-    checked_heads,
-)
+from mixerlib.models.relatives.pieces import TokenClassifier
+from mixerlib.models.relatives.transformer import PlacedTokens, TransformerBlock, checked_heads
 
 
 class ViT(TokenClassifier):

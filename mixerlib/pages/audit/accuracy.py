@@ -18,7 +18,6 @@ from mixerlib.pages.audit.entries import (
     Published,
     ablated,
     configurations,
-    family_of,
     identity,
 )
 from mixerlib.pages.audit.outcome import (
@@ -141,13 +140,16 @@ def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Recor
 
 def _is_of(run: records.Record, stated: Configuration, taken_out: Mapping[str, Any]) -> bool:
     """Whether a run is of the stated model, or of its form with these parts taken out."""
-    family = family_of(run.settings["model"])
-    options = model_entry(run.settings["model"]).defaults | run.settings["model_options"]
+    try:
+        model = model_entry(run.settings["model"])
+    except ValueError:  # a mixing of a package that is not installed here, such as chapter 26's
+        return False
+    family, options = model.family, model.defaults | run.settings["model_options"]
     known = costs.OPTIONS[stated.family]
     others = {key: value for key, value in options.items() if key not in known}
     plain = {key: value for key, value in options.items() if key in known}
-    model = Configuration(stated.family, plain, None)
-    if identity(model, by_data=True) != identity(stated, by_data=True):
+    alike = Configuration(stated.family, plain, None)
+    if identity(alike, by_data=True) != identity(stated, by_data=True):
         return False
     if not taken_out:
         return family == stated.family and not any(others.values())  # such as a shuffle

@@ -219,15 +219,19 @@ def _not_reproduced(
     support = Counter(text for other in table for text in {a.text for a in failing[other][0]})
     fitting = sorted(fitting, key=lambda alternative: -support[alternative.text])
     numbers = [n for model in recounts for n in model.numbers]
-    values = "; ".join(shown(n.value, entry) for n in numbers if n.convention == way)
-    reason = f"The stated model, as {way}: {values}."
+    nearest = ""
     if entry.unstated or entry.searched:
         reason = "No one model has all numbers of this row." + _alone(entry, recounts, way)
-    elif others := [n.convention for n in numbers if n.rounding]:
-        reason += f" It has these digits as {' and '.join(others)}, unlike the rest of its source."
+        nearest = _nearest(entry, recounts, way)
+    else:
+        values = "; ".join(shown(n.value, entry) for n in numbers if n.convention == way)
+        reason = f"The stated model, as {way}: {values}."
+        if others := [n.convention for n in numbers if n.rounding]:
+            reason += f" It has these digits as {' and '.join(others)}, unlike the rest of its "
+            reason += "source."
     if not fitting:
         tries = f" Nor does any of {tried} alternatives." if tried else ""
-        return Verdict(NOT_REPRODUCED, reason + tries)
+        return Verdict(NOT_REPRODUCED, reason + tries + nearest)
     named = {a.text: f"{a.text} ({shown(a.value, entry)})" for a in reversed(fitting)}
     reason += f" These digits would be right for: {'; '.join(list(reversed(named.values()))[:3])}."
     if support[fitting[0].text] > 1:
@@ -235,7 +239,7 @@ def _not_reproduced(
             f" The first explains {support[fitting[0].text]} of the {len(table)} numbers of this "
             "table that fail."
         )
-    reason += f" ({len(fitting)} of {tried} alternatives fit.)"
+    reason += f" ({len(fitting)} of {tried} alternatives fit.){nearest}"
     exact = None if entry.unstated else next(n.value for n in numbers if n.convention == way)
     return Verdict(NOT_REPRODUCED, reason, exact=exact, explained=tuple(fitting))
 
@@ -252,6 +256,14 @@ def _alone(entry: Entry, recounts: Sequence[Recount], way: str) -> str:
                 if number.convention == way and fits(slip, number.value) == "to nearest":
                     return f" {model.title} would have it with two digits exchanged, as {printed}."
     return ""
+
+
+def _nearest(entry: Entry, recounts: Sequence[Recount], way: str) -> str:
+    """What those of a row's models count that come nearest to the print, at most three of them."""
+    ours = [(m.title, n.value) for m in recounts for n in m.numbers if n.convention == way]
+    ours.sort(key=lambda counted: abs(counted[1] - entry.value))
+    listed = "; ".join(f"{title}, with {shown(value, entry)}" for title, value in ours[:3])
+    return f" The nearest that we know, as {way}: {listed}."
 
 
 # --- remarks --------------------------------------------------------------------------------------
