@@ -11,6 +11,7 @@ from mixerlib.costs import formulas
 from mixerlib.models import model_entry
 from mixerlib.pages import LABELS, SHORT_LABELS, digits, listed, machine, span, table, unbroken
 from mixerlib.pages import preset_label as preset
+from mixerlib.pages.tables import folded
 from mixerlib.speed.cases import Benchmark, Case, Result
 from mixerlib.speed.environment import keeps_memory
 from mixerlib.speed.reports import FORMS, PLAIN, fastest_forms, speedups_over
@@ -235,9 +236,9 @@ def parts_of_gain(given: Races, kept: Races) -> str:
     head += ["best : plain, kept", "fast : best, kept"]
     spans = {key: span(values, "{:.1f}") for key, values in gains.items()}
     return (
-        f"{table(head, rows)}\n\nWhere glibc gives its memory back, the fast form is "
-        f"{spans['given']} times as fast as the plain one; where it keeps it, {spans['kept']} "
-        "times. What lies between the two is the allocator's. Of the second, layout and compiler "
+        f"{folded('Model by model', table(head, rows))}\n\nWhere glibc gives its memory back, the "
+        f"fast form is {spans['given']} times as fast as the plain one; where it keeps it, "
+        f"{spans['kept']} times. What lies between the two is the allocator's. Of the second, layout and compiler "
         f"give a factor of {spans['compiler']} without this book, and the algebra with fewer "
         f"images at once a factor of {spans['algebra']} beyond them."
     )

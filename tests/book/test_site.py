@@ -652,6 +652,7 @@ def test_a_chapter_opens_with_a_figure_and_ends_in_time(tab, stem):
 # Chapters whose first figure a phone scrolls, and why.
 SCROLLED = {
     "01": "a photograph, and its patches beside their tokens",
+    "03": "the tweet, whose lines are not to be broken",
     "12": "rows of photographs, too heavy to be stored twice",
     "12b": "rows of photographs",
     "19": "a diagram of boxes, which has no axes to make narrower",
