@@ -238,9 +238,9 @@ def parts_of_gain(given: Races, kept: Races) -> str:
     return (
         f"{folded('Model by model', table(head, rows))}\n\nWhere glibc gives its memory back, the "
         f"fast form is {spans['given']} times as fast as the plain one; where it keeps it, "
-        f"{spans['kept']} times. What lies between the two is the allocator's. Of the second, layout and compiler "
-        f"give a factor of {spans['compiler']} without this book, and the algebra with fewer "
-        f"images at once a factor of {spans['algebra']} beyond them."
+        f"{spans['kept']} times. What lies between the two is the allocator's. Of the second, "
+        f"layout and compiler give a factor of {spans['compiler']} without this book, and the "
+        f"algebra with fewer images at once a factor of {spans['algebra']} beyond them."
     )
 
 
