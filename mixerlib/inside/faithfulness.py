@@ -169,20 +169,25 @@ def with_random_weights(
     checks.count("seed", seed)
     changed = copy.deepcopy(model)
     roots = [changed] if layers is None else chosen_layers(changed, layers).values()
-    modules = {id(part): part for root in roots for part in root.modules()}.values()
+    parts = {id(part): part for root in roots for part in root.modules()}.values()
+    modules = sorted(parts, key=lambda part: not _has_weights(part))  # who says of its layers, last
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
         torch.manual_seed(seed)
         for module in modules:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
-            elif any(True for _ in module.parameters(recurse=False)):
+            elif _has_weights(module):
                 raise ValueError(
                     f"`layers` has a {type(module).__name__} with weights and no "
                     "`reset_parameters`, so nothing says how they are drawn"
                 )
     _measure([module for module in modules if isinstance(module, _BATCH_NORMS)], changed, images)
     return changed
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
 
 
 def _measure(norms: list, model: nn.Module, images: torch.Tensor) -> None:

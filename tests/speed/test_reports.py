@@ -179,7 +179,7 @@ def test_no_form_was_chosen():
 
 
 def test_the_records_of_the_book_say_their_forms():
-    devices = read_by_device(ROOT / "book/records/bench", "forms/*.json", read_benchmark)
+    devices = read_by_device(ROOT / "book/records/bench", "races/forms*.json", read_benchmark)
     results = [r for reports in devices.values() for one in reports.values() for r in one.results]
     chosen = [one.chosen_form for one in results if one.case.implementation == "fast"]
     assert len(chosen) >= 14 and None not in chosen

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     reason="needs `lab` and `widgets`",
 )
 
-LONG = 90  # seconds: a machine may be busy with other things
+LONG = 180  # seconds: a machine may be busy with other things
 CELLS = [
     """import torch
 from mixerlib.models import create_model
@@ -107,13 +107,24 @@ def press(page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def run(page, cell) -> None:
+    """Run a cell by hand, and once more where a busy page has missed the keys."""
+    begun = cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
+    for _ in range(5):
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        with suppress(Exception):  # Playwright's own, of a time that is over
+            begun.wait_for(timeout=10_000)
+            return
+    raise AssertionError("the cell does not run")
+
+
 def test_they_are_turned_by_hand_and_the_kernel_stays_free(page):
     cells = page.locator(".jp-CodeCell")
     cells.nth(2).wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-    cells.nth(0).locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
-    page.keyboard.press("Shift+Enter")
+    run(page, cells.nth(0))
+    run(page, cells.nth(1))
     page.get_by_text("SplitMixer: ").wait_for()
     page.get_by_role("button", name="Who hears whom").click()
     page.get_by_text("After 2 of 2 blocks 50% of the pairs of 12 channels").wait_for()
@@ -132,8 +143,7 @@ def test_they_are_turned_by_hand_and_the_kernel_stays_free(page):
     batch.press("Enter")
     press(page, "Start")
     desk.get_by_text("Run 1 is running").wait_for()
-    cells.nth(2).locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
+    run(page, cells.nth(2))
     page.get_by_text("while it trains: running", exact=True).wait_for()
     desk.locator("polyline[points*=' ']").first.wait_for()  # the curve comes meanwhile
     press(page, "Pause")
@@ -144,8 +154,7 @@ def test_they_are_turned_by_hand_and_the_kernel_stays_free(page):
     desk.get_by_text("stopped at the desk after step").wait_for()
 
     table = cells.nth(3)
-    table.locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
+    run(page, table)
     table.get_by_text("at magnitudes 0, 6, 12, 18, 24 and 30").first.wait_for()
     table.get_by_label("Operations").select_option(["Solarize", "Color"])
     rows = table.locator("th[scope=row]")

@@ -13,16 +13,6 @@ from mixerlib.models.mlp_mixer import PatchEmbedding
 from mixerlib.models.relatives.pieces import TokenClassifier
 
 
-class NearlyOnes(nn.Linear):
-    """A linear layer that begins near "all ones": weights near 0, biases of 1."""
-
-    def reset_parameters(self) -> None:
-        """The first values, drawn after those of any linear layer."""
-        super().reset_parameters()
-        nn.init.normal_(self.weight, std=1e-6)
-        nn.init.ones_(self.bias)
-
-
 class SpatialGate(nn.Module):
     """(B, T, 2g) → (B, T, g): the first half of the channels, times the second half after a norm
     and a linear layer across the tokens.
@@ -33,7 +23,13 @@ class SpatialGate(nn.Module):
     def __init__(self, tokens: int, channels: int):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.proj = NearlyOnes(tokens, tokens)
+        self.proj = nn.Linear(tokens, tokens)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The first values: a gate of nearly ones."""
+        nn.init.normal_(self.proj.weight, std=1e-6)
+        nn.init.ones_(self.proj.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kept, gate = x.chunk(2, dim=-1)
