@@ -25,7 +25,7 @@ from torch import nn
 
 from mixerlib._torchvision import import_torchvision
 from mixerlib.data import Dataset, load_dataset
-from mixerlib.models import create_model, model_entry
+from mixerlib.models import create_model, list_models, model_entry
 from mixerlib.records import Record, provenance
 from mixerlib.training import Recipe
 
@@ -89,6 +89,15 @@ SMALL_RELATIVES: dict[str, tuple[dict, tuple[int, int]]] = {
     "mdmlp": ({"dim": 12, "depth": 3, "patch_size": 4, "stride": 2}, (8, 12)),
     "s_fc": ({"dim": 2}, (8, 12)),
 }
+
+
+FAMILIES = [name for name in list_models() if name == model_entry(name).family]  # of the mixers
+
+
+def small_mixer(name: str = "splitmixer_i", **options: Any) -> nn.Module:
+    """A small model of a family in evaluation mode, its norms not at their initial values."""
+    few = {"tokens_dim": 5, "channels_dim": 20} if name == "mlp_mixer" else {}
+    return trained_look(create_model(name, **({"dim": 12, "depth": 2} | few | options))).eval()
 
 
 def small_relative(name: str, **options: Any) -> nn.Module:

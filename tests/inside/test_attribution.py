@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import Later, trained_look
+from helpers import FAMILIES, Later, trained_look
 from torch import nn
 
 from mixerlib.inside import (
@@ -13,10 +13,9 @@ from mixerlib.inside import (
     occlusion,
     smooth_gradients,
 )
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model
 
 captum = Later("captum.attr")
-FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 CLASSES = torch.tensor([3, 0, 9])
 
 

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from helpers import Later, trained_look
+from helpers import FAMILIES, Later, trained_look
 from torch import nn
 from torch.nn import functional as F
 
 from mixerlib.inside import class_activation_map, enlarged, grad_cam, layer_gradients
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model
 
 captum = Later("captum.attr")
-FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 CLASSES = torch.tensor([3, 0, 9])
 
 

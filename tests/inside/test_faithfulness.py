@@ -3,7 +3,7 @@
 import pytest
 import scipy
 import torch
-from helpers import trained_look
+from helpers import FAMILIES, trained_look
 from torch import nn
 
 from mixerlib.inside import (
@@ -13,9 +13,8 @@ from mixerlib.inside import (
     rank_correlation,
     with_random_weights,
 )
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model
 
-FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 CURVES = (deletion_curve, insertion_curve)
 
 

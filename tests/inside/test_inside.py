@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import Later
+from helpers import FAMILIES, Later
 from torch import nn
 
 from mixerlib.inside import (
@@ -19,10 +19,9 @@ from mixerlib.inside import (
     spatial_kernels,
 )
 from mixerlib.inside.choosing import check_classes
-from mixerlib.models import create_model, list_models, model_entry
+from mixerlib.models import create_model
 
 linear_model, preprocessing = Later("sklearn.linear_model"), Later("sklearn.preprocessing")
-FAMILIES = [name for name in list_models() if model_entry(name).family == name]
 
 
 def model_of(name: str = "convmixer", **options) -> nn.Module:

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, Later, trained_look
+from helpers import FAMILIES, ROOT, Later, small_mixer
 from torch import nn
 
 from mixerlib import weights
-from mixerlib.models import create_model, list_models, made_of, model_entry
+from mixerlib.models import made_of
 from mixerlib.records import read_record
 from mixerlib.weights import from_pretrained, save_pretrained
 
 hub = Later("huggingface_hub")
 
-FAMILIES = [name for name in list_models() if name == model_entry(name).family]
 RECORD = ROOT / "book" / "records" / "cpu" / "splitmixer_i_64_4" / "seed0.json"
 FILES = {"README.md", "config.json", "model.safetensors"}
 
@@ -28,14 +27,9 @@ def extra() -> None:
     pytest.importorskip("huggingface_hub", reason="needs the extra `hub`")
 
 
-def small(name: str = "splitmixer_i", **options: object) -> nn.Module:
-    few = {"tokens_dim": 5, "channels_dim": 20} if name == "mlp_mixer" else {}
-    return trained_look(create_model(name, **({"dim": 12, "depth": 2} | few | options))).eval()
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_folder_both_ways(name: str, tmp_path: Path):
-    model, images = small(name, num_classes=7), torch.randn(2, 3, 32, 32)
+    model, images = small_mixer(name, num_classes=7), torch.randn(2, 3, 32, 32)
     ours = weights.HubModel(model)
     assert isinstance(ours, hub.PyTorchModelHubMixin) and torch.equal(ours(images), model(images))
     assert ours.save_pretrained(tmp_path / "new") is None
@@ -46,7 +40,7 @@ def test_a_folder_both_ways(name: str, tmp_path: Path):
 
 
 def test_the_functions_and_the_methods_have_the_same_folders(tmp_path: Path):
-    model, images = small(), torch.randn(2, 3, 32, 32)
+    model, images = small_mixer(), torch.randn(2, 3, 32, 32)
     told = {"mean": (0.5, 0.4, 0.3), "std": (0.25,) * 3, "image_size": 48}
     told |= {"classes": [f"class {i}" for i in range(10)]}
     save_pretrained(model, tmp_path / "function", record=read_record(RECORD), **told)
@@ -69,7 +63,7 @@ def test_the_functions_and_the_methods_have_the_same_folders(tmp_path: Path):
 
 
 def test_a_changed_head_goes_along(tmp_path: Path):
-    model = weights.HubModel(nn.DataParallel(small()))
+    model = weights.HubModel(nn.DataParallel(small_mixer()))
     model.model.module.reset_classifier(3)
     model.save_pretrained(tmp_path)
     assert weights.HubModel.from_pretrained(tmp_path).model.num_classes == 3
@@ -92,7 +86,7 @@ def test_what_is_uploaded_is_that_folder(tmp_path: Path, monkeypatch):
             return f"https://huggingface.co/{repo_id}/commit/1"
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
-    model = weights.HubModel(small(), record=record)
+    model = weights.HubModel(small_mixer(), record=record)
     assert model.push_to_hub("somebody/mixer", token="t").endswith("somebody/mixer/commit/1")
     assert sent.pop("token") == "t" and set(sent) == {*FILES, "recipe.yaml"}
     card = sent["README.md"].decode()
@@ -101,7 +95,7 @@ def test_what_is_uploaded_is_that_folder(tmp_path: Path, monkeypatch):
 
 
 def test_a_repository_is_fetched_by_its_name(tmp_path: Path, monkeypatch):
-    model, images, asked = small(), torch.randn(2, 3, 32, 32), {}
+    model, images, asked = small_mixer(), torch.randn(2, 3, 32, 32), {}
     save_pretrained(model, tmp_path)
 
     def snapshot_download(name: str, **options: object) -> str:
@@ -120,7 +114,7 @@ def test_a_repository_is_fetched_by_its_name(tmp_path: Path, monkeypatch):
 
 
 def test_it_is_copied_and_pickled_like_other_modules():
-    model, images = weights.HubModel(small()), torch.randn(2, 3, 32, 32)
+    model, images = weights.HubModel(small_mixer()), torch.randn(2, 3, 32, 32)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other(images), model(images))
 
@@ -128,7 +122,7 @@ def test_it_is_copied_and_pickled_like_other_modules():
 def test_what_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="must be one that `create_model` has made"):
         weights.HubModel(nn.Linear(2, 2))
-    save_pretrained(small(), tmp_path)
+    save_pretrained(small_mixer(), tmp_path)
     with pytest.raises(TypeError, match="unexpected keyword argument 'dim'"):
         weights.HubModel.from_pretrained(tmp_path, dim=3)
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')

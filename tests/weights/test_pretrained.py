@@ -11,34 +11,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT, made_record, registrations_undone, trained_look
+from helpers import FAMILIES, ROOT, made_record, registrations_undone, small_mixer
 from torch import nn
 
 from mixerlib.models import (
     SharedSegments,
     SplitMixer,
-    create_model,
-    list_models,
     made_of,
-    model_entry,
     register_mixing,
 )
 from mixerlib.records import read_record
 from mixerlib.training import load_recipe
 from mixerlib.weights import from_pretrained, save_pretrained
 
-FAMILIES = [name for name in list_models() if name == model_entry(name).family]
 RECORD = ROOT / "book" / "records" / "cpu" / "splitmixer_i_64_4" / "seed0.json"
-
-
-def small(name: str = "splitmixer_i", **options: object) -> nn.Module:
-    few = {"tokens_dim": 5, "channels_dim": 20} if name == "mlp_mixer" else {}
-    return trained_look(create_model(name, **({"dim": 12, "depth": 2} | few | options))).eval()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_written_is_read_again(name: str, tmp_path: Path):
-    model, images = small(name, num_classes=7), torch.randn(2, 3, 32, 32)
+    model, images = small_mixer(name, num_classes=7), torch.randn(2, 3, 32, 32)
     save_pretrained(model, tmp_path / "made" / "anew")
     state = torch.random.get_rng_state()
     again = from_pretrained(str(tmp_path / "made" / "anew"))
@@ -49,14 +40,14 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path):
 
 def test_what_cannot_be_told_from_tensors(tmp_path: Path):
     """ReLU; a ratio given as a fraction; sides of the image; a mixing of the reader's own."""
-    save_pretrained(small(ratio=Fraction(3, 5), activation="relu"), tmp_path)
+    save_pretrained(small_mixer(ratio=Fraction(3, 5), activation="relu"), tmp_path)
     again = from_pretrained(tmp_path)
     assert made_of(again)[1]["ratio"] == "3/5" and type(again.stem[1]) is nn.ReLU
-    save_pretrained(small("mlp_mixer", image_size=(32, 16)), tmp_path)
+    save_pretrained(small_mixer("mlp_mixer", image_size=(32, 16)), tmp_path)
     assert from_pretrained(tmp_path).image_size == (32, 16)
     with registrations_undone():
         name = register_mixing("shared", lambda block, dim, s: SharedSegments(dim, s))
-        model, images = small(name, segments=3), torch.randn(2, 3, 32, 32)
+        model, images = small_mixer(name, segments=3), torch.randn(2, 3, 32, 32)
         save_pretrained(model, tmp_path)
         assert torch.equal(from_pretrained(tmp_path)(images), model(images))
     with pytest.raises(ValueError, match="'splitmixer_shared' is no model of mixerlib"):
@@ -64,14 +55,14 @@ def test_what_cannot_be_told_from_tensors(tmp_path: Path):
 
 
 def test_another_head_and_wrappers(tmp_path: Path):
-    model = small()
+    model = small_mixer()
     model.reset_classifier(3)
     save_pretrained(nn.DataParallel(model), tmp_path)
     assert from_pretrained(tmp_path).num_classes == 3
 
 
 def test_a_model_that_computes_its_weights_is_written_as_it_computes(tmp_path: Path):
-    model, images = small(), torch.randn(2, 3, 32, 32)
+    model, images = small_mixer(), torch.randn(2, 3, 32, 32)
     nn.utils.prune.l1_unstructured(model.head, "weight", 0.5)
     nn.utils.parametrizations.weight_norm(model.stem[0])
     save_pretrained(model, tmp_path)
@@ -80,7 +71,7 @@ def test_a_model_that_computes_its_weights_is_written_as_it_computes(tmp_path: P
 
 
 def test_numbers_of_numpy_and_torch(tmp_path: Path):
-    model = small(dim=np.int64(12), num_classes=np.int32(7))
+    model = small_mixer(dim=np.int64(12), num_classes=np.int32(7))
     save_pretrained(model, tmp_path, mean=np.array([0.5, 0.4, 0.3]), std=torch.tensor([0.25] * 3))
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["pretrained_cfg"]["mean"] == [0.5, 0.4, 0.3]
@@ -91,11 +82,11 @@ def test_numbers_of_numpy_and_torch(tmp_path: Path):
 
 def test_the_card_and_the_recipe_are_the_records(tmp_path: Path):
     record = read_record(RECORD)
-    save_pretrained(small(), tmp_path, record=record, mean=[0.5] * 3, std=[0.25] * 3)
+    save_pretrained(small_mixer(), tmp_path, record=record, mean=[0.5] * 3, std=[0.25] * 3)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     _, head, text = card.split("---\n", 2)
     assert yaml.safe_load(head)["pipeline_tag"] == "image-classification"
-    parameters = sum(p.numel() for p in small().parameters())
+    parameters = sum(p.numel() for p in small_mixer().parameters())
     for part in (
         *("# splitmixer_i\n", "32×32 pixels", "[0.5, 0.5, 0.5]", "[0.25, 0.25, 0.25]"),
         *(f"{record.test_accuracy:.2%} of 10,000 test images of `cifar10`", "seed 0"),
@@ -103,7 +94,7 @@ def test_the_card_and_the_recipe_are_the_records(tmp_path: Path):
     ):
         assert part in text, part
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == record.settings
-    save_pretrained(small(), tmp_path / "without")
+    save_pretrained(small_mixer(), tmp_path / "without")
     assert "is not stated" in (tmp_path / "without" / "README.md").read_text()
     assert not (tmp_path / "without" / "recipe.yaml").exists()
 
@@ -111,7 +102,7 @@ def test_the_card_and_the_recipe_are_the_records(tmp_path: Path):
 def test_the_recipe_can_be_trained_again(tmp_path: Path):
     recipe = load_recipe("digits", {"epochs": 3, "seed": 5})
     settings = {key: value for key, value in vars(recipe).items() if key != "name"}
-    save_pretrained(small(), tmp_path, record=made_record(settings=settings, seed=5))
+    save_pretrained(small_mixer(), tmp_path, record=made_record(settings=settings, seed=5))
     again = load_recipe(tmp_path / "recipe.yaml")
     assert vars(again) | {"name": "digits"} == vars(recipe)
 
@@ -125,7 +116,7 @@ def test_timm_finds_everything_in_the_folder(tmp_path: Path):
     for name in ("convmixer_768_32", "mlp_mixer", "splitmixer_iv"):
         shown = {"kernel_size": 3} if name == "convmixer_768_32" else {}
         shown |= {"image_size": 16} if name == "mlp_mixer" else {}
-        model = small(name, in_channels=1, num_classes=10, **shown)
+        model = small_mixer(name, in_channels=1, num_classes=10, **shown)
         size = None if name == "mlp_mixer" else 28
         save_pretrained(model, tmp_path, image_size=size, mean=[0.1], std=[0.3], classes=names)
         theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
@@ -148,7 +139,7 @@ def test_timm_finds_everything_in_the_folder(tmp_path: Path):
     ],
 )
 def test_what_create_model_would_not_make_again_is_refused(spoil, message, tmp_path: Path):
-    model = small()
+    model = small_mixer()
     spoil(model)
     with pytest.raises(ValueError, match=message):
         save_pretrained(model, tmp_path / "new")
@@ -165,7 +156,7 @@ def test_options_that_do_not_fit_the_model(tmp_path: Path):
         ({"image_size": 0}, "`image_size`=0 must be a positive whole number"),
     ):
         with pytest.raises(ValueError, match=message):
-            save_pretrained(small(), tmp_path / "new", **options)
+            save_pretrained(small_mixer(), tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
 
 
@@ -185,7 +176,7 @@ def test_options_that_do_not_fit_the_model(tmp_path: Path):
     ],
 )
 def test_a_config_of_something_else_is_refused(change: dict, message: str, tmp_path: Path):
-    save_pretrained(small(), tmp_path)
+    save_pretrained(small_mixer(), tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(ValueError, match=message):
@@ -199,7 +190,7 @@ def test_a_config_of_something_else_is_refused(change: dict, message: str, tmp_p
 
 
 def test_the_hub_is_asked_only_when_that_is_said(tmp_path: Path, monkeypatch):
-    model, images, asked = small(), torch.randn(2, 3, 32, 32), {}
+    model, images, asked = small_mixer(), torch.randn(2, 3, 32, 32), {}
     save_pretrained(model, tmp_path)
 
     def snapshot_download(name: str, **options: object) -> str:
@@ -232,6 +223,8 @@ def test_the_hub_packages_function_takes_these_arguments():
 
 def test_a_record_with_other_fields_is_enough(tmp_path: Path):
     """The card asks for a few fields only, which the book's kept weights have too."""
-    save_pretrained(small(), tmp_path, record=made_record(settings={"crop_pct": 0.9, "seed": 0}))
+    save_pretrained(
+        small_mixer(), tmp_path, record=made_record(settings={"crop_pct": 0.9, "seed": 0})
+    )
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["pretrained_cfg"]["crop_pct"] == 0.9
