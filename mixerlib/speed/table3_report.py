@@ -26,17 +26,23 @@ class Table3:
     """A report of `published_table`, its two halves beside one another. Chapter 17b.
 
     All arrays have the 18 rows of `TABLE_3`, ConvMixer first. Raises `ValueError` for a report
-    that has not two results for each row.
+    that has not two results for each row, in their order.
     """
 
     report: Benchmark
 
     def __post_init__(self):
-        if len(self.report.results) != 2 * len(TABLE_3):
+        if not self.timed_in(self.report):
             raise ValueError(
-                f"`report` of {len(self.report.results)} results must have two of each of the "
-                f"{len(TABLE_3)} rows"
+                f"`report` of {len(self.report.results)} results must have those of the "
+                f"{len(TABLE_3)} rows, twice"
             )
+
+    @staticmethod
+    def timed_in(report: Benchmark) -> bool:
+        """Whether a report has timed the rows of the table, all of them twice."""
+        models = [result.case.model for result in report.results]
+        return models == 2 * [model for model, _ in TABLE_3]
 
     @property
     def before(self) -> list[Result]:

@@ -58,8 +58,13 @@ def test_how_far_the_ratio_is_bent(report, factor):
 
 
 def test_a_report_of_another_race_is_refused(report):
-    with pytest.raises(ValueError, match="of 35 results must have two of each of the 18 rows"):
+    with pytest.raises(ValueError, match="of 35 results must have those of the 18 rows, twice"):
         Table3(replace(report, results=report.results[1:]))
+    other = replace(report.results[0].case, model="resmlp")  # as many results, of another table
+    with pytest.raises(ValueError, match="of 36 results must have those of the 18 rows, twice"):
+        Table3(
+            replace(report, results=[replace(report.results[0], case=other), *report.results[1:]])
+        )
 
 
 def test_rows_with_less_to_mix():
