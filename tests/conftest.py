@@ -41,11 +41,11 @@ def digits() -> Dataset:
 def browser() -> Iterator[object]:
     from book.tools.pdf import find_chromium
 
+    if not (chromium := find_chromium()):
+        missing("needs a Chromium; none is here, and none is named by CHROMIUM")
     for package in ("playwright", "axe_playwright_python"):
         if not find_spec(package):
             missing("needs the extra `site`")
-    if not (chromium := find_chromium()):
-        missing("needs a Chromium; none is here, and none is named by CHROMIUM")
     from playwright.sync_api import sync_playwright
 
     given = ["--disable-dev-shm-usage"]  # in a container that folder is small

@@ -119,8 +119,12 @@ def answer_wrongly(names: list[str]) -> bool:
 
 def main(arguments: list[str]) -> int:
     """0 where all is as it should be, 1 where NO is printed."""
+    if arguments == ["--wrong"]:
+        sys.exit("--wrong needs the name of an exercise")
     if arguments[:1] == ["--wrong"]:
         return 0 if answer_wrongly(arguments[1:]) else 1
+    if unknown := set(arguments) - {path.stem for path in NOTEBOOKS}:
+        sys.exit(f"no such chapter: {', '.join(sorted(unknown))}")
     os.chdir(ROOT / "notebooks")
     os.environ.setdefault("MPLBACKEND", "agg")
     return 0 if prove(arguments) else 1

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from book.tools import ROOT
-from book.tools.quiet import ended, require_recordable
+from book.tools.quiet import require_recordable, told_status
 from mixerlib.records import provenance
 from mixerlib.speed import read_page_record
 
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         except Exception as error:  # of any kind: it is the notebook's
             print(f"{stem} broke: {error}", file=sys.stderr, flush=True)
             failed.append(stem)
-    return ended(failed)
+    return told_status(failed)
 
 
 if __name__ == "__main__":

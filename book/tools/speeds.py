@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from book.tools.quiet import ended, require_recordable
+from book.tools.quiet import require_recordable, told_status
 from mixerlib.records import provenance
 
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         command += ["--force"] * options.force
         if subprocess.run(command, env=environment(name), check=False).returncode:
             failed.append(name)
-    return ended(failed)
+    return told_status(failed)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 from book.assets.timm_run import FILE, PRINTED, TimmRun
 from book.tools import ROOT
+from book.tools.quiet import require_committed
 from mixerlib.files import read_yaml, write_atomic
 from mixerlib.records import provenance, write_record
 
@@ -96,10 +97,11 @@ def output_of(words: list[str], folder: Path, scripts: Path, stdout_only: bool =
         _, module, name, script, *rest = words
         given = [sys.executable, module, name, str(scripts.resolve() / script), *rest]
     here = {key: value for key, value in os.environ.items() if key != "MIXERLIB_DATA"}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         given,
         cwd=folder,
-        env=here | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=here | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if stdout_only else subprocess.STDOUT,
         text=True,
@@ -131,4 +133,5 @@ if __name__ == "__main__":
     parser.add_argument("images", type=Path, metavar="IMAGENET")
     parser.add_argument("--from", dest="source", required=True, metavar="WORDS")
     given = parser.parse_args()
+    require_committed(parser, provenance("cpu"))
     main(given.scripts, given.images, given.source)

@@ -163,7 +163,7 @@ def _evaluate(options: argparse.Namespace, device: "torch.device", processes: Pr
         _print_json(file, recipe, dataset, results)
         return 0
     _print(options.confusion, file, recipe, dataset, results)
-    if published is not None and published.top1 and published.dataset == recipe.dataset:
+    if published is not None and published.top1 is not None:
         print(f"\npublished: top-1 {published.top1:.2f}%, by {published.source}")
     return 0
 

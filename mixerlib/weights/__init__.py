@@ -16,6 +16,7 @@ that nothing it names is ever called. The layouts:
 - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mixerlib.weights.by_name import get_model, get_weight
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mixerlib.weights.hub import HubModel
 
 __all__ = [
-    "HubModel",
     "PublishedWeights",
     "from_pretrained",
     "get_model",
@@ -45,6 +45,8 @@ __all__ = [
     "weights_file",
     "weights_of",
 ]
+if find_spec("huggingface_hub"):  # so that `import *` asks for no extra
+    __all__ += ["HubModel"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -73,6 +74,12 @@ class HubModel(nn.Module, PyTorchModelHubMixin):
         """Images (B, in_channels, H, W) → logits (B, num_classes), by the model."""
         return self.model(images)
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """As the mixin's, which removes an old config.json first: here once all is accepted."""
+        with TemporaryDirectory() as tried:
+            save_pretrained(self.model, tried, **self._told)
+        return super().save_pretrained(save_directory, **options)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         save_pretrained(self.model, save_directory, **self._told)
 
@@ -99,9 +106,9 @@ class HubModel(nn.Module, PyTorchModelHubMixin):
                 token=token,
             )
         model = from_pretrained(folder)
-        config = read_json(folder / CONFIG)  # which has just been read without complaint
-        given, classes = config["pretrained_cfg"], config.get("label_names", ())
-        told = {"image_size": tuple(given["input_size"][1:]), "classes": classes}
+        config = read_json(folder / CONFIG)
+        given, classes = config.get("pretrained_cfg", {}), config.get("label_names", ())
+        told = {"image_size": tuple(given.get("input_size", ())[1:]) or None, "classes": classes}
         told |= {word: given.get(word) for word in ("mean", "std")}
         given_here = {k: v for k, v in model_kwargs.items() if k not in OLD_WORDS}
         return cls(model, **(told | given_here)).eval()

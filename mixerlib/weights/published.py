@@ -93,7 +93,7 @@ HUAWEI = "https://storage.googleapis.com/huawei-mindspore-hk/ConvMixer/{}"
 GOOGLE = "https://storage.googleapis.com/mixer_models/{}.npz"
 COURSES = "https://download.mindspore.cn/vision/mlpmixer/gsam_{}.ckpt"
 WIGHTMAN = "https://github.com/rwightman/pytorch-image-models/releases/download/{}.pth"
-CLASSES_OF = {1000: "imagenet", 21843: "imagenet21k"}
+DATASET_OF = {1000: "imagenet", 21843: "imagenet21k"}
 
 
 def _timm(
@@ -126,14 +126,14 @@ def _mixer(
 ) -> PublishedWeights:
     """An MLP-Mixer of timm's; its files carry the beginning of their SHA-256 in the name."""
     url, terms = WIGHTMAN.format(f"{file}-{sha256}"), "Apache-2.0"
-    model, dataset = name.partition(".")[0], CLASSES_OF[classes]
+    model, dataset = name.partition(".")[0], DATASET_OF[classes]
     return PublishedWeights(
         name, model, url, TIMM, "timm", prepared_by, terms, None, sha256, *top, classes, dataset
     )
 
 
 def _jax(name: str, file: str, classes: int = 1000, source: str = JAX) -> PublishedWeights:
-    model, url, dataset = name.partition(".")[0], GOOGLE.format(file), CLASSES_OF[classes]
+    model, url, dataset = name.partition(".")[0], GOOGLE.format(file), DATASET_OF[classes]
     return PublishedWeights(
         name, model, url, source, "jax", "mlp_mixer", "Apache-2.0", classes=classes, dataset=dataset
     )

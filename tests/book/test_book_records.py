@@ -155,7 +155,7 @@ def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
     return faults
 
 
-def recipe_of(name: str, **settings: object) -> Recipe:
+def recipe_named(name: str, **settings: object) -> Recipe:
     """mixerlib's recipe of this name, or the template's, whose mixing must be registered."""
     file = TEMPLATE / f"{name}.yaml"
     return load_recipe(file if file.exists() else name, settings)
@@ -163,7 +163,7 @@ def recipe_of(name: str, **settings: object) -> Recipe:
 
 def differences(record: Record, sweeps: Path) -> str:
     """Where its settings are neither its recipe's nor those that a sweep states for the run."""
-    today = as_json(recipe_of(record.recipe, seed=record.seed))
+    today = as_json(recipe_named(record.recipe, seed=record.seed))
     recorded = current_settings(record.settings)
     keys = today.keys() | recorded.keys()
     difference = [k for k in sorted(keys) if today.get(k) != recorded.get(k) and k not in FREE]
@@ -210,7 +210,7 @@ def test_the_records_of_the_book():
 
 def planted(recipe: str = "digits", seed: int = 0, **settings: object) -> Record:
     """A record such as a run might have left, with numbers that agree."""
-    expected = recipe_of(recipe, seed=seed, **settings)
+    expected = recipe_named(recipe, seed=seed, **settings)
     epochs = expected.epochs
     train, test, *_ = FACTS[expected.dataset]
     curve = [Epoch(i + 1, 0.01, 1.0, 0.5, 0.7, 0.25, 2.0) for i in range(epochs)]

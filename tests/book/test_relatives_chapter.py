@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from helpers import ROOT
+from helpers import CELL, ROOT
 
 from mixerlib.models.relatives import FAMILIES
 
 pytestmark = pytest.mark.prose
 
 CHAPTER = (ROOT / "notebooks" / "24-relatives.md").read_text(encoding="utf-8")
-CELLS = re.findall(r"```\{code-cell\} ipython3\n(.*?)\n```", CHAPTER, re.DOTALL)
+CELLS = CELL.findall(CHAPTER)
 
 
 def cells_with(words: str) -> str:

@@ -1,8 +1,6 @@
 """The room takes any model: here every family of relatives, in a small size, where the other tests
 of this folder take the mixers."""
 
-import copy
-
 import pytest
 import torch
 from helpers import SMALL_RELATIVES, Later, small_relative
@@ -37,14 +35,18 @@ REFUSED = {
 }
 
 
+def fresh_of(name: str) -> nn.Module:
+    """Smooth, and but for a relative's norms as it is made."""
+    if name in SMALL_RELATIVES:
+        return small_relative(name, activation="gelu")
+    sizes = {"image_size": (8, 12)} if name == "mlp_mixer" else {"kernel_size": 3}
+    return create_model(name, dim=12, depth=2, patch_size=2, num_classes=10, **sizes)
+
+
 def model_of(name: str) -> nn.Module:
     """Smooth, in evaluation mode, in float64, and no weight at its first value."""
     torch.manual_seed(0)
-    if name in MIXERS:
-        sizes = {"image_size": (8, 12)} if name == "mlp_mixer" else {"kernel_size": 3}
-        model = create_model(name, dim=12, depth=2, patch_size=2, num_classes=10, **sizes)
-    else:
-        model = small_relative(name, activation="gelu")
+    model = fresh_of(name)
     with torch.no_grad():
         for weights in model.parameters():
             weights += 0.1 * torch.randn_like(weights)
@@ -136,13 +138,8 @@ def test_all_that_is_redrawn_is_as_before_any_training(name):
     """What is drawn has the deviation of fresh weights, what is set has their value: in every
     parameter, from a model whose parameters are all 7."""
     model, images = model_of(name), images_of(name)
-    fresh = copy.deepcopy(model)
-    for module in fresh.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
     torch.manual_seed(1)
-    options = {"activation": "gelu"}
-    first = small_relative(name, **options).double() if name in SMALL_RELATIVES else fresh
+    first = fresh_of(name).double()
     with torch.no_grad():
         for weights in model.parameters():
             weights.fill_(7)

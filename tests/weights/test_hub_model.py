@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,10 +106,11 @@ def test_a_repository_is_fetched_by_its_name(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     config = lambda repo_id, filename, **options: str(tmp_path / filename)  # noqa: E731
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", config)
-    again = weights.HubModel.from_pretrained("somebody/mixer", revision="v1", local_files_only=True)
+    given = {"revision": "v1", "local_files_only": True, "token": "t"}
+    given |= {"cache_dir": str(tmp_path), "force_download": False}
+    again = weights.HubModel.from_pretrained("somebody/mixer", **given)
     assert torch.equal(again(images), model(images))
-    expected = {"name": "somebody/mixer", "revision": "v1", "local_files_only": True}
-    assert {word: asked[word] for word in expected} == expected
+    assert given.items() <= asked.items() and asked["name"] == "somebody/mixer"
     before_1 = {"proxies": None, "resume_download": None}
     assert weights.HubModel.from_pretrained("somebody/mixer", **before_1).model.strategy == "I"
 
@@ -128,6 +130,30 @@ def test_what_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     with pytest.raises(ValueError, match="`save_pretrained` has not written it"):
         weights.HubModel.from_pretrained(tmp_path)
+
+
+def test_what_is_refused_leaves_a_folder_as_it_was(tmp_path: Path):
+    told = {"classes": [f"class {i}" for i in range(10)]}
+    model = weights.HubModel(small_mixer(), **told)
+    model.save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    model.model.reset_classifier(3)
+    with pytest.raises(ValueError, match="`classes`"):
+        model.save_pretrained(tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_config_of_less_is_enough(tmp_path: Path):
+    save_pretrained(small_mixer(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["pretrained_cfg"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert weights.HubModel.from_pretrained(tmp_path).model.strategy == "I"
+
+
+def test_all_is_imported_without_the_extra():
+    hidden = "import sys; sys.modules['huggingface_hub'] = None; from mixerlib.weights import *"
+    subprocess.run([sys.executable, "-c", f"{hidden}; load_weights, get_model"], check=True)
 
 
 def test_without_the_extra_a_line_says_what_it_needs(monkeypatch):

@@ -13,7 +13,7 @@ from torch import nn
 from mixerlib.data import import_torchvision
 from mixerlib.models import create_model
 from mixerlib.weights import load_weights, save_weights
-from mixerlib.weights.mindspore import read_mindspore, write_mindspore
+from mixerlib.weights.mindspore import FIRST_BYTE, read_mindspore, write_mindspore
 
 OPTIONS = {"dim": 12, "depth": 3, "kernel_size": 3, "num_classes": 5}
 SPLIT = {
@@ -347,3 +347,15 @@ def test_the_command_writes_other_layouts(tmp_path, monkeypatch, capsys):
         assert equal(model, source, counted=layout != "mindcv")
     line = refusal(capsys, "import", "mine.safetensors", *shape, "--to", "keras")
     assert "`layout`='keras' must be one of 'mixerlib', 'timm'" in line
+
+
+def test_what_begins_like_mindspores_is_looked_at_as_safetensors_first(tmp_path):
+    model = create_model("convmixer", dim=4, depth=1, kernel_size=3)
+    save_weights(model, tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+    more = (FIRST_BYTE - size) % 256  # spaces after the header, which the format allows
+    begins = (size + more).to_bytes(8, "little") + whole[8 : 8 + size] + b" " * more
+    (tmp_path / "w.bin").write_bytes(begins + whole[8 + size :])
+    assert begins[0] == FIRST_BYTE
+    assert load_weights(model, tmp_path / "w.bin") == "mixerlib"

@@ -8,7 +8,7 @@ from torch import nn
 
 from mixerlib.models import create_model
 from mixerlib.weights import load_weights, save_weights
-from mixerlib.weights.resampling import resampled, resizing
+from mixerlib.weights.resampling import resampled, resizing, restated
 
 timm_layers = Later("timm.layers")
 
@@ -144,6 +144,28 @@ def test_another_hidden_width_is_no_other_number_of_patches(tmp_path):
     options = SMALL | TOKENS | {"tokens_dim": 7, "image_size": (12, 8), "patch_size": 4}
     message = said(create_model("mlp_mixer", **options), tmp_path / "w.safetensors")
     assert "mlp_tokens.fc1.weight" in message and "token weights belong" not in message
+    assert "resample" not in message
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (torch.ones(8, 3, 4, 4, dtype=torch.int64), r"is \(8, 3, 4, 4\) of torch.int64"),
+        (torch.zeros(8, 3, 0, 0), r"is \(8, 3, 0, 0\), wanted"),
+    ],
+)
+def test_what_is_no_patch_is_refused(weight, words, tmp_path):
+    options = {"dim": 8, "depth": 1, "tokens_dim": 4, "channels_dim": 8}
+    model = create_model("mlp_mixer", image_size=16, patch_size=8, **options)
+    torch.save(model.state_dict() | {"stem.proj.weight": weight}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=words):
+        load_weights(model, tmp_path / "w.pt", resample_stem=True)
+
+
+@pytest.mark.parametrize("stated", ["0", "x"])
+def test_a_patch_size_that_is_no_number_is_left_as_stated(stated):
+    told = {"patch_size": stated, "image_size": "(16, 16)"}
+    assert restated(told, small("mlp_mixer", 8)) == told
 
 
 def test_as_many_patches_in_other_rows_are_refused(tmp_path):
