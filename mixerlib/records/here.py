@@ -1,6 +1,7 @@
 """Where, when and with which code a number is made."""
 
 import contextlib
+import os
 import platform
 import re
 import subprocess
@@ -28,8 +29,9 @@ class Provenance:
         torch: its version.
         torchvision: the version of the package whose operations augment the images.
         mixerlib: its version.
-        commit: of the git checkout that mixerlib was run from; None if it was none.
-        dirty: whether mixerlib's own files differed from that commit.
+        commit: of the git checkout that mixerlib was run from; where it was none, what the variable
+            MIXERLIB_COMMIT says, or None.
+        dirty: whether mixerlib's own files differed from that commit; None if nobody can tell.
     """
 
     date: str
@@ -50,7 +52,10 @@ class Provenance:
 
 
 def provenance(device: torch.device | str) -> Provenance:
-    """What can be said here and now about the machine, the versions and the code."""
+    """What can be said here and now about the machine, the versions and the code.
+
+    Raises `ValueError` for a MIXERLIB_COMMIT that is no commit's full name.
+    """
     device = torch.device(device)
     commit, dirty = _git_state()
     return Provenance(
@@ -102,14 +107,18 @@ def _installed_version(package: str) -> str | None:
 def _git_state() -> tuple[str | None, bool | None]:
     """The commit of the checkout that mixerlib belongs to, and whether it has changed since.
 
-    (None, None) when there is no git, or mixerlib is not under its control (an installed package
-    may lie inside another project's checkout).
+    When there is no git, or mixerlib is not under its control (an installed package may lie inside
+    another project's checkout), the variable MIXERLIB_COMMIT may name the commit that the files are
+    a copy of, as on a machine that was sent them without their history.
     """
     try:
         _git("ls-files", "--error-unmatch", "__init__.py")
         return _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".") != ""
     except (OSError, subprocess.CalledProcessError):
-        return None, None
+        named = os.environ.get("MIXERLIB_COMMIT", "").strip()
+        if named and not re.fullmatch("[0-9a-f]{40}", named):
+            raise ValueError(f"`MIXERLIB_COMMIT`={named!r} must be 40 hex digits") from None
+        return named or None, None
 
 
 def _git(*arguments: str) -> str:

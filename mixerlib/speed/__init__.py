@@ -81,6 +81,7 @@ from mixerlib.speed.rooflines import (
     read_roofline_race,
     role_of,
 )
+from mixerlib.speed.shifted_sums import with_shifted_sums
 from mixerlib.speed.table3_report import RoofReading, Table3, finer_is_faster, roof_readings
 from mixerlib.speed.timing import Timing, coverage, race, ratios, stopwatch, synchronize, warm_up
 from mixerlib.speed.training_step import (
@@ -189,4 +190,5 @@ __all__ = [
     "timm_form",
     "timm_is_installed",
     "warm_up",
+    "with_shifted_sums",
 ]

@@ -93,7 +93,8 @@ class Case:
     def description(self) -> str:
         """How it is run, such as "timm, float32, channels_last, compiled"."""
         words = [] if self.implementation == "mixerlib" else [self.implementation]
-        words += [self.form.mixing] * (self.form.mixing != "own") + [self.dtype]
+        words += [self.form.mixing] * (self.form.mixing != "own")
+        words += ["shifted sums"] * self.form.shifted + [self.dtype]
         if self.implementation != "fast":
             words.append("channels_last" if self.form.channels_last else "contiguous")
         if self.form.compile:

@@ -1,6 +1,6 @@
 """The equal forms of a model: what differs between two is the time, not the result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -20,6 +20,7 @@ class Form:
         folded: whether BatchNorm's constants lie in the layers around it; for inference.
         channels_last: the layout of maps in memory, the channels of a place side by side.
         compile: whether the compiler writes the code.
+        shifted: whether depthwise convolutions are sums of shifted maps, for the compiler to fuse.
         at_once: how many images go through the network together; None for all of a batch.
 
     Raises `ValueError` for a mixing that does not exist, or an `at_once` below 1.
@@ -30,6 +31,7 @@ class Form:
     channels_last: bool = False
     compile: bool = False
     at_once: int | None = None
+    shifted: bool = field(default_factory=bool)  # records of older versions lack it
 
     def __post_init__(self):
         checks.one_of("mixing", self.mixing, MIXINGS)

@@ -130,13 +130,13 @@ def steps_table(races: Races, dtype: str) -> str:
 
 def _form_name(form: Form) -> str:
     mixing = "plain" if form.mixing == "own" else form.mixing
-    return f"{mixing}{' compiled' * form.compile} {_layout(form)}"
+    return f"{mixing}{' compiled' * form.compile}{' shifted' * form.shifted} {_layout(form)}"
 
 
-def _key(named: tuple[str, Form]) -> tuple[bool, bool, bool]:
+def _key(named: tuple[str, Form]) -> tuple[bool, bool, bool, bool]:
     """Uncompiled before compiled, plain before one matrix, NCHW before NHWC."""
     form = named[1]
-    return form.compile, form.mixing != "own", form.channels_last
+    return form.compile, form.shifted, form.mixing != "own", form.channels_last
 
 
 def _layout(form: Form) -> str:

@@ -9,9 +9,9 @@
 >>> net = in_form(model, form)  # computes as the model does, with its weights
 >>> torch.nn.functional.cross_entropy(net(images), labels).backward()
 
-A recipe names a form (`one_matrix`, `channels_last`, `compile`), or asks for the fastest one with
-`fastest: true`. All forms have the same parameters and gradients, up to rounding. Chapter 19
-derives them and shows what each is worth.
+A recipe names a form (`one_matrix`, `shifted`, `channels_last`, `compile`), or asks for the fastest
+one with `fastest: true`. All forms have the same parameters and gradients, up to rounding. Chapter
+19 derives them and shows what each is worth.
 """
 
 import copy
@@ -26,6 +26,7 @@ from torch import nn
 
 from mixerlib.models.splitmixer import SplitMixer
 from mixerlib.speed.form import Form
+from mixerlib.speed.shifted_sums import with_shifted_sums
 from mixerlib.speed.timing import race
 from mixerlib.speed.whole_matrix import OneMatrix
 
@@ -39,11 +40,12 @@ Step = Callable[[], None]
 
 def form_of_settings(settings: Mapping[str, bool]) -> Form:
     """The form that a recipe, a record or a checkpoint names by its fields `one_matrix`,
-    `channels_last` and `compile`."""
+    `shifted`, `channels_last` and `compile`."""
     return Form(
         mixing="one matrix" if settings["one_matrix"] else "own",
         channels_last=settings["channels_last"],
         compile=settings["compile"],
+        shifted=settings.get("shifted", False),
     )
 
 
@@ -54,6 +56,7 @@ def settings_of_form(form: Form) -> dict[str, bool]:
         "one_matrix": form.mixing == "one matrix",
         "channels_last": form.channels_last,
         "compile": form.compile,
+        "shifted": form.shifted,
     }
 
 
@@ -74,7 +77,8 @@ def in_form(model: nn.Module, form: Form) -> nn.Module:
     """
     check_form(form)
     model.to(memory_format=form.memory_format)
-    net = OneMatrix(model) if form.mixing == "one matrix" else model
+    net = with_shifted_sums(model) if form.shifted else model
+    net = OneMatrix(net) if form.mixing == "one matrix" else net
     return torch.compile(net, dynamic=False) if form.compile else net
 
 

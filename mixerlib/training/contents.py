@@ -22,6 +22,7 @@ from mixerlib.training.run import Run
 from mixerlib.weights.pickled import StoredTensor
 
 FORM = ("one_matrix", "channels_last", "compile")
+LATER_FORM = ("shifted",)  # fields of it that older versions did not write
 PART = get_type_hints(Part)
 OPTIONAL = ("form", "parts")  # keys that older versions did not write
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -145,7 +146,7 @@ def checked_state(state: object) -> dict[str, Any]:
     demand(isinstance(state["sums"], StoredTensor), "state.sums", state["sums"], "a dense tensor")
     _check_curve(state)
     if "form" in state:
-        for name, value in same_keys("state.form", state["form"], FORM).items():
+        for name, value in same_keys("state.form", state["form"], FORM, LATER_FORM).items():
             demand(type(value) is bool, f"state.form.{name}", value, "true or false")
     parts = state.get("parts", [])
     demand(_is_list_of_tables(parts), "state.parts", parts, "a list of tables")

@@ -65,6 +65,7 @@ class Recipe:
         ema: decay of a moving average of the weights, which is then evaluated; null: none.
         precision: "float32", or by autocast "bfloat16" or "float16".
         one_matrix: whether a SplitMixer's segments are mixed as one whole matrix.
+        shifted: whether depthwise convolutions are sums of shifted maps, which the compiler fuses.
         channels_last: whether a pixel's channels adjoin in memory, in images and weights.
         compile: whether torch.compile writes the code of a step.
         graphs: whether a GPU replays a compiled step as CUDA graphs, in place of launching kernels.
@@ -123,6 +124,7 @@ class Recipe:
     # how it is computed
     precision: str = "float32"
     one_matrix: bool = False
+    shifted: bool = False
     channels_last: bool = False
     compile: bool = False
     graphs: bool = False
@@ -181,11 +183,11 @@ class Recipe:
 
 AUGMENTATION_FIELDS = tuple(f.name for f in fields(Augmentation))
 # How a step is computed, not what
-FORM_FIELDS = ("one_matrix", "channels_last", "compile", "graphs", "fastest")
+FORM_FIELDS = ("one_matrix", "shifted", "channels_last", "compile", "graphs", "fastest")
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
 # Records and checkpoints of older versions have other names for some fields, and lack some.
 FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
-DEFAULTS_OF_LATER_FIELDS = {"one_matrix": False, "graphs": False, "fastest": False}
+DEFAULTS_OF_LATER_FIELDS = dict.fromkeys(("one_matrix", "shifted", "graphs", "fastest"), False)
 CHOICES = augment.CHOICES | {
     "interpolation": INTERPOLATIONS,
     "normalization": NORMALIZATIONS,
@@ -218,6 +220,7 @@ _USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "one_matrix": ("fastest", (False,)),
     "channels_last": ("fastest", (False,)),
     "compile": ("fastest", (False,)),
+    "shifted": ("compile", (True,)),
     "graphs": ("compile", (True,)),
 }
 FIELD_TYPES = get_type_hints(Recipe)

@@ -157,10 +157,12 @@ def begin(
     net = in_form(model, replace(form, compile=False))
     if processes.count > 1:
         net = DistributedDataParallel(net)
-    if form.compile:  # once for a whole batch, once for the last
+    if form.compile:
         torch.compiler.reset()  # of eight models in a process, the ninth would be left as it is
         mode = "reduce-overhead" if recipe.graphs else None  # as CUDA graphs
-        net = torch.compile(net, dynamic=False, mode=mode)
+        compiled = torch.compile(net, dynamic=False, mode=mode)
+        whole = math.ceil(recipe.batch_size / recipe.accumulate)
+        net = compiled if processes.count > 1 else _WholeBatches(compiled, net, whole)
     return Run(
         recipe=recipe,
         processes=processes,
@@ -174,6 +176,28 @@ def begin(
         loss_and_correct=torch.zeros(2, math.ceil(images / recipe.batch_size), device=device),
         parts=[part_here(device, processes)],
     )
+
+
+class _WholeBatches(nn.Module):
+    """A network whose whole batches are computed by compiled code, and smaller ones as they are.
+
+    The last batch of an epoch is one step of many: to compile for its size, too, would take longer
+    than all its steps.
+
+    Args:
+        compiled: for batches of `size` images.
+        plain: for the others.
+        size: images.
+    """
+
+    def __init__(self, compiled: nn.Module, plain: nn.Module, size: int):
+        super().__init__()
+        self.nets = (compiled, plain)  # in a tuple they are no parts of this one
+        self.size = size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        compiled, plain = self.nets
+        return (compiled if len(x) == self.size else plain)(x)
 
 
 def part_here(device: torch.device, processes: Processes) -> Part:

@@ -47,6 +47,11 @@ def add_race(measurements: argparse._SubParsersAction) -> None:
         "--one-matrix", action="store_true", help="SplitMixers mixed by whole matrices, too"
     )
     parser.add_argument(
+        "--shifted",
+        action="store_true",
+        help="each compiled one with depthwise convolutions as shifted sums, too",
+    )
+    parser.add_argument(
         "--peers", action="store_true", help="timm's models and the papers' listings, too"
     )
     several = "float32, bfloat16 or float16, or several: float32,bfloat16"
@@ -118,9 +123,12 @@ def _variants(first: "Case", options: argparse.Namespace) -> "list[Case]":
         kinds.append(("mixerlib", "one matrix"))
     if options.peers:
         kinds += [(peer, "own") for peer in _peers(first)]
-    modes: list[str | None] = [None]
+    modes: list[tuple[str | None, bool]] = [(None, False)]
     if options.compile or options.compile_mode:
-        modes.append(options.compile_mode or "default")
+        mode = options.compile_mode or "default"
+        modes += [(mode, shifted) for shifted in (False, True)[: 1 + options.shifted]]
+    elif options.shifted:
+        raise ValueError("--shifted is for what is compiled: add --compile")
     return [
         replace(
             first,
@@ -129,12 +137,13 @@ def _variants(first: "Case", options: argparse.Namespace) -> "list[Case]":
                 mixing=mixing,
                 channels_last=LAYOUTS[checks.one_of("layout", layout, tuple(LAYOUTS))],
                 compile=mode is not None,
+                shifted=shifted,
             ),
             compile_mode=mode or "default",
         )
         for implementation, mixing in kinds
         for layout in options.layout.split(",")
-        for mode in modes
+        for mode, shifted in modes
     ]
 
 
