@@ -305,3 +305,15 @@ def made_grid(grid: Any, **families: dict[Any, list[float]]) -> list[Any]:
         for size, values in by_size.items()
         for record in made_runs(grid.recipes[family][size], values)
     ]
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile can write code for the CPU here."""
+    from torch._inductor import config, cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return bool(config.cpp.cxx)

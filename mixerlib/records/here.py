@@ -29,8 +29,8 @@ class Provenance:
         torch: its version.
         torchvision: the version of the package whose operations augment the images.
         mixerlib: its version.
-        commit: of the git checkout that mixerlib was run from; where it was none, what the variable
-            MIXERLIB_COMMIT says, or None.
+        commit: what the variable MIXERLIB_COMMIT says; else that of the git checkout that mixerlib
+            was run from; None if it was none.
         dirty: whether mixerlib's own files differed from that commit; None if nobody can tell.
     """
 
@@ -107,18 +107,20 @@ def _installed_version(package: str) -> str | None:
 def _git_state() -> tuple[str | None, bool | None]:
     """The commit of the checkout that mixerlib belongs to, and whether it has changed since.
 
-    When there is no git, or mixerlib is not under its control (an installed package may lie inside
-    another project's checkout), the variable MIXERLIB_COMMIT may name the commit that the files are
-    a copy of, as on a machine that was sent them without their history.
+    (None, None) when there is no git, or mixerlib is not under its control (an installed package
+    may lie inside another project's checkout). The variable MIXERLIB_COMMIT may name the commit
+    that the files are a copy of, as on a machine that was sent them without their history, or with
+    an older one. Whether they differ from it is not known then.
     """
+    if named := os.environ.get("MIXERLIB_COMMIT", "").strip():
+        if not re.fullmatch("[0-9a-f]{40}", named):
+            raise ValueError(f"`MIXERLIB_COMMIT`={named!r} must be a commit: 40 hex digits")
+        return named, None
     try:
         _git("ls-files", "--error-unmatch", "__init__.py")
         return _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".") != ""
     except (OSError, subprocess.CalledProcessError):
-        named = os.environ.get("MIXERLIB_COMMIT", "").strip()
-        if named and not re.fullmatch("[0-9a-f]{40}", named):
-            raise ValueError(f"`MIXERLIB_COMMIT`={named!r} must be 40 hex digits") from None
-        return named or None, None
+        return None, None
 
 
 def _git(*arguments: str) -> str:

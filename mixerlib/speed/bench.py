@@ -14,7 +14,7 @@ Cases run in turn, as `mixerlib.speed.timing` has them. Chapter 17 shows why.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -26,12 +26,14 @@ from mixerlib.models import create_model, model_entry
 from mixerlib.records import provenance
 from mixerlib.speed import peers
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result
+from mixerlib.speed.compiling import compiled
 from mixerlib.speed.environment import extra_memory, settings_here
 from mixerlib.speed.load import Watch
 from mixerlib.speed.machine import Gauge
 from mixerlib.speed.timing import ROUNDS, Clock, Timing, race
 from mixerlib.speed.training_step import in_form
 
+CHOSEN = ("mixing", "folded", "channels_last", "compile", "at_once")  # by the fast form
 FUSED = ("cpu", "cuda")  # devices where AdamW is one kernel, as in mixerlib's training
 
 
@@ -187,7 +189,7 @@ def _run_of(model: nn.Module, case: Case) -> nn.Module:
     net = in_form(model, replace(case.form, compile=False))
     if not case.form.compile:
         return net
-    return torch.compile(net, mode=case.compile_mode, dynamic=False)
+    return compiled(net, case.form, case.compile_mode)
 
 
 def _peer(model: nn.Module, case: Case) -> tuple[nn.Module, str | None]:
@@ -210,7 +212,7 @@ def _fast(model: nn.Module, images: torch.Tensor, case: Case) -> Prepared:
     images = images.to(dtype)
     fast = optimize_for_inference(model.eval(), images, dtype=dtype)
     assert fast.choice is not None  # as it has chosen
-    detail = ", ".join(f"{k}={v}" for k, v in asdict(fast.choice.form).items())
+    detail = ", ".join(f"{name}={getattr(fast.choice.form, name)}" for name in CHOSEN)
     failed = [trial.note for trial in fast.choice.trials if trial.note.startswith("failed")]
     if failed:  # as by a broken compiler or its cache: the choice was made without them
         detail += f"; {len(failed)} ways {failed[0]}"

@@ -99,7 +99,7 @@ class Case:
             words.append("channels_last" if self.form.channels_last else "contiguous")
         if self.form.compile:
             mode = "" if self.compile_mode == "default" else f" ({self.compile_mode})"
-            words.append(f"compiled{mode}")
+            words.append(f"compiled{' by block' * self.form.by_block}{mode}")
         if self.depthwise is not None:
             words.append(f"depthwise {self.depthwise}")
         return ", ".join(words)

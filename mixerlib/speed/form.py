@@ -21,6 +21,8 @@ class Form:
         channels_last: the layout of maps in memory, the channels of a place side by side.
         compile: whether the compiler writes the code.
         shifted: whether depthwise convolutions are sums of shifted maps, for the compiler to fuse.
+        by_block: whether the compiler sees each block alone: it then takes a fraction of the time,
+            and what follows one another in two blocks is not fused.
         at_once: how many images go through the network together; None for all of a batch.
 
     Raises `ValueError` for a mixing that does not exist, or an `at_once` below 1.
@@ -31,7 +33,8 @@ class Form:
     channels_last: bool = False
     compile: bool = False
     at_once: int | None = None
-    shifted: bool = field(default_factory=bool)  # records of older versions lack it
+    shifted: bool = field(default_factory=bool)  # records of older versions lack it, and
+    by_block: bool = field(default_factory=bool)
 
     def __post_init__(self):
         checks.one_of("mixing", self.mixing, MIXINGS)

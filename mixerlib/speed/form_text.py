@@ -130,13 +130,14 @@ def steps_table(races: Races, dtype: str) -> str:
 
 def _form_name(form: Form) -> str:
     mixing = "plain" if form.mixing == "own" else form.mixing
-    return f"{mixing}{' compiled' * form.compile}{' shifted' * form.shifted} {_layout(form)}"
+    flags = {"compiled": form.compile, "by block": form.by_block, "shifted": form.shifted}
+    return " ".join([mixing, *(name for name, on in flags.items() if on), _layout(form)])
 
 
-def _key(named: tuple[str, Form]) -> tuple[bool, bool, bool, bool]:
+def _key(named: tuple[str, Form]) -> tuple[bool, ...]:
     """Uncompiled before compiled, plain before one matrix, NCHW before NHWC."""
     form = named[1]
-    return form.compile, form.shifted, form.mixing != "own", form.channels_last
+    return form.compile, form.by_block, form.shifted, form.mixing != "own", form.channels_last
 
 
 def _layout(form: Form) -> str:

@@ -14,13 +14,14 @@ the sum itself and the activation after it can become one kernel. Run as it is, 
 slow.
 """
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from mixerlib.speed.sharing import sharing_copy
 
 Context = Any  # torch's, which has no type of its own
 
@@ -29,10 +30,10 @@ def with_shifted_sums(model: nn.Module) -> nn.Module:
     """The same model, with every depthwise convolution of stride 1 as a sum of shifted maps.
 
     It holds the model's own parameters and buffers: what is trained in one is trained in the other.
-    The model stays as it was. Raises `ValueError` for a model without such a convolution.
+    The model stays as it was, and the copy stays in the mode that the model is in now. Raises
+    `ValueError` for a model without such a convolution.
     """
-    kept = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    net = copy.deepcopy(model, kept)
+    net = sharing_copy(model)
     found = [
         (parent, name, layer)
         for parent in net.modules()

@@ -9,9 +9,9 @@
 >>> net = in_form(model, form)  # computes as the model does, with its weights
 >>> torch.nn.functional.cross_entropy(net(images), labels).backward()
 
-A recipe names a form (`one_matrix`, `shifted`, `channels_last`, `compile`), or asks for the fastest
-one with `fastest: true`. All forms have the same parameters and gradients, up to rounding. Chapter
-19 derives them and shows what each is worth.
+A recipe names a form (`one_matrix`, `shifted`, `channels_last`, `compile`, `by_block`), or asks for
+the fastest one with `fastest: true`. All forms have the same parameters and gradients, up to
+rounding. Chapter 19 derives them and shows what each is worth.
 """
 
 import copy
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mixerlib.models.splitmixer import SplitMixer
+from mixerlib.speed.compiling import compiled
 from mixerlib.speed.form import Form
 from mixerlib.speed.shifted_sums import with_shifted_sums
 from mixerlib.speed.timing import race
@@ -40,12 +41,13 @@ Step = Callable[[], None]
 
 def form_of_settings(settings: Mapping[str, bool]) -> Form:
     """The form that a recipe, a record or a checkpoint names by its fields `one_matrix`,
-    `shifted`, `channels_last` and `compile`."""
+    `shifted`, `channels_last`, `compile` and `by_block`."""
     return Form(
         mixing="one matrix" if settings["one_matrix"] else "own",
         channels_last=settings["channels_last"],
         compile=settings["compile"],
         shifted=settings.get("shifted", False),
+        by_block=settings.get("by_block", False),
     )
 
 
@@ -57,6 +59,7 @@ def settings_of_form(form: Form) -> dict[str, bool]:
         "channels_last": form.channels_last,
         "compile": form.compile,
         "shifted": form.shifted,
+        "by_block": form.by_block,
     }
 
 
@@ -79,7 +82,7 @@ def in_form(model: nn.Module, form: Form) -> nn.Module:
     model.to(memory_format=form.memory_format)
     net = with_shifted_sums(model) if form.shifted else model
     net = OneMatrix(net) if form.mixing == "one matrix" else net
-    return torch.compile(net, dynamic=False) if form.compile else net
+    return compiled(net, form) if form.compile else net
 
 
 def fastest_form(

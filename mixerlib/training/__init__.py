@@ -66,12 +66,11 @@ from mixerlib.training.run import (
     RunWarning,
     begin,
     dataset_for,
-    learning_rate,
     model_for,
     optimizer_for,
     stream,
 )
-from mixerlib.training.schedule import cosine, one_cycle, piecewise_linear
+from mixerlib.training.schedule import cosine, learning_rate, one_cycle, piecewise_linear
 from mixerlib.training.session import (
     Diverged,
     Session,

@@ -22,7 +22,7 @@ from mixerlib.training.run import Run
 from mixerlib.weights.pickled import StoredTensor
 
 FORM = ("one_matrix", "channels_last", "compile")
-LATER_FORM = ("shifted",)  # fields of it that older versions did not write
+LATER_FORM = ("shifted", "by_block")  # fields of it that older versions did not write
 PART = get_type_hints(Part)
 OPTIONAL = ("form", "parts")  # keys that older versions did not write
 MOMENTS = ("exp_avg", "exp_avg_sq")

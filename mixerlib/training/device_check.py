@@ -117,7 +117,7 @@ def _outputs(
     F.cross_entropy(logits.to(images.dtype), labels).backward()
     gradient = next(model.parameters()).grad
     assert gradient is not None
-    return logits.detach(), gradient
+    return logits.detach(), gradient.clone()  # or it would become what the model is changed to
 
 
 def _of_cuda(device: torch.device) -> tuple[bool, str]:

@@ -36,10 +36,11 @@ from mixerlib.training.run import (
     begin,
     collect,
     dataset_for,
-    learning_rate,
     read_back,
+    to_training,
     update_average,
 )
+from mixerlib.training.schedule import learning_rate
 from mixerlib.training.session import Session, Stopped, diverged, never
 
 ASK_EVERY = 20  # steps after which several processes agree on whether to stop
@@ -202,8 +203,7 @@ def save(run: Run, session: Session) -> None:
 
 def training_steps(run: Run, dataset: ImageSource) -> Iterator[int]:
     """Do the steps that the epoch has left; after each, yield its number of images."""
-    run.model.train(not run.recipe.frozen)
-    run.model.head.train()
+    to_training(run.model, run.recipe)
     start = time.perf_counter()
     for batch in batches_left(run, dataset):
         run.loss_and_correct[:, run.step] = train_step(run, batch)

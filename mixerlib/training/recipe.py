@@ -30,14 +30,12 @@ class Recipe:
         dataset: a name that `load_dataset` knows; it also gives the model's input and classes.
         model: a name that `create_model` knows.
         model_options: options of the model that differ from the name's.
-        weights: a checkpoint to start from (its head may differ), or the name of published weights;
-            null: at random.
+        weights: a checkpoint to start from (its head may differ), or published ones; null: random.
         frozen: whether the head alone is trained; the body stays as `weights` has it.
         image_size: side in pixels to which images are resized; null: as they are.
         interpolation: "bilinear" or "bicubic", for that resizing.
         crop_pct: test images are resized to side / this, and the centre is kept (files).
-        normalization: of each channel, with mean and deviation of the "dataset", with 0.5 ("half"),
-            or with none ("unit").
+        normalization: a channel's mean and deviation: the "dataset"'s, 0.5 ("half"), none ("unit").
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
         crop_padding: pixels on each side, for "pad".
         crop_area: the smallest share of the area that "resized" keeps.
@@ -68,15 +66,15 @@ class Recipe:
         shifted: whether depthwise convolutions are sums of shifted maps, which the compiler fuses.
         channels_last: whether a pixel's channels adjoin in memory, in images and weights.
         compile: whether torch.compile writes the code of a step.
+        by_block: whether it is called for each block alone, which takes a fraction of the time.
         graphs: whether a GPU replays a compiled step as CUDA graphs, in place of launching kernels.
         fastest: whether the forms of a step are timed first, to take the fastest.
         evaluate_every: epochs between two looks at the test set; after the last always.
         seed: decides the first weights, the order of the images, their augmentation.
         name: what records call it; a file's is its path, so YAML does not set it.
 
-    Raises `ValueError` naming the field, its value and the rule when a value has the wrong type,
-    lies out of range, or would have no effect beside the others: a field that another one switches
-    off must be null. A whole number will do where a float is wanted.
+    Raises `ValueError`, naming field, value and rule, for a wrong type, a value out of range, or
+    one without effect: what another field switches off must be null. Whole numbers do for floats.
     """
 
     # the data and the model
@@ -127,6 +125,7 @@ class Recipe:
     shifted: bool = False
     channels_last: bool = False
     compile: bool = False
+    by_block: bool = False
     graphs: bool = False
     fastest: bool = False
 
@@ -183,11 +182,11 @@ class Recipe:
 
 AUGMENTATION_FIELDS = tuple(f.name for f in fields(Augmentation))
 # How a step is computed, not what
-FORM_FIELDS = ("one_matrix", "shifted", "channels_last", "compile", "graphs", "fastest")
+FORM_FIELDS = ("one_matrix", "shifted", "channels_last", "compile", "by_block", "graphs", "fastest")
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
-# Records and checkpoints of older versions have other names for some fields, and lack some.
+# In records and checkpoints of older versions fields have other names, or lack and are off
 FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
-DEFAULTS_OF_LATER_FIELDS = dict.fromkeys(("one_matrix", "shifted", "graphs", "fastest"), False)
+LATER_FIELDS = ("one_matrix", "shifted", "by_block", "graphs", "fastest")
 CHOICES = augment.CHOICES | {
     "interpolation": INTERPOLATIONS,
     "normalization": NORMALIZATIONS,
@@ -221,6 +220,7 @@ _USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "channels_last": ("fastest", (False,)),
     "compile": ("fastest", (False,)),
     "shifted": ("compile", (True,)),
+    "by_block": ("compile", (True,)),
     "graphs": ("compile", (True,)),
 }
 FIELD_TYPES = get_type_hints(Recipe)
@@ -229,7 +229,7 @@ FIELD_TYPES = get_type_hints(Recipe)
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A record's or a checkpoint's settings under today's names, with the fields that it lacks."""
     renamed = {FORMER_NAMES.get(name, name): value for name, value in settings.items()}
-    return DEFAULTS_OF_LATER_FIELDS | renamed
+    return dict.fromkeys(LATER_FIELDS, False) | renamed
 
 
 def list_recipes() -> list[str]:
@@ -338,11 +338,11 @@ def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """`settings` with `changes`, whose keys must be fields; tables of options are merged."""
     for key, value in changes.items():
         if key not in SETTINGS:
+            now = FORMER_NAMES.get(key)
             hint = did_you_mean(str(key), SETTINGS, f"there are {', '.join(SETTINGS)}")
-            if key in FORMER_NAMES:
-                hint = f"it is called {FORMER_NAMES[key]} now"
-            name = shown(key)[1:-1]
-            raise ValueError(f"`{name}`={shown(value)} is not a field of a recipe; {hint}")
+            hint = f"it is called {now} now" if now else hint
+            key = shown(key)[1:-1]
+            raise ValueError(f"`{key}`={shown(value)} is not a field of a recipe; {hint}")
     merged = settings | dict(changes)
     if "model_options" in changes:
         checks.of_type("model_options", changes["model_options"], dict[str, Any])

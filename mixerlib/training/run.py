@@ -26,9 +26,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mixerlib.data import FILE_DATASETS, ImageSource, load_dataset
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Epoch, Part, provenance
+from mixerlib.speed.compiling import WholeBatches, compiled
 from mixerlib.speed.form import Form
 from mixerlib.speed.training_step import fastest_form, form_of_settings, in_form
-from mixerlib.training import schedule
 from mixerlib.training.distributed import Processes
 from mixerlib.training.first_weights import load_first_weights
 from mixerlib.training.recipe import Recipe
@@ -154,15 +154,16 @@ def begin(
         model.head.requires_grad_(True)
     model = model.to(device)
     form = form or form_for(recipe, model, dataset, processes)
-    net = in_form(model, replace(form, compile=False))
+    to_training(model, recipe)
+    net = in_form(model, replace(form, compile=False, by_block=False))
     if processes.count > 1:
         net = DistributedDataParallel(net)
     if form.compile:
         torch.compiler.reset()  # of eight models in a process, the ninth would be left as it is
         mode = "reduce-overhead" if recipe.graphs else None  # as CUDA graphs
-        compiled = torch.compile(net, dynamic=False, mode=mode)
         whole = math.ceil(recipe.batch_size / recipe.accumulate)
-        net = compiled if processes.count > 1 else _WholeBatches(compiled, net, whole)
+        fast = compiled(net, form, mode)
+        net = fast if processes.count > 1 else WholeBatches(fast, net, whole)
     return Run(
         recipe=recipe,
         processes=processes,
@@ -178,26 +179,11 @@ def begin(
     )
 
 
-class _WholeBatches(nn.Module):
-    """A network whose whole batches are computed by compiled code, and smaller ones as they are.
-
-    The last batch of an epoch is one step of many: to compile for its size, too, would take longer
-    than all its steps.
-
-    Args:
-        compiled: for batches of `size` images.
-        plain: for the others.
-        size: images.
-    """
-
-    def __init__(self, compiled: nn.Module, plain: nn.Module, size: int):
-        super().__init__()
-        self.nets = (compiled, plain)  # in a tuple they are no parts of this one
-        self.size = size
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        compiled, plain = self.nets
-        return (compiled if len(x) == self.size else plain)(x)
+def to_training(model: nn.Module, recipe: Recipe) -> None:
+    """Put a model in the mode that a step of the recipe has it in: of a frozen one, the head alone
+    trains."""
+    model.train(not recipe.frozen)
+    model.head.train()
 
 
 def part_here(device: torch.device, processes: Processes) -> Part:
@@ -312,17 +298,6 @@ def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
         eps=recipe.adam_epsilon,
         fused=trained[0].device.type in ("cpu", "cuda"),  # one kernel for all; the same arithmetic
     )
-
-
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """The learning rate when this share of the run's steps is done; chapter 13 draws them."""
-    if recipe.schedule == "cosine":
-        share = schedule.cosine(progress, (recipe.warmup_epochs or 0) / recipe.epochs)
-    elif recipe.schedule == "onecycle":
-        share = schedule.one_cycle(progress)
-    else:
-        share = schedule.piecewise_linear(progress)
-    return recipe.max_learning_rate * share
 
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:

@@ -14,6 +14,8 @@ import math
 
 import numpy as np
 
+from mixerlib.training.recipe import Recipe
+
 # The schedule of the ConvMixer authors' CIFAR-10 script, which SplitMixer's took over: share of
 # the run that is done → share of the largest learning rate, with straight lines between.
 KNOTS = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
@@ -73,3 +75,14 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 def _check(progress: float) -> None:
     if not 0 <= progress <= 1:
         raise ValueError(f"`progress`={progress!r} must lie between 0 and 1")
+
+
+def learning_rate(recipe: Recipe, progress: float) -> float:
+    """The learning rate when this share of the run's steps is done; chapter 13 draws them."""
+    if recipe.schedule == "cosine":
+        share = cosine(progress, (recipe.warmup_epochs or 0) / recipe.epochs)
+    elif recipe.schedule == "onecycle":
+        share = one_cycle(progress)
+    else:
+        share = piecewise_linear(progress)
+    return recipe.max_learning_rate * share

@@ -21,7 +21,8 @@ import torch
 from mixerlib import checks
 from mixerlib.training.distributed import ALONE, Processes
 from mixerlib.training.recipe import Recipe
-from mixerlib.training.run import Run, learning_rate
+from mixerlib.training.run import Run
+from mixerlib.training.schedule import learning_rate
 
 _ON_CPU = "can't allocate memory"  # what a CPU's full memory is called
 PATIENCE = 5  # seconds that Python's own end has after a second Ctrl-C

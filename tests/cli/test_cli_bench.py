@@ -125,6 +125,21 @@ def test_every_way_that_is_asked_for(capsys, raced):
     assert all(case.options == options and case.image_size == 8 for case in raced)
 
 
+def test_compiled_in_several_ways(capsys, raced):
+    flags = ("--train", "--compile", "--shifted", "--by-block", "--one-matrix")
+    run(capsys, "bench", "race", "splitmixer_ii", *QUICK, *flags)
+    assert [case.description.replace(", contiguous", "") for case in raced] == [
+        "float32",
+        "float32, compiled",
+        "float32, compiled by block",
+        "shifted sums, float32, compiled",
+        "shifted sums, float32, compiled by block",
+        "one matrix, float32",  # which is made beside the blocks
+        "one matrix, float32, compiled",
+        "one matrix, shifted sums, float32, compiled",
+    ]
+
+
 def test_the_task_and_the_mode_of_compilation(capsys, raced):
     run(capsys, "bench", "race", "convmixer", *QUICK, "--train", "--compile-mode", "max-autotune")
     assert [(case.task, case.form.compile, case.compile_mode) for case in raced] == [
@@ -376,6 +391,7 @@ def test_table_3(capsys, tmp_path, raced):
         (["race", "convmixer", "--image-size", "33"], "`patch_size`=2 must divide"),
         (["race", "convmixer", "--train", "--fast"], "--fast is for inference"),
         (["race", "convmixer", "--one-matrix"], "is for a SplitMixer"),
+        (["race", "convmixer", "--shifted"], "--shifted and --by-block are for what is compiled"),
         (["race", "convmixer", "--record", "a.json"], "did you mean --rounds or --"),
         (["roofline", "convmixer", "convmixer"], "must name at least one, and each once"),
         (["roofline", "convmixer", "--fast"], "`--fast` is not an argument of"),

@@ -47,10 +47,10 @@ MIXINGS = [
     ("splitmixer_3d", {"segments": 3}),
 ]
 
-SWITCHES = ("one_matrix", "channels_last", "compile")
+SWITCHES = ("one_matrix", "shifted", "channels_last", "compile", "by_block")
 ALL_SETTINGS = [
     dict(zip(SWITCHES, values, strict=True))
-    for values in itertools.product((False, True), repeat=3)
+    for values in itertools.product((False, True), repeat=len(SWITCHES))
 ]
 
 
@@ -149,11 +149,12 @@ def test_one_matrix_is_for_splitmixer_alone():
 
 
 @pytest.mark.parametrize("given", ALL_SETTINGS, ids=str)
-def test_a_form_has_three_fields_in_a_recipe(given):
+def test_a_form_has_its_fields_in_a_recipe(given):
     form = form_of_settings(given | {"epochs": 3})  # other fields are none of its business
     assert settings_of_form(form) == given
     assert (form.mixing == "one matrix") == given["one_matrix"]
-    assert (form.channels_last, form.compile) == (given["channels_last"], given["compile"])
+    same = ("shifted", "channels_last", "compile", "by_block")
+    assert all(getattr(form, name) == given[name] for name in same)
     assert not form.folded and form.at_once is None
     layout = torch.channels_last if given["channels_last"] else torch.contiguous_format
     assert form.memory_format is layout
@@ -181,11 +182,17 @@ def rigged(monkeypatch, seconds) -> list[list[Form]]:
         return {form: Timing.of([seconds(form)]) for form in steps}
 
     monkeypatch.setattr(step, "race", race)
-    monkeypatch.setattr(torch, "compile", lambda net, dynamic: copy.copy(net))
+    monkeypatch.setattr(torch, "compile", lambda net, **_: copy.copy(net))
     return races
 
 
-@pytest.mark.parametrize("best", [form_of_settings(given) for given in ALL_SETTINGS], ids=str)
+TRIED = [
+    Form(mixing, channels_last=last, compile=code)
+    for mixing, last, code in itertools.product(step.MIXINGS, (False, True), (False, True))
+]
+
+
+@pytest.mark.parametrize("best", TRIED, ids=str)
 def test_the_fastest_form_is_chosen(monkeypatch, best):
     model, (images, labels) = small("splitmixer_ii", {"shuffle": True}), batch()
 
@@ -244,7 +251,7 @@ def test_the_steps_of_a_measurement_are_of_training(monkeypatch):
 
 def test_a_step_is_compiled_for_one_size(monkeypatch):
     asked = []
-    monkeypatch.setattr(torch, "compile", lambda net, dynamic: asked.append(dynamic) or net)
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic, mode: asked.append(dynamic) or net)
     in_form(small("splitmixer_i", {}), Form(compile=True))
     assert asked == [False]
 
@@ -265,7 +272,7 @@ def test_what_was_compiled_for_the_measurement_does_not_count(monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(step, "race", lambda steps, *_: dict.fromkeys(steps, Timing.of([1.0])))
-    monkeypatch.setattr(torch, "compile", lambda net, dynamic: compile(net, backend=backend))
+    monkeypatch.setattr(torch, "compile", lambda net, **_: compile(net, backend=backend))
     model, (images, labels) = small("splitmixer_iii", {}), batch()
     torch.compiler.reset()
     with dynamo.config.patch(recompile_limit=1):
@@ -285,7 +292,7 @@ def test_a_measurement_leaves_no_trace():
 
 
 def test_without_a_compiler_uncompiled_forms_are_left(monkeypatch):
-    def compile(net, dynamic):
+    def compile(net, **_):
         def fail(x):
             raise RuntimeError("no compiler")
 
@@ -341,7 +348,7 @@ def test_the_fastest_form_is_run_kept_and_recorded(digits, tmp_path, monkeypatch
     model, record = train(expected, digits, "cpu", folder=tmp_path, resume=True)
     assert len(asked) == 1  # a run goes on as it began
     settings = {name: record.settings[name] for name in SWITCHES}
-    assert settings == {"one_matrix": True, "channels_last": True, "compile": False}
+    assert {name for name, on in settings.items() if on} == {"one_matrix", "channels_last"}
     assert record.settings["fastest"] is False
     again, _ = train(recipe(**settings, precision="bfloat16", accumulate=3), digits, "cpu")
     assert all(map(torch.equal, model.parameters(), again.parameters()))

@@ -21,11 +21,11 @@ from torch import nn
 
 import mixerlib.training.loop
 from mixerlib.records import Part, Record, read_record, write_record
-from mixerlib.training import checkpoint
+from mixerlib.training import checkpoint, contents
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.loop import train, training_steps
 from mixerlib.training.metrics import read_metrics
-from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe import LATER_FIELDS, Recipe
 from mixerlib.training.run import RunWarning, begin, collect
 from mixerlib.training.session import Diverged, Stopped
 from mixerlib.weights import save_weights
@@ -443,7 +443,7 @@ def test_a_checkpoint_in_any_protocol_is_read_without_a_warning(state, whole, tm
 
 
 def test_a_checkpoint_of_an_older_version_is_gone_on_with(state, whole, tmp_path):
-    """Its settings have other names, and two fields did not exist."""
+    """Its settings have other names, and some fields did not exist."""
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(whole)
     content = torch.load(path, weights_only=True)
@@ -451,7 +451,10 @@ def test_a_checkpoint_of_an_older_version_is_gone_on_with(state, whole, tmp_path
     for name, former in (("decay_on", "decay"), ("crop_pct", "eval_crop")):
         settings[former] = settings.pop(name)
     settings["normalisation"] = settings.pop("normalization")
-    del settings["one_matrix"], settings["fastest"]
+    for name in LATER_FIELDS:
+        del settings[name]
+    form = {name: state["form"][name] for name in contents.FORM}
+    content["state"]["form"], state = form, state | {"form": form}
     torch.save(content | {"settings": json.dumps(settings)}, path)
     assert equal(checkpoint.load(path, recipe()), state)
     with pytest.raises(ValueError, match="another run: `decay_on`='all' here, 'matrices' there"):

@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 
+from mixerlib.models import create_model
 from mixerlib.training import device_check, load_recipe, self_test
 from mixerlib.training.run import PRECISIONS
 
@@ -45,6 +46,16 @@ def test_kernels_that_compute_something_else_are_seen(monkeypatch, precision):
     assert [passed for passed, _ in answers] == [
         name != precision for name in device_check.TOLERANCES
     ]
+
+
+def test_what_is_right_stays_exact_while_the_model_goes_elsewhere():
+    """To move a model to a device, or to another dtype, changes the gradients that it holds."""
+    model, images = create_model("convmixer", dim=8, depth=1).double(), torch.randn(8, 3, 32, 32)
+    outputs = device_check._outputs(model, images.double(), torch.arange(8), None)
+    before = [tensor.clone() for tensor in outputs]
+    model.float().to("meta")
+    for tensor, kept in zip(outputs, before, strict=True):
+        assert tensor.dtype == torch.float64 and torch.equal(tensor, kept)
 
 
 def test_a_number_that_is_none_is_seen(monkeypatch):

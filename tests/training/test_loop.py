@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import has_compiler
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,7 +26,8 @@ from mixerlib.training.distributed import ALONE
 from mixerlib.training.evaluation import evaluate, evaluate_on
 from mixerlib.training.loop import train, train_step, training_steps
 from mixerlib.training.recipe import Recipe
-from mixerlib.training.run import begin, learning_rate, model_for, stream
+from mixerlib.training.run import begin, model_for, stream
+from mixerlib.training.schedule import learning_rate
 from mixerlib.training.session import Diverged
 
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
@@ -527,17 +529,6 @@ def test_channels_last_changes_the_memory_and_not_the_curve(digits):
     plain, last = curve_of(digits), curve_of(digits, channels_last=True)
     for actual, right in zip(last, plain, strict=True):
         assert actual == pytest.approx(right, rel=1e-3)
-
-
-def has_compiler() -> bool:
-    from torch._inductor import config, cpp_builder
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        cpp_builder.get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return False
-    return bool(config.cpp.cxx)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, on its own old parts

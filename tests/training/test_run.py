@@ -29,12 +29,12 @@ from mixerlib.training.run import (
     begin,
     collect,
     dataset_for,
-    learning_rate,
     model_for,
     optimizer_for,
     stream,
     update_average,
 )
+from mixerlib.training.schedule import learning_rate
 
 CPU = torch.device("cpu")
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
@@ -395,17 +395,23 @@ def test_fractions_among_the_options_reach_the_model(digits):
     assert shapes[0] == shapes[1]
 
 
-def test_a_compiled_step_is_compiled_for_each_size_and_not_for_all(digits, monkeypatch):
-    """The ragged last batch gets code of its own; dynamic sizes would slow every step down."""
-    asked = []
+def test_a_compiled_step_is_compiled_for_whole_batches_and_for_no_other(digits, monkeypatch):
+    """Dynamic sizes would slow every step down; to compile for the last batch, too, would take
+    longer than its steps do."""
+    asked, sizes = [], []
 
     def compiler(net, **options):
         asked.append(options)
-        return net
+        return lambda images: sizes.append(len(images)) or net(images)
 
     monkeypatch.setattr(torch, "compile", compiler)
     run = begin(recipe(compile=True), digits, CPU, ALONE)
     assert asked == [{"dynamic": False, "mode": None}] and run.form.compile
+    counts = list(training_steps(run, digits))
+    assert counts[-1] < counts[0] and sizes == counts[:-1]
+    parts = begin(recipe(compile=True, accumulate=2), digits, CPU, ALONE)
+    assert next(iter(training_steps(parts, digits))) == 2 * sizes[-1] == counts[0]
+    asked.pop()
     begin(recipe(), digits, CPU, ALONE)
     assert len(asked) == 1
 

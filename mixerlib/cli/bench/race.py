@@ -1,6 +1,7 @@
 """`mixerlib bench race`: models and forms against each other."""
 
 import argparse
+import itertools
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -50,6 +51,9 @@ def add_race(measurements: argparse._SubParsersAction) -> None:
         "--shifted",
         action="store_true",
         help="each compiled one with depthwise convolutions as shifted sums, too",
+    )
+    parser.add_argument(
+        "--by-block", action="store_true", help="each compiled one block by block, too"
     )
     parser.add_argument(
         "--peers", action="store_true", help="timm's models and the papers' listings, too"
@@ -123,27 +127,29 @@ def _variants(first: "Case", options: argparse.Namespace) -> "list[Case]":
         kinds.append(("mixerlib", "one matrix"))
     if options.peers:
         kinds += [(peer, "own") for peer in _peers(first)]
-    modes: list[tuple[str | None, bool]] = [(None, False)]
+    switches = itertools.product(
+        (False, True)[: 1 + options.shifted], (False, True)[: 1 + options.by_block]
+    )
+    codes = [Form()]
     if options.compile or options.compile_mode:
-        mode = options.compile_mode or "default"
-        modes += [(mode, shifted) for shifted in (False, True)[: 1 + options.shifted]]
-    elif options.shifted:
-        raise ValueError("--shifted is for what is compiled: add --compile")
+        codes += [Form(compile=True, shifted=s, by_block=b) for s, b in switches]
+    elif options.shifted or options.by_block:
+        raise ValueError("--shifted and --by-block are for what is compiled: add --compile")
     return [
         replace(
             first,
             implementation=implementation,
-            form=Form(
+            form=replace(
+                code,
                 mixing=mixing,
                 channels_last=LAYOUTS[checks.one_of("layout", layout, tuple(LAYOUTS))],
-                compile=mode is not None,
-                shifted=shifted,
             ),
-            compile_mode=mode or "default",
+            compile_mode=options.compile_mode or "default" if code.compile else "default",
         )
         for implementation, mixing in kinds
         for layout in options.layout.split(",")
-        for mode, shifted in modes
+        for code in codes
+        if not (code.by_block and mixing != "own")  # a matrix is made beside the blocks
     ]
 
 
