@@ -58,7 +58,8 @@ from mixerlib.training.loop import (
     training_steps,
 )
 from mixerlib.training.metrics import MetricsLog, read_metrics
-from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.relatives import MIXERS, Relatives
 from mixerlib.training.result import record_of
 from mixerlib.training.run import (

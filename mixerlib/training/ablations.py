@@ -16,7 +16,7 @@ from functools import cached_property
 
 from mixerlib.records import Record
 from mixerlib.training.comparison import Difference, accuracies, difference_of_means
-from mixerlib.training.recipe import list_recipes, load_recipe
+from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.statistics import (
     CONFIDENCE,
     POWER,

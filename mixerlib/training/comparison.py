@@ -24,7 +24,7 @@ import torch
 from mixerlib import costs
 from mixerlib.models import create_model, model_entry
 from mixerlib.records import Record
-from mixerlib.training.recipe import load_recipe
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
 # The families that are compared, ConvMixer and every SplitMixer

@@ -29,7 +29,8 @@ from mixerlib.training.comparison import (
     mean_of,
 )
 from mixerlib.training.grid import Grid
-from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.statistics import CONFIDENCE
 
 Cut = str | int  # a ratio such as "3/5", or a number of segments

@@ -19,7 +19,8 @@ from mixerlib import costs
 from mixerlib.models import model_entry
 from mixerlib.training.comparison import Difference, difference_of_means
 from mixerlib.training.grid import Grid
-from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.statistics import CONFIDENCE
 
 Key = TypeVar("Key")

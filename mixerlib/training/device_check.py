@@ -23,7 +23,8 @@ from mixerlib.speed import synchronize
 from mixerlib.training.batches import Batch
 from mixerlib.training.distributed import ALONE, choose_device
 from mixerlib.training.loop import train_step, training_steps
-from mixerlib.training.recipe import Recipe, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import PRECISIONS, Run, begin
 
 RECIPE = "cifar10/splitmixer_i_256_8"  # whose step is tried, and its precision

@@ -7,7 +7,8 @@ from torch import nn
 
 from mixerlib.data import DataNotFound
 from mixerlib.models import list_models
-from mixerlib.training.recipe import RECIPES, Recipe, list_recipes, with_bases
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import RECIPES, list_recipes, with_bases
 from mixerlib.weights import load_weights, weights_file, weights_of
 
 

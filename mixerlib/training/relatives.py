@@ -25,7 +25,8 @@ from mixerlib.training.comparison import (
     accuracies,
     difference_of_means,
 )
-from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
 # The families of mixers that the relatives are compared with

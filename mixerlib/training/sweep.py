@@ -43,7 +43,8 @@ from mixerlib.training.folders import (
     save_results,
     settings_differences,
 )
-from mixerlib.training.recipe import Recipe, is_recipe_file, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import is_recipe_file, load_recipe
 from mixerlib.training.run import dataset_for
 from mixerlib.training.session import Stopped, StopRequest, errors_explained
 

@@ -37,7 +37,8 @@ from mixerlib.speed.load import Load
 from mixerlib.speed.page_times import PageRecord, read_page_record
 from mixerlib.speed.rooflines import read_roofline_race
 from mixerlib.speed.timing import Timing
-from mixerlib.training.recipe import Recipe, current_settings, load_recipe
+from mixerlib.training.recipe import Recipe, current_settings
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import model_for
 from mixerlib.training.statistics import FREE
 from mixerlib.training.sweep import read_sweep

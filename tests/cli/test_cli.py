@@ -18,7 +18,8 @@ import mixerlib
 from mixerlib.cli import DATA_OPTIONS, MODEL_OPTIONS
 from mixerlib.models import create_model, list_models, list_relatives, model_entry
 from mixerlib.models.tweet import ConvMixer as tweet
-from mixerlib.training.recipe import CHOICES, SETTINGS, list_recipes
+from mixerlib.training.recipe import CHOICES, SETTINGS
+from mixerlib.training.recipe_files import list_recipes
 from mixerlib.weights import load_weights
 
 COMMANDS = ("list", "cost", "train", "evaluate", "sweep", "import")

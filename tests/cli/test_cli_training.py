@@ -37,7 +37,8 @@ from mixerlib.training.distributed import Processes
 from mixerlib.training.evaluation import evaluate
 from mixerlib.training.folders import save_results, train_in_folder
 from mixerlib.training.metrics import read_metrics
-from mixerlib.training.recipe import Recipe, list_recipes, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.session import stop_on_signals
 from mixerlib.weights import load_weights, save_weights
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mixerlib.pages.exercises import imagenet_scale as scale
-from mixerlib.training.recipe import RECIPES, load_recipe
+from mixerlib.training.recipe_files import RECIPES, load_recipe
 
 
 @pytest.mark.parametrize("model", scale.EPOCHS)

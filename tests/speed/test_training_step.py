@@ -26,7 +26,7 @@ from mixerlib.speed.training_step import (
 from mixerlib.speed.whole_matrix import OneMatrix
 from mixerlib.training.distributed import ALONE
 from mixerlib.training.loop import Stopped, train
-from mixerlib.training.recipe import load_recipe
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import begin, model_for
 
 dynamo = Later("torch._dynamo")

@@ -21,7 +21,7 @@ from mixerlib.training.comparison import (
     slowest_to_fastest,
     yardstick,
 )
-from mixerlib.training.recipe import load_recipe
+from mixerlib.training.recipe_files import load_recipe
 
 CPU = "cpu/{}_64_4"
 REAL = read_record(ROOT / "book/records/cpu/convmixer_64_4/seed0.json")

@@ -29,7 +29,8 @@ from mixerlib.training.distributed import ALONE, Processes, joined, local_device
 from mixerlib.training.evaluation import evaluate_on
 from mixerlib.training.loop import train
 from mixerlib.training.metrics import read_metrics
-from mixerlib.training.recipe import Recipe, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import dataset_for
 from mixerlib.training.session import Diverged, Stopped
 from mixerlib.weights import load_weights

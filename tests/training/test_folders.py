@@ -16,7 +16,8 @@ from mixerlib.training.folders import (
     settings_differences,
     train_in_folder,
 )
-from mixerlib.training.recipe import LATER_FIELDS, load_recipe
+from mixerlib.training.recipe import LATER_FIELDS
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.session import Stopped
 
 SMALL = {"model_options": {"dim": 8, "depth": 1}, "epochs": 2, "batch_size": 512}

@@ -15,15 +15,8 @@ from torch import nn
 from mixerlib.cli.options import parse_setting
 from mixerlib.data import DATASETS, FILE_DATASETS, Augmentation
 from mixerlib.models import create_model, model_entry
-from mixerlib.training.recipe import (
-    CHOICES,
-    LATER_FIELDS,
-    RECIPES,
-    SETTINGS,
-    Recipe,
-    list_recipes,
-    load_recipe,
-)
+from mixerlib.training.recipe import CHOICES, LATER_FIELDS, SETTINGS, Recipe
+from mixerlib.training.recipe_files import RECIPES, list_recipes, load_recipe
 
 # Facts of the data sets: channels, classes, side of the images (of files: none).
 DATA = {

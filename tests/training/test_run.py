@@ -23,7 +23,8 @@ from mixerlib.training.batches import augmentation_for
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.first_weights import load_first_weights
 from mixerlib.training.loop import finish_epoch, training_steps
-from mixerlib.training.recipe import Recipe, load_recipe
+from mixerlib.training.recipe import Recipe
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import (
     Run,
     begin,

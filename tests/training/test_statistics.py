@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mixerlib.records import Epoch, Record, read_record, write_record
 from mixerlib.training import statistics as results
-from mixerlib.training.recipe import load_recipe
+from mixerlib.training.recipe_files import load_recipe
 
 RECIPE = load_recipe("cpu/splitmixer_i_64_4")
 # accuracies of runs that are not all equal: scipy warns of those

@@ -21,7 +21,7 @@ from mixerlib.models import create_model
 from mixerlib.records import read_record
 from mixerlib.training import session, train_in_folder
 from mixerlib.training.checkpoint import read
-from mixerlib.training.recipe import load_recipe
+from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.sweep import read_sweep
 
 BOOK = ROOT / "book" / "sweeps"

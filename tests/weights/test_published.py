@@ -18,7 +18,7 @@ from mixerlib.data import DataDamaged, DataNotFound
 from mixerlib.files import read_yaml
 from mixerlib.models import create_model, list_models
 from mixerlib.training import Recipe, first_weights, list_recipes, load_recipe
-from mixerlib.training.recipe import RECIPES
+from mixerlib.training.recipe_files import RECIPES
 from mixerlib.weights import (
     PublishedWeights,
     get_model,
