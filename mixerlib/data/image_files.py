@@ -43,6 +43,7 @@ class ImageFiles(ImageSource):
         crop_pct: a test image has its shorter side resized to side / `crop_pct`, rounded down,
             and its centre is cut out. None: it is squashed as well.
         workers: processes that read images; 0: this one does.
+        held_out: training images that stand in the test images' place, from `hold_out`.
 
     Paths are encoded into arrays of bytes (N,): to read a string in a list changes the count of its
     references, and so copies the page of memory it is on into every worker.
@@ -61,6 +62,7 @@ class ImageFiles(ImageSource):
     crop_area: float | None
     crop_pct: float | None
     workers: int
+    held_out: int = 0
 
     crops_itself: ClassVar[bool] = True  # a crop is taken from the full photograph, as it is read
 

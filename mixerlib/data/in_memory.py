@@ -38,6 +38,7 @@ class Dataset(ImageSource):
         std: each channel's (population) standard deviation, or 0.5.
         resized_to: pixels a side that every batch is brought to as it is cut; None: as it is.
         interpolation: of that resizing, "bilinear" or "bicubic".
+        held_out: training images that stand in the test images' place, from `hold_out`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset(ImageSource):
     std: torch.Tensor
     resized_to: int | None = None
     interpolation: str = "bilinear"
+    held_out: int = 0
 
     crops_itself: ClassVar[bool] = False  # `ImageFiles` does: there a crop is part of reading
 

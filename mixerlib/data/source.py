@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 
+from mixerlib import checks
 from mixerlib._torchvision import import_torchvision
 
 INTERPOLATIONS = ("bilinear", "bicubic")  # how images may be resized
@@ -36,6 +37,7 @@ class ImageSource(ABC):
     image_size: tuple[int, int]  # height and width in pixels of the images in batches
 
     crops_itself: ClassVar[bool]  # whether a random crop is part of reading an image
+    held_out: int  # training images that stand in the test images' place
 
     @property
     @abstractmethod
@@ -72,6 +74,37 @@ class ImageSource(ABC):
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (B, C, H, W) → float32 (B, C, H, W), each channel by its `mean` and `std`."""
         return (images / 255 - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+    def hold_out(self, held_out: int) -> Self:
+        """The same data set without its test images: in their place stand some of the training
+        images, which are then no longer trained on.
+
+        Whoever chooses between recipes by the test images has fitted the choice to them, and what
+        is measured on them afterwards is too good. The same images are held out every time, as a
+        shuffle says that depends on their number alone. Mean and deviation stay.
+
+        Raises `ValueError` for a number below 1 or of all the images, and where it was done before.
+
+        >>> from mixerlib.data import load_dataset
+        >>> load_dataset("digits").hold_out(200)
+        Dataset('digits': 1,237 training and 200 test images of 1×8×8, 10 classes)
+        """
+        images = len(self.train_labels)
+        if self.held_out:
+            raise ValueError(f"`held_out`={self.held_out} images are held out already")
+        if not 0 < checks.count("held_out", held_out) < images:
+            raise ValueError(f"`held_out`={held_out} must be above 0 and below all {images} images")
+        with made_on_cpu():
+            order = torch.randperm(images, generator=torch.Generator().manual_seed(images))
+        parts = [part.sort().values for part in order.split([images - held_out, held_out])]
+        changes: dict[str, Any] = {"held_out": held_out}
+        for name, values in vars(self).items():
+            if name.startswith("train_"):
+                for start, part in zip(("train_", "test_"), parts, strict=True):
+                    tensor = isinstance(values, torch.Tensor)
+                    chosen = part.to(values.device) if tensor else part.numpy()
+                    changes[name.replace("train_", start)] = values[chosen]
+        return replace(self, **changes)  # type: ignore[type-var]  # both kinds are dataclasses
 
     def __repr__(self) -> str:
         shape = "×".join(str(side) for side in (self.in_channels, *self.image_size))

@@ -30,6 +30,8 @@ class Recipe:
         interpolation: "bilinear" or "bicubic", for that resizing.
         crop_pct: test images are resized to side / this, and the centre is kept (files).
         normalization: a channel's mean and deviation: the "dataset"'s, 0.5 ("half"), none ("unit").
+        held_out: training images set aside, which stand in the test images' place; 0: none. For
+            choosing between recipes without a look at the test images.
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
         crop_padding: pixels on each side, for "pad".
         crop_area: the smallest share of the area that "resized" keeps.
@@ -83,6 +85,7 @@ class Recipe:
     interpolation: str | None = None
     crop_pct: float | None = None
     normalization: str = "dataset"
+    held_out: int = 0
 
     # augmentation, drawn for each image anew (chapter 12)
     crop: str = "none"
@@ -180,7 +183,9 @@ FORM_FIELDS = ("one_matrix", "shifted", "channels_last", "compile", "by_block", 
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
 # In records and checkpoints of older versions fields have other names, or lack and are off
 FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
-LATER_FIELDS = ("one_matrix", "shifted", "by_block", "graphs", "fastest")
+LATER_FIELDS = {"held_out": 0} | dict.fromkeys(
+    ("one_matrix", "shifted", "by_block", "graphs", "fastest"), False
+)
 CHOICES = augment.CHOICES | {
     "interpolation": INTERPOLATIONS,
     "normalization": NORMALIZATIONS,
@@ -190,6 +195,7 @@ CHOICES = augment.CHOICES | {
 }
 _RULES = {
     "image_size": checks.COUNT,
+    "held_out": checks.NOT_NEGATIVE,
     "crop_pct": checks.POSITIVE_SHARE,
     "label_smoothing": checks.Rule(lambda value: 0 <= value < 1, "at least 0 and below 1"),
     "epochs": checks.COUNT,
@@ -223,4 +229,4 @@ FIELD_TYPES = get_type_hints(Recipe)
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A record's or a checkpoint's settings under today's names, with the fields that it lacks."""
     renamed = {FORMER_NAMES.get(name, name): value for name, value in settings.items()}
-    return dict.fromkeys(LATER_FIELDS, False) | renamed
+    return LATER_FIELDS | renamed

@@ -196,6 +196,8 @@ def _images_of(recipe: Recipe, dataset: ImageSource, processes: Processes) -> in
     """The number of training images, which must do for the recipe's batches and processes."""
     if dataset.name != recipe.dataset:
         raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
+    if dataset.held_out != recipe.held_out:
+        raise ValueError(f"`held_out`={recipe.held_out} must be the data's: {dataset.held_out}")
     images = len(dataset.train_labels)
     if not images:
         raise ValueError(f"`dataset`={dataset.name!r} has no training images")
@@ -226,7 +228,7 @@ def dataset_for(
         test_only: whether imagenet may lack its training images.
     """
     reads_files = recipe.dataset in FILE_DATASETS  # these are cropped while they are read
-    return load_dataset(
+    dataset = load_dataset(
         recipe.dataset,
         root,
         download,
@@ -238,6 +240,7 @@ def dataset_for(
         workers=workers,
         test_only=test_only,
     )
+    return dataset.hold_out(recipe.held_out) if recipe.held_out else dataset
 
 
 def model_for(recipe: Recipe, dataset: ImageSource) -> nn.Module:

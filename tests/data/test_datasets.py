@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import few_digits
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -475,3 +476,35 @@ def test_the_default_device_is_not_the_data_set_s():
         torch.set_default_device(None)
     tensors = (digits.mean, digits.std, digits.train_images, images, labels)
     assert {tensor.device.type for tensor in tensors} == {"cpu"}
+
+
+# Images that are held out
+
+
+@pytest.fixture
+def few() -> Dataset:
+    return few_digits()  # 70 to train on
+
+
+def test_what_is_held_out_is_no_longer_trained_on_and_the_same_every_time(few):
+    held = few.hold_out(20)
+    assert (len(held.train_labels), len(held.test_labels), held.held_out) == (50, 20, 20)
+    both = torch.cat([held.train_images, held.test_images])
+    labels = torch.cat([held.train_labels, held.test_labels])
+    rows = sorted(zip(both.flatten(1).tolist(), labels.tolist(), strict=True))
+    whole = few.train_images.flatten(1).tolist()
+    assert rows == sorted(zip(whole, few.train_labels.tolist(), strict=True))
+    assert torch.equal(held.test_images, few.hold_out(20).test_images)
+    assert (held.mean, held.std) == (few.mean, few.std)
+    assert len(few.train_labels) == 70 and few.held_out == 0
+
+
+@pytest.mark.parametrize("held_out", [0, 70, -1, 2.5, True])
+def test_a_number_that_cannot_be_held_out(few, held_out):
+    with pytest.raises(ValueError, match=f"`held_out`={held_out}"):
+        few.hold_out(held_out)
+
+
+def test_nothing_is_held_out_twice(few):
+    with pytest.raises(ValueError, match="`held_out`=20 images are held out already"):
+        few.hold_out(20).hold_out(5)

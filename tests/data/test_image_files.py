@@ -297,3 +297,18 @@ def test_odd_metadata_are_no_matter(photographs, tmp_path):
         opened(dataset.train_files[5])
     [(images, _)] = dataset.training_batches([torch.tensor([5])], seed=0, epoch=1)
     assert images.float().std() > 0
+
+
+def test_held_out_photographs_are_read_like_those_of_a_test(photographs):
+    held = photographs.hold_out(4)
+    assert (len(held.train_files), len(held.test_files)) == (8, 4)
+    assert sorted([*held.train_files, *held.test_files]) == sorted(photographs.train_files)
+    labels = dict(zip(photographs.train_files, photographs.train_labels.tolist(), strict=True))
+    assert [labels[file] for file in held.test_files] == held.test_labels.tolist()
+    images = torch.cat([images for images, _ in held.test_batches()])
+    place = [*photographs.train_files].index(held.test_files[0])
+    as_test = replace(
+        photographs, test_files=photographs.train_files, test_labels=photographs.train_labels
+    )
+    (right, _), *_ = as_test.test_images_at([torch.tensor([place])])
+    assert torch.equal(images[:1], right)

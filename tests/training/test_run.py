@@ -22,7 +22,7 @@ from mixerlib.training import checkpoint, schedule
 from mixerlib.training.batches import augmentation_for
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.first_weights import load_first_weights
-from mixerlib.training.loop import finish_epoch, training_steps
+from mixerlib.training.loop import finish_epoch, train, training_steps
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import (
@@ -36,6 +36,7 @@ from mixerlib.training.run import (
     update_average,
 )
 from mixerlib.training.schedule import learning_rate
+from mixerlib.training.statistics import runs_of
 
 CPU = torch.device("cpu")
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
@@ -99,6 +100,19 @@ def test_the_data_decide_the_model_s_input_and_output(digits):
 def test_a_recipe_does_not_say_what_the_data_decide(digits, option):
     with pytest.raises(ValueError, match=f"`{option}`=1 is not for a recipe to set: the data set"):
         model_for(recipe(model_options=TINY | {option: 1}), digits)
+
+
+def test_images_are_held_out_as_the_recipe_says(digits):
+    """Such a run has not seen the test images, and is none of the recipe without it."""
+    held = recipe(held_out=20)
+    assert dataset_for(load_recipe("digits", {"held_out": 20})).held_out == 20
+    with pytest.raises(ValueError, match="`held_out`=20 must be the data's: 0"):
+        begin(held, digits, CPU, ALONE)
+    with pytest.raises(ValueError, match="`held_out`=0 must be the data's: 20"):
+        begin(recipe(), digits.hold_out(20), CPU, ALONE)
+    _, record = train(held, digits.hold_out(20), "cpu", progress=False)
+    assert (record.train_images, record.test_images) == (50, 20)
+    assert runs_of(held, [record]) == [record] and runs_of(recipe(), [record]) == []
 
 
 def test_the_images_have_the_recipe_s_form():
