@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +18,7 @@ from mixerlib.data import DATASETS, FILE_DATASETS, Augmentation
 from mixerlib.models import create_model, model_entry
 from mixerlib.training.recipe import CHOICES, LATER_FIELDS, SETTINGS, Recipe
 from mixerlib.training.recipe_files import RECIPES, list_recipes, load_recipe
+from mixerlib.training.sweep import read_sweep
 
 # Facts of the data sets: channels, classes, side of the images (of files: none).
 DATA = {
@@ -284,10 +286,23 @@ def test_what_is_compared_differs_in_the_model_alone():
         ("food101/", "food101/convmixer_256_8"),
     ):
         for name in list_recipes():
-            if name.startswith(folder) and "/ablation/" not in name:
+            if name.startswith(folder) and name.split("/")[1] not in ("ablation", "search"):
                 changed = changes(load_recipe(base), load_recipe(name))
                 data = {"dataset"} if name.startswith("cpu/cifar100/") else set()
                 assert data <= changed <= {"model", "model_options"} | data, name
+
+
+def test_a_search_changes_one_thing_at_a_time():
+    base = load_recipe("cpu/search/base")
+    assert changes(load_recipe("cpu/splitmixer_i_64_4"), base) == {"held_out", "compile"}
+    others = [name for name in list_recipes() if name.startswith("cpu/search/")]
+    together = ({"crop", "crop_padding"}, {"schedule", "warmup_epochs"})
+    together += ({"decay_on", "weight_decay"},)  # decay on less is to be more
+    for name in others:
+        changed = changes(base, load_recipe(name))
+        assert len(changed) == (name != base.name) or changed in together, name
+    runs = Counter(recipe.name for recipe in read_sweep("book/sweeps/recipe_search.yaml"))
+    assert runs == dict.fromkeys(others, 2) | {base.name: 3}
 
 
 @pytest.mark.parametrize(
