@@ -9,6 +9,7 @@ from typing import Any
 
 from mixerlib.models import model_entry
 from mixerlib.pages import LABELS, listed, percent, span, table, unbroken
+from mixerlib.speed.cases import Result
 from mixerlib.speed.race_text import NOTHING, Races, macs_of, speed, times
 from mixerlib.speed.reports import FORMS, STOCK, fastest_forms, speedups_over
 from mixerlib.speed.roofline_report import by_role
@@ -44,12 +45,15 @@ def pair_verdict(races: Races, base: str, other: str, printed: float) -> str:
     """In how many forms the second model is surely faster, and what was printed and promised."""
     gains = gains_by_form(races, base, other).values()
     faster = sum(gain.interval()[0] > 1 for gain in gains)
-    cases = [next(r.case for r in races[n].results if r.case.model == n) for n in (base, other)]
-    fewer = macs_of(cases[0]) / macs_of(cases[1])
+    race = races[other]
+    slow = min((r for r in race.results if r.case.model == base), key=_images)
+    quick = max((r for r in race.results if r.case.model == other), key=_images)
+    fewer = macs_of(slow.case) / macs_of(quick.case)
     return (
         f"{_label(other)} is surely the faster one in {faster or 'none'} of these {len(gains)} "
         f"forms. It has {span(gain.median for gain in gains)} times {_label(base)}'s speed, where "
-        f"{printed:.2f} is printed and its MACs promise {fewer:.2f}."
+        f"{printed:.2f} is printed and its MACs promise {fewer:.2f}. In its fastest form of all it "
+        f"is {times(race.speedup(slow, quick))} times as fast as {_label(base)} in its slowest."
     )
 
 
@@ -141,6 +145,10 @@ def _times_as_long(base: Roofline, other: Roofline, role: str) -> Timing:
     ]
     sums = [Timing.of([sum(one) for one in zip(*of, strict=True)]) for of in runs]
     return ratios(*sums)
+
+
+def _images(result: Result) -> float:
+    return result.images_per_second
 
 
 def _label(name: str) -> str:
