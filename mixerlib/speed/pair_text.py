@@ -80,15 +80,21 @@ def changes_sentence(races: Races, names: Sequence[str]) -> str:
     }
     parts = []
     for change, values in told.items():
-        gains = {
-            name: [gain.median for dtype in DTYPES if (gain := _gain(races, name, dtype, values))]
-            for name in names
-        }
+        gains = {name: _gains(races, name, values) for name in names}
         of_models = [
             f"{_label(name)} {span(medians)}" for name, medians in gains.items() if medians
         ]
         parts += [f"{change}, {listed(of_models)}"] if of_models else []
-    return f"In times of its own plain form each model is as fast as this: {'; '.join(parts)}."
+    text = f"Beside its own plain form each model runs so many times as fast: {'; '.join(parts)}."
+    compiled = [_gains(races, name, COMPILED) for name in names]
+    if all(compiled) and min(compiled[0]) > 1 > max(compiled[-1]):
+        text += " What a compiler gives to the one it takes from the other; why, no record shows."
+    return text
+
+
+def _gains(races: Races, name: str, values: Mapping[str, Any]) -> list[float]:
+    """The medians in the dtypes that ran."""
+    return [gain.median for dtype in DTYPES if (gain := _gain(races, name, dtype, values))]
 
 
 def _gain(races: Races, name: str, dtype: str, values: Mapping[str, Any]) -> Timing | None:

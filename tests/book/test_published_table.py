@@ -98,7 +98,7 @@ def test_the_forms_at_the_tables_size_say_of_which_models_they_are(tell):
         assert f"{64 / best[model, 'fast', 'bfloat16']:,.0f}" in line
     assert "is surely the faster one in none of these 5 forms" in whole
     assert re.search(r"where 2\.57 is printed and its MACs promise 2\.23", whole)
-    assert "**Where the time goes on NVIDIA H200**" in whole
+    assert "**Where the time goes on NVIDIA H200.**" in whole
 
 
 def test_without_a_gpu_the_page_says_that_it_has_none(tell):
