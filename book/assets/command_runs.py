@@ -15,7 +15,7 @@ from assets.timm_run import ANCHOR, read_timm_run
 
 from mixerlib.pages import Published, device_label, listed
 from mixerlib.records import Record
-from mixerlib.speed import Benchmark, read_benchmark
+from mixerlib.speed import Benchmark, read_benchmark, read_by_device
 
 RECORDS = BOOK / "records"
 
@@ -26,12 +26,13 @@ def runs_of(row: Row, records: Sequence[Record]) -> list[Record]:
 
 
 def benchmarks_of(row: Row, folder: Path = RECORDS) -> tuple[list[Benchmark], list[Benchmark]]:
-    """The records of a row's benchmark: those of the document's own device, and of others."""
+    """The records of a row's benchmark: those of the document's own device, and of others, a GPU
+    before a CPU."""
     if not row.benchmark:
         return [], []
-    found = [read_benchmark(p) for p in sorted(folder.glob(f"bench/*/{row.benchmark}.json"))]
+    found = read_by_device(folder / "bench", f"{row.benchmark}.json", read_benchmark)
     sides: dict[bool, list[Benchmark]] = {True: [], False: []}
-    for report in found:
+    for report in [report for of_device in found.values() for report in of_device.values()]:
         sides[row.device in report.provenance.device_name].append(report)
     return sides[True], sides[False]
 

@@ -250,8 +250,10 @@ def _threads(provenance: Provenance) -> str:
 def machine(provenance: Provenance, settings: Mapping[str, Any] | None = None) -> str:
     """Where a number was measured, in a few words: device, threads, PyTorch, environment.
 
-    `settings` are a benchmark's: the processor's instructions, and environment variables.
+    `settings` are a benchmark's: the processor's instructions, whether a GPU rounds the factors of
+    float32's products to TF32 in convolutions, and environment variables.
     """
     given = settings or {}
+    rounded = ", convolutions in TF32" if given.get("convolutions in TF32") else ""
     knobs = "".join(f", `{name}={given[name]}`" for name in given if name.isupper())
-    return f"{device_label(provenance, settings)}, PyTorch {provenance.torch}{knobs}"
+    return f"{device_label(provenance, settings)}, PyTorch {provenance.torch}{rounded}{knobs}"

@@ -11,7 +11,7 @@ True
 >>> speedup = ratios(timings["model"], timings["fast"]).median
 """
 
-from mixerlib.speed import form_text, race_text, roofline_text
+from mixerlib.speed import form_text, pair_text, race_text, roofline_text
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
 from mixerlib.speed.deploy import (
@@ -159,6 +159,7 @@ __all__ = [
     "model_races",
     "onnx_operators",
     "optimize_for_inference",
+    "pair_text",
     "peer_forms",
     "published_table",
     "race",

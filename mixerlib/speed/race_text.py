@@ -5,7 +5,6 @@ of two models is given only where both ran in one race.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from mixerlib.costs import formulas
 from mixerlib.models import model_entry
@@ -76,9 +75,10 @@ def rows_say(races: Races) -> str:
     )
 
 
-def in_order(races: Races) -> dict[str, Benchmark]:
-    """The races of the models 256/8 alone, in the order of the book."""
-    names = (f"{family}_256_8" for family in LABELS)
+def in_order(races: Races, sizes: str = "256_8") -> dict[str, Benchmark]:
+    """The races of the models 256/8 alone, or of those with other `sizes` in their names, in the
+    order of the book."""
+    names = (f"{family}_{sizes}" for family in LABELS)
     return {name: races[name] for name in names if name in races}
 
 
@@ -126,6 +126,8 @@ def against_table(races: Races, base: str) -> str:
         return text
     less = sum(timing.interval()[1] < fewer[name] for name, timing in plain.items())
     faster = sum(timing.interval()[0] > 1 for timing in plain.values())
+    if len(plain) == 1:  # the table has its ratio
+        return text
     return (
         f"{text}\n\nIn the plain form {less} of {len(plain)} models surely gain less than their "
         f"MACs promise, and {faster} are surely faster than {_label(base)} at all."
@@ -322,15 +324,16 @@ def bounds_table(races: Races) -> str:
     )
 
 
-def both_allocators(settings: Iterable[Mapping[str, Any]]) -> str:
-    """Which of two records of one table to believe, where glibc kept its memory in one alone."""
-    if len({keeps_memory(dict(one)) for one in settings}) < 2:
+def both_allocators(reports: Iterable[Benchmark]) -> str:
+    """Which of two records of a CPU to believe, where glibc kept its memory in one alone."""
+    on_cpu = [report for report in reports if report.provenance.device == "cpu"]
+    if len({keeps_memory(report.settings) for report in on_cpu}) < 2:
         return ""
     return (
-        "The records differ in what glibc was told. Where it gives memory back, a model's time "
-        "holds the page faults of its maps, and these depend on the size of a map and on what ran "
-        "before. So for the models the record with memory kept says more, and the other one shows "
-        "what an unset variable does to a table."
+        "The CPU's records differ in what glibc was told. Where it gives memory back, a model's "
+        "time holds the page faults of its maps, and these depend on the size of a map and on what "
+        "ran before. So for the models the record with memory kept says more, and the other one "
+        "shows what an unset variable does to a table."
     )
 
 

@@ -6,19 +6,23 @@
 (18,)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from mixerlib.pages import machine_name
 from mixerlib.speed.bench import model_of
 from mixerlib.speed.cases import Benchmark, Case, Result
+from mixerlib.speed.environment import keeps_memory
 from mixerlib.speed.machine import DataSheet
 from mixerlib.speed.published_table3 import TABLE_3
 from mixerlib.speed.roofline_report import Bills, bills, roles_of
 from mixerlib.speed.timing import Timing, ratios
+
+Reading = Callable[[list[float]], list[float]]  # of the seconds of a model's batches
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,20 @@ class Table3:
         """Whether a report has timed the rows of the table, all of them twice."""
         models = [result.case.model for result in report.results]
         return models == 2 * [model for model, _ in TABLE_3]
+
+    @property
+    def memory(self) -> str:
+        """What glibc did with the memory of a step, "memory kept" or "memory given back"; empty for
+        a GPU, whose memory PyTorch keeps by itself."""
+        if self.report.provenance.device != "cpu":
+            return ""
+        return "memory kept" if keeps_memory(self.report.settings) else "memory given back"
+
+    @property
+    def where(self) -> str:
+        """The machine, and of a CPU its memory, as in "CPU 9 with AVX2 (memory kept)"."""
+        name = machine_name(self.report.provenance, self.report.settings)
+        return f"{name} ({self.memory})" if self.memory else name
 
     @property
     def before(self) -> list[Result]:
@@ -71,6 +89,13 @@ class Table3:
         return np.array([timing.median for timing in self.speedups])
 
     @cached_property
+    def on_average(self) -> Timing:
+        """How many times as fast as ConvMixer the SplitMixers were in turn, their mean, round by
+        round."""
+        runs = np.array([timing.runs for timing in self.speedups[1:]])
+        return Timing.of(runs.mean(axis=0).tolist())
+
+    @cached_property
     def shown(self) -> np.ndarray:
         """The share of the throughput in turn that the published way of timing shows."""
         pairs = zip(self.before, self.after, strict=True)
@@ -81,7 +106,28 @@ class Table3:
         """How many times as fast, in ConvMixers, the published way shows the SplitMixers as they
         are in turn: the means of both over the models.
         """
-        return float(self.as_published[1:].mean() / self.in_turn[1:].mean())
+        return float(self.as_published[1:].mean() / self.on_average.median)
+
+    @cached_property
+    def bent_by_first_call(self) -> float:
+        """The factor in `bent` that is the first call's alone, by the published means of all
+        batches beside those of all but the first.
+        """
+        return self._bends(lambda runs: runs, lambda runs: runs[1:])
+
+    @cached_property
+    def bent_by_mean(self) -> float:
+        """The factor in `bent` that comes of taking means of the later calls, in place of their
+        medians.
+        """
+        return self._bends(lambda runs: runs[1:], lambda runs: [float(np.median(runs[1:]))])
+
+    def _bends(self, told: Reading, mended: Reading) -> float:
+        """How many times as fast, in ConvMixers, the SplitMixers look by one reading of the
+        published runs as by the other."""
+        runs = [result.seconds.runs for result in self.before]
+        slower = np.array([np.mean(told(one)) / np.mean(mended(one)) for one in runs])
+        return float(np.mean(slower[0] / slower[1:]))
 
     @cached_property
     def first_calls(self) -> np.ndarray:

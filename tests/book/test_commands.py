@@ -359,12 +359,15 @@ def test_whether_a_row_has_been_run_is_said_of_each():
 
 def test_a_table_of_speeds_is_as_it_is_on_the_documents_own_device(tmp_path):
     row = ROWS["slides-throughput"]
-    (path,) = (ROOT / "book" / "records" / "bench").glob("amd-epyc/table3.json")
-    report = read_benchmark(path)
+    gpu, report = (
+        read_benchmark(ROOT / "book" / "records" / "bench" / device / "table3.json")
+        for device in ("nvidia-h200", "amd-epyc")
+    )
     _, whole, other = command_runs.runs_here(row, [])
-    day = report.provenance.date[:10]
+    first, day = (one.provenance.date[:10] for one in (gpu, report))
     assert whole == "As it is, on a Tesla V100: not yet."
-    assert other.startswith("On another device: AMD EPYC") and f"batches of 8 ({day})." in other
+    assert other.startswith(f"On another device: NVIDIA H200, in batches of 64 ({first}) and AMD")
+    assert f"batches of 8 ({day})." in other
     assert [row[1:] for row in untried_table.rows({"x": row}, [])] == [["a Tesla V100", "yes"]]
     same = replace(report.provenance, device="cuda", device_name="Tesla V100-SXM2-32GB")
     write_record(replace(report, provenance=same), tmp_path / "bench" / "v100" / "table3.json")

@@ -72,8 +72,28 @@ def test_every_measured_speed_is_in_the_file_and_no_ratio_is(names):
     shown, left_out = ({line[0] for line in names["lines"]}, {*map(int, names["of_table"])})
     assert not shown & left_out and shown | left_out == {row[0] for row in names["everything"]}
     # two lines that look alike but for their speeds are of two days
-    told_apart = {(*line[1:6], line[-1]) for line in names["lines"]}
+    told_apart = {(*line[1:7], line[-1]) for line in names["lines"]}
     assert len(told_apart) == len(names["lines"])
+
+
+def test_a_line_names_its_device_and_how_it_computes(names):
+    """A GPU gives no memory back to glibc, and has no instructions of a processor."""
+    devices = {line[1] for line in names["lines"]}
+    assert any("NVIDIA" in device for device in devices) and len(devices) > 1
+    for line in names["lines"]:
+        assert (line[4], line[5]) != ("", "")
+        assert ("NVIDIA" in line[1]) == (line[5] == "") == ("TF32" in line[4])
+
+
+def test_the_faults_of_the_table_are_told_for_a_gpu_first(names):
+    for fault in names["faults"][:3]:
+        cells = fault[1].split("<br>")
+        assert "NVIDIA" in cells[0] and "memory" not in cells[0]
+        assert all("memory" in cell for cell in cells[1:])
+    first, means, together = (fault[1].split("<br>")[0] for fault in names["faults"][:3])
+    gpu = names["tables"][0]
+    assert f"× {gpu.bent_by_first_call:.2f}" in first and f"× {gpu.bent:.2f}" in together
+    assert f"× {gpu.bent_by_mean:.2f}" in means  # of the later batches: the first is told above
 
 
 def test_the_direction_of_a_fault():

@@ -77,17 +77,32 @@ def test_multiplications_and_times_are_those_of_the_modules_and_the_records(fron
         with FlopCounterMode(display=False) as counter, torch.device("meta"):
             create_model(name).eval()(torch.zeros(1, 3, 224, 224))
         work.append(counter.get_total_flops())
-    times = []
+    times: dict[str, list[float]] = {}
     for path in sorted(ROOT.glob("book/records/bench/*/table3*.json")):
-        runs = {}
-        for result in json.loads(path.read_text())["results"]:
+        runs, record = {}, json.loads(path.read_text())
+        for result in record["results"]:
             case = result["case"]
             if case["task"] == "inference" and case["options"].get("ratio", "2/3") == "2/3":
                 runs[case["model"]] = np.array(result["seconds"]["runs"])
-        times.append(np.median(runs[names[0]] / runs[names[1]]))
-    share, *said = re.findall(r"\d+", front.fewer_but_not_faster().headline)
+        device = record["provenance"]["device_name"]
+        times.setdefault(device, []).append(np.median(runs[names[0]] / runs[names[1]]))
+    finding = front.fewer_but_not_faster()
+    share, *said = re.findall(r"\d+", finding.headline)
     assert int(share) == round(100 * work[0] / work[1])
-    assert {int(time) for time in said} == {round(100 * min(times)), round(100 * max(times))}
+    longer = [time for of_device in times.values() for time in of_device]
+    assert {int(time) for time in said} == {round(100 * min(longer)), round(100 * max(longer))}
+    for device, of_device in times.items():  # each machine with its own
+        ends = dict.fromkeys(f"{end:.0%}" for end in (min(of_device), max(of_device)))
+        assert f"{' to '.join(ends)} on {device}" in finding.sentence
+    printed = yaml.safe_load((ROOT / "book" / "published.yaml").read_text(encoding="utf-8"))
+    table = printed["tables"]["slides-throughput"]["rows"]
+    whole, split = (float(table[row]["values"][0]) for row in ("convmixer", "i-2-3"))
+    assert f"printed for a V100 it would be {whole / split:.0%}." in finding.sentence
+
+
+def test_a_gpu_is_named_before_a_cpu(front):
+    sentence = front.fewer_but_not_faster().sentence
+    assert 0 < sentence.index("NVIDIA") < sentence.index("AMD")
 
 
 def test_what_is_trained_is_told_with_its_scale_and_what_is_not_too(front):

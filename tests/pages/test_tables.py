@@ -124,7 +124,10 @@ def test_a_machine_in_a_few_words():
     settings = {"instructions": "AVX2", "OMP_WAIT_POLICY": "passive", "rounds": 3}
     text = tables.machine(replace(stamp, threads=2), settings)
     assert text == "CPU 9 with AVX2, 2 threads, PyTorch 2.13.0, `OMP_WAIT_POLICY=passive`"
-    assert "thread" not in tables.machine(replace(stamp, device="cuda"))
+    gpu = replace(stamp, device="cuda", device_name="GPU 9")
+    said = {"convolutions in TF32": True, "matrix products in TF32": False, "cudnn": 91900}
+    assert tables.machine(gpu, said) == "GPU 9, PyTorch 2.13.0, convolutions in TF32"
+    assert tables.machine(gpu, {"convolutions in TF32": False}) == "GPU 9, PyTorch 2.13.0"
 
 
 def test_a_device_in_fewer_words():

@@ -74,7 +74,8 @@ def test_models_are_compared_in_one_race_alone():
     assert "and 1 are surely faster than ConvMixer" in text
     assert against_table(alone(*pair), CONV) == "" == against_table({}, CONV)
     mixed = together(*pair[:2]) | alone(pair[2])
-    assert list(rows(against_table(mixed, CONV))) == ["SplitMixer-I"]
+    text = against_table(mixed, CONV)  # of one model the table has all that a sentence would
+    assert list(rows(text)) == ["SplitMixer-I"] and "of 1 models" not in text
 
 
 def test_what_rows_may_be_used_for():
@@ -109,6 +110,8 @@ def test_the_forms_of_each_model():
         CONV,
         SPLIT,
     ]
+    large = {f"{SPLIT}_224": races[SPLIT], CONV: races[CONV]}
+    assert list(in_order(large, "256_8_224")) == [f"{SPLIT}_224"]
 
 
 def test_peers_are_told_with_the_intervals_of_the_extremes():
@@ -193,8 +196,12 @@ def test_what_a_copy_would_reach_is_of_the_same_race():
 
 
 def test_which_of_two_records_to_believe():
-    assert both_allocators([{}, KEPT]).startswith("The records differ in what glibc was told.")
-    assert both_allocators([{}, {}]) == "" == both_allocators([KEPT])
+    given, kept = race(result(CONV, 1.0)), race(result(CONV, 1.0), settings=KEPT)
+    on_gpu = replace(given, provenance=replace(STAMP, device="cuda"))
+    text = both_allocators([on_gpu, given, kept])
+    assert text.startswith("The CPU's records differ in what glibc was told.")
+    assert both_allocators([given, given]) == "" == both_allocators([kept])
+    assert both_allocators([on_gpu, kept]) == ""  # what a GPU gives back is not glibc's
 
 
 def test_a_ratio_that_is_not_there():

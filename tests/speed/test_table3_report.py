@@ -57,6 +57,39 @@ def test_how_far_the_ratio_is_bent(report, factor):
     assert bent == pytest.approx(factor)
 
 
+def test_the_mean_of_all_rows_is_taken_round_by_round(report):
+    results = list(report.results)
+    for row in range(ROWS + 1, 2 * ROWS):  # ConvMixer takes 1 s, the others this
+        results[row] = retimed(results[row], 1.0, 0.5, 0.25)
+    results[-1] = retimed(results[-1], 1.0, 0.5, 1 / (4 + ROWS - 1))
+    timing = Table3(replace(report, results=results)).on_average
+    assert timing.runs == pytest.approx([1, 2, 5]) and timing.median == pytest.approx(2)
+
+
+def test_what_the_first_call_and_the_means_bend(report):
+    rerun = Table3(report)  # every first call takes 8 s, and the later ones 2 s
+    assert rerun.bent_by_first_call == pytest.approx(1) == rerun.bent_by_mean
+    results = list(report.results)
+    results[0] = retimed(results[0], 20.0, 2.0, 2.0)  # 8 s on average in place of 4 s
+    rerun = Table3(replace(report, results=results))
+    assert rerun.bent_by_first_call == pytest.approx(2) and rerun.bent_by_mean == pytest.approx(1)
+    results[0] = retimed(results[0], 8.0, 2.0, 2.0, 2.0, 2.0, 12.0)  # later: mean 4, median 2
+    rerun = Table3(replace(report, results=results))
+    assert rerun.bent_by_mean == pytest.approx(2)
+
+
+def test_memory_is_a_matter_of_a_cpu(report):
+    stamp = replace(report.provenance, device="cpu", device_name="CPU 9")
+    report = replace(report, provenance=stamp, settings={"instructions": "AVX2"})
+    assert Table3(report).where == "CPU 9 with AVX2 (memory given back)"
+    kept = replace(report, settings=report.settings | {"MALLOC_TRIM_THRESHOLD_": "8"})
+    assert Table3(kept).where == "CPU 9 with AVX2 (memory kept)"
+    gpu = replace(
+        report, provenance=replace(stamp, device="cuda", device_name="GPU 9"), settings={}
+    )
+    assert Table3(gpu).where == "GPU 9" and Table3(gpu).memory == ""
+
+
 def test_a_report_of_another_race_is_refused(report):
     with pytest.raises(ValueError, match="of 35 results must have those of the 18 rows, twice"):
         Table3(replace(report, results=report.results[1:]))
