@@ -20,10 +20,10 @@ class Form:
         folded: whether BatchNorm's constants lie in the layers around it; for inference.
         channels_last: the layout of maps in memory, the channels of a place side by side.
         compile: whether the compiler writes the code.
+        at_once: how many images go through the network together; None for all of a batch.
         shifted: whether depthwise convolutions are sums of shifted maps, for the compiler to fuse.
         by_block: whether the compiler sees each block alone: it then takes a fraction of the time,
             and what follows one another in two blocks is not fused.
-        at_once: how many images go through the network together; None for all of a batch.
 
     Raises `ValueError` for a mixing that does not exist, or an `at_once` below 1.
     """
