@@ -36,7 +36,8 @@ def load_weights(
         path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
             state dict under any key; an unfinished run's `checkpoint.pt` under any name;
             MindSpore's `.ckpt`; or NumPy's `.npz`, as JAX programs write it.
-        head: False leaves the file's classifier out, and the model keeps its own: to fine-tune.
+        head: False leaves the file's classifier out, and the model keeps its own: to fine-tune, or
+            for a model that has none (`num_classes=0`).
         key: of the state dict to be taken, with dots between the keys that lead to it, where the
             file holds several.
         average: True takes the moving average (a key such as "state_dict_ema"), False the weights
@@ -131,6 +132,8 @@ def _fitting(
     faults = _faults(tensors, names, model, layout)
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        if all(fault.startswith(tuple(f"`{name}" for name in HEADS)) for fault in faults):
+            more += "; `head=False` leaves the file's classifier out, and the model keeps its own"
         raise ValueError(
             f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
