@@ -36,8 +36,7 @@ def load_weights(
         path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
             state dict under any key; an unfinished run's `checkpoint.pt` under any name;
             MindSpore's `.ckpt`; or NumPy's `.npz`, as JAX programs write it.
-        head: False leaves the file's classifier out, and the model keeps its own: to fine-tune, or
-            for a model that has none (`num_classes=0`).
+        head: False leaves the file's classifier out; the model keeps its own, or has none.
         key: of the state dict to be taken, with dots between the keys that lead to it, where the
             file holds several.
         average: True takes the moving average (a key such as "state_dict_ema"), False the weights
