@@ -12,7 +12,8 @@ torch.Size([2, 64])
 
 Every model can be traced: by `torch.fx`, torchvision's `create_feature_extractor`, `torch.export`,
 `torch.jit.trace` and TensorBoard's `add_graph`. `torch.jit.script`, which PyTorch has given up, is
-not supported: the checks of the images are ordinary Python.
+not supported: the checks of the images are ordinary Python. To be quantized by PyTorch itself, a
+model needs its padding in numbers: `mixerlib.speed.with_numeric_padding`.
 """
 
 from mixerlib.models import relatives, tweet
