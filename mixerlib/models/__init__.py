@@ -16,6 +16,7 @@ not supported: the checks of the images are ordinary Python. To be quantized by 
 model needs its padding in numbers: `mixerlib.speed.with_numeric_padding`.
 """
 
+from mixerlib.costs.unwrapping import unwrapped
 from mixerlib.models import relatives, tweet
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
@@ -45,7 +46,6 @@ from mixerlib.models.registry import (
     model_entry,
 )
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
-from mixerlib.models.wrappers import unwrapped
 
 __all__ = [
     "OVERLAPPING",

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixerlib.models.wrappers import check_of_mixerlib, computed_weights, unwrapped
+from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.models.wrappers import check_of_mixerlib, computed_weights
 from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, their_names
 from mixerlib.weights.reading import read
 from mixerlib.weights.resampling import advice, restated, with_resampled_stem
@@ -32,7 +33,7 @@ def load_weights(
     """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
 
     Args:
-        model: keeps its dtype and device. It may be compiled, in `DataParallel` or averaged.
+        model: keeps its dtype and device. It may be compiled, also block by block, in `DataParallel` or averaged.
         path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
             state dict under any key; an unfinished run's `checkpoint.pt` under any name;
             MindSpore's `.ckpt`; or NumPy's `.npz`, as JAX programs write it.

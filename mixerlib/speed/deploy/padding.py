@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.models.wrappers import made_permanent, unwrapped
+from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.models.wrappers import made_permanent
 
 
 def with_numeric_padding(model: nn.Module) -> nn.Module:
