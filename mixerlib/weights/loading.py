@@ -33,7 +33,7 @@ def load_weights(
     """Fill a model of mixerlib with the weights in a file; return the name of the file's layout.
 
     Args:
-        model: keeps its dtype and device. It may be compiled, also block by block, in `DataParallel` or averaged.
+        model: keeps its dtype and device. It may be compiled, in `DataParallel` or averaged.
         path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
             state dict under any key; an unfinished run's `checkpoint.pt` under any name;
             MindSpore's `.ckpt`; or NumPy's `.npz`, as JAX programs write it.
@@ -139,7 +139,9 @@ def _fitting(
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
             f"{advice(tensors, names, model)}"
         )
-    return {names[name] or name: tensor for name, tensor in tensors.items()}
+    given = {names[name] or name: tensor for name, tensor in tensors.items()}
+    _check_tied(path, given, model)
+    return given
 
 
 def check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
@@ -160,6 +162,21 @@ def check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Modu
         raise ValueError(
             f"`path`='{path}' cannot be computed with: `{name}` {reason}, as of a run that diverged"
         )
+
+
+def _check_tied(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
+    """Raises `ValueError` where a file has two answers for what is one tensor in the model."""
+    firsts: dict[tuple[int, torch.Size], str] = {}
+    for name, ours in model.state_dict().items():
+        if name not in tensors or name.endswith(OPTIONAL):
+            continue
+        first = firsts.setdefault((ours.data_ptr(), ours.shape), name)
+        one, other = tensors[first].double(), tensors[name].double()
+        if first != name and not torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
+            raise ValueError(
+                f"`path`='{path}' has different numbers for `{first}` and `{name}`, which are one "
+                "tensor in `model`: load it into a model whose layers are not tied"
+            )
 
 
 def _check_stated(

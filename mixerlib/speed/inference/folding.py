@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.models import SplitMixer, SplitMixerBlock, unwrapped
 from mixerlib.models.convmixer import ConvMixer, Residual
 from mixerlib.models.mixings import (
     BothOverlapping,
@@ -30,7 +30,6 @@ from mixerlib.models.mixings import (
     StridedSegments,
     channel_shuffle,
 )
-from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
 from mixerlib.models.wrappers import is_hooked, made_permanent
 
 MIXINGS = ("convolution", "in place", "linear", "one matrix")
