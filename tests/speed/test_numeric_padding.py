@@ -16,8 +16,6 @@ from mixerlib.weights import load_weights, save_weights
 
 NAMES = ("convmixer", "splitmixer_i", "splitmixer_iv", "splitmixer_3d", "splitmixer_i_ablated")
 KERNELS = (1, 2, 3, 4, 5)
-# PyTorch warns that an even kernel's "same" costs a copy
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 of_an_even_kernel_too = pytest.mark.parametrize("kernel_size", [4, 5])
 
 
