@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
+from mixerlib.costs.unwrapping import unwrapped
+
 # What one block does to its channels: the segments (start, width) that it mixes, in order, and the
 # number s of equal segments whose channels it then deals out in turn (1: it does not). A segment
 # that passes the last channel goes on at channel 0.
@@ -17,6 +19,7 @@ Step = tuple[Sequence[tuple[int, int]], int]
 
 def mixing_steps(model: nn.Module) -> list[Step]:
     """What each block of a ConvMixer or SplitMixer does to its channels, asked of its modules."""
+    model = unwrapped(model)
     width = model.num_features
     steps: list[Step] = []
     for block in model.blocks:

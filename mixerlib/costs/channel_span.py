@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.costs.unwrapping import unwrapped
 
 
 def directions(dim: int, width: int, depth: int) -> int:
@@ -75,6 +76,7 @@ def measured_directions(model: nn.Module, seed: int = 0) -> int:
     >>> measured_directions(create_model("splitmixer_i", dim=15, depth=3, ratio="3/5"))
     189
     """
+    model = unwrapped(model)
     random = torch.Generator().manual_seed(seed)
     mixings: list[tuple[nn.Module, int]] = []
     weights: dict[str, torch.Tensor] = {}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.costs.unwrapping import unwrapped
 
 AT_ONCE = 32  # output channels whose derivatives are taken together
 
@@ -36,6 +37,7 @@ def measured_reach(model: nn.Module, images: torch.Tensor, depth: int) -> np.nda
     >>> heard.shape, heard[:4, :4].all(), heard[:4, 4:].any()
     ((12, 12), np.True_, np.False_)
     """
+    model = unwrapped(model)
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
         raise ValueError(

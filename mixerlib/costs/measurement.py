@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mixerlib.checks import image_pair
 from mixerlib.costs.counts import Counts
+from mixerlib.costs.unwrapping import unwrapped
 
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
@@ -81,10 +82,14 @@ def measure(
     """Run a copy of a model in float32 on blank images and count. The model itself is left as it
     is; one of another dtype has the same counts.
 
+    A model that is compiled, averaged, or in `DataParallel` or `DistributedDataParallel` is counted
+    itself, without what lies round it.
+
     `image_size` is a number or (height, width), in pixels. On the "meta" device, the default,
     tensors have shapes but no numbers, so that the largest model needs no memory; "cpu" gives the
     same counts. Raises `ValueError` for images that the model does not take, layers whose names say
-    no part, and a single patch where a BatchNorm cannot train on one number. Chapter 04.
+    no part, a single patch where a BatchNorm cannot train on one number, and what is no
+    `nn.Module` or a TorchScript program. Chapter 04.
 
     >>> from mixerlib.costs import measure
     >>> from mixerlib.models import create_model
@@ -92,7 +97,7 @@ def measure(
     594186
     """
     height, width = image_pair("image_size", image_size)
-    model = copy.deepcopy(model).to(device, torch.float32)
+    model = copy.deepcopy(_checked(model)).to(device, torch.float32)
     where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.
@@ -130,6 +135,17 @@ def measure(
     )
 
 
+def _checked(model: nn.Module) -> nn.Module:
+    """The model out of its wrappers. `ValueError` for what cannot be counted layer by layer."""
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"`model` must be a torch.nn.Module, not a {kind}")
+    model = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(f"`model`, a {kind}, is a TorchScript program: give what it was made from")
+    return model
+
+
 def _by_layer(by_tensor: Mapping[str, int]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for name, size in by_tensor.items():
@@ -165,7 +181,9 @@ class LayerTracker:
             part = self.part_of[layer]
             if part not in counts:
                 rule = f"must be named as one of stem, blocks.N.LAYER and head, not {layer!r}"
-                raise ValueError(f"`model`: a layer with costs {rule}")
+                inside = re.match(r"(.+?)\.(stem|blocks)\b", layer)
+                hint = f": is the model what it holds as `{inside[1]}`? Give that" if inside else ""
+                raise ValueError(f"`model`: a layer with costs {rule}{hint}")
             counts[part] += count
         return counts
 

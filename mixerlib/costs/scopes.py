@@ -7,6 +7,7 @@ from torch import nn
 
 from mixerlib.costs.counts import macs
 from mixerlib.costs.measurement import measure
+from mixerlib.costs.unwrapping import unwrapped
 
 
 def by_scope(
@@ -22,7 +23,7 @@ def by_scope(
     >>> by_scope(create_model("splitmixer_iv", dim=64, depth=4))["channel mixing"]
     (8448, 2097152)
     """
-    measured = measure(model, image_size, getattr(model, "in_channels", 3))
+    measured = measure(model, image_size, getattr(unwrapped(model), "in_channels", 3))
 
     def first_block(sizes: Mapping[str, int]) -> int:
         return sum(size for name, size in sizes.items() if name.startswith("blocks.0."))

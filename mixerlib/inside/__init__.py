@@ -2,8 +2,9 @@
 well the classes are told apart at each depth, and which pixels a logit owes its value to.
 Chapter 20.
 
-Every function takes any `nn.Module` in evaluation mode, a home-made one too. Maps may be images
-(B, h, H, W), tokens (B, T, h) as in an MLP-Mixer, or vectors (B, h).
+Every function takes any `nn.Module` in evaluation mode, a home-made one too. A model that is
+compiled, averaged or in `DataParallel` is looked at itself, and its layers have their own names.
+Maps may be images (B, h, H, W), tokens (B, T, h) as in an MLP-Mixer, or vectors (B, h).
 
 >>> import torch
 >>> from mixerlib.inside import feature_maps

@@ -37,7 +37,7 @@ def gradients(
     True
     """
     with gradients_on():
-        images, chosen = asked(model, images, classes)
+        model, images, chosen = asked(model, images, classes)
         return _gradient(model, images, chosen)
 
 
@@ -77,7 +77,7 @@ def gradient_times_input(
     True
     """
     with gradients_on():
-        images, chosen = asked(model, images, classes)
+        model, images, chosen = asked(model, images, classes)
         away = images - filled(baseline, images)
         return away * _gradient(model, images, chosen)
 
@@ -120,7 +120,7 @@ def integrated_gradients(
     checks.positive_int("steps", steps, top=False)
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on −1 to 1
     with gradients_on():
-        images, chosen = asked(model, images, classes)
+        model, images, chosen = asked(model, images, classes)
         away = images - filled(baseline, images)
         mean = torch.zeros_like(images)
         for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
@@ -166,7 +166,7 @@ def smooth_gradients(
     checks.positive_int("samples", samples, top=False)
     generator = torch.Generator().manual_seed(checks.count("seed", seed))
     with gradients_on():
-        images, chosen = asked(model, images, classes)
+        model, images, chosen = asked(model, images, classes)
         spread = noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
         total = torch.zeros_like(images)
         for _ in range(samples):
@@ -211,7 +211,7 @@ def occlusion(
     """
     checks.positive_int("side", side)
     checks.positive_int("stride", stride)
-    images, chosen = asked(model, images, classes)
+    model, images, chosen = asked(model, images, classes)
     cover = filled(baseline, images)
     height, width = images.shape[2:]
     if side > min(height, width):

@@ -7,19 +7,23 @@ import torch
 from torch import nn
 
 from mixerlib.checks import did_you_mean, shown
+from mixerlib.costs.unwrapping import unwrapped
 
 # The most that a value of a normalized image may be: above it they are pixels of 0 to 255
 LARGEST = 32.0
 
 
-def check_module(model: nn.Module) -> None:
-    """Raises `ValueError` for what is no `nn.Module`."""
+def check_module(model: nn.Module) -> nn.Module:
+    """The model, out of what PyTorch puts round it: hooks on the layers of a compiled one would not
+    run. Raises `ValueError` for what is no `nn.Module`.
+    """
     if not isinstance(model, nn.Module):
         raise ValueError(f"`model` must be a torch.nn.Module, not a {type(model).__name__}")
+    return unwrapped(model)
 
 
-def check_ready(model: nn.Module) -> None:
-    """Raises `ValueError` unless `model` is an `nn.Module`, all of it in evaluation mode.
+def check_ready(model: nn.Module) -> nn.Module:
+    """As `check_module`, and raises `ValueError` unless all of the model is in evaluation mode.
 
     In training mode BatchNorm takes the statistics of the batch, so what one image gives depends on
     the others, and looking would change the model.
@@ -30,7 +34,7 @@ def check_ready(model: nn.Module) -> None:
     Traceback (most recent call last):
     ValueError: `model`, a ConvMixer, is in training mode; call `model.eval()` first
     """
-    check_module(model)
+    model = check_module(model)
     for name, module in model.named_modules():
         if module.training:
             part = f": its part `{name}` is" if name else ", is"
@@ -38,6 +42,7 @@ def check_ready(model: nn.Module) -> None:
                 f"`model`, a {type(model).__name__}{part} in training mode; "
                 "call `model.eval()` first"
             )
+    return model
 
 
 def check_images(model: nn.Module, images: torch.Tensor, name: str = "images") -> None:
@@ -101,7 +106,7 @@ def layer_names(model: nn.Module) -> list[str]:
     >>> layer_names(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()))
     ['0', '1']
     """
-    check_module(model)
+    model = check_module(model)
     blocks = getattr(model, "blocks", None)
     if isinstance(getattr(model, "stem", None), nn.Module) and isinstance(
         blocks, nn.Sequential | nn.ModuleList

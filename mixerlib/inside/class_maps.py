@@ -46,7 +46,7 @@ def class_activation_map(
     >>> torch.allclose(logits, model(images)[:, 3], atol=1e-5)
     True
     """
-    images, chosen = asked(model, images, classes)
+    model, images, chosen = asked(model, images, classes)
     head = getattr(model, "head", None)
     if not (isinstance(head, nn.Linear) and hasattr(model, "forward_features")):
         raise ValueError(
@@ -137,7 +137,7 @@ def layer_gradients(
     if layer is not None and not isinstance(layer, str):
         raise ValueError(f"`layer`={checks.shown(layer)} must be the name of a layer")
     with gradients_on():
-        images, chosen = asked(model, images, classes)
+        model, images, chosen = asked(model, images, classes)
         name = _last_block(model) if layer is None else layer
         (module,) = chosen_layers(model, [name]).values()
         outputs: list[torch.Tensor] = []

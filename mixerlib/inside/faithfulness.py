@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 from mixerlib import checks
-from mixerlib.inside.choosing import check_images, check_ready, chosen_layers, layer_names
+from mixerlib.inside.choosing import (
+    check_images,
+    check_module,
+    check_ready,
+    chosen_layers,
+    layer_names,
+)
 from mixerlib.inside.logits import asked, filled, logits_of
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -102,7 +108,7 @@ def _curve(
     deleting: bool,
 ) -> torch.Tensor:
     baseline, steps, seed = options
-    images, chosen = asked(model, images, classes)
+    model, images, chosen = asked(model, images, classes)
     cover = filled(baseline, images)
     places = _places(scores, images, checks.count("seed", seed))
     pixels = places[0].numel()
@@ -164,7 +170,7 @@ def with_random_weights(
     >>> torch.equal(model.head.weight, other.head.weight)
     False
     """
-    check_ready(model)
+    model = check_ready(model)
     check_images(model, images)
     checks.count("seed", seed)
     changed = copy.deepcopy(model)
@@ -214,6 +220,7 @@ def layers_from_the_head(model: nn.Module) -> list[str]:
     >>> layers_from_the_head(create_model("convmixer", dim=8, depth=2))
     ['head', 'blocks.1', 'blocks.0', 'stem']
     """
+    model = check_module(model)
     blocks = [name for name in layer_names(model) if name.startswith("blocks.")]
     names: list[str] = []
     for name, _ in model.named_children():

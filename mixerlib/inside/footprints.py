@@ -31,7 +31,7 @@ def footprint(model: nn.Module, images: torch.Tensor, layer: str) -> torch.Tenso
     >>> [int((footprint(model, images, f"blocks.{i}") > 0).sum()) for i in (0, 1)]
     [36, 100]
     """
-    check_ready(model)
+    model = check_ready(model)
     check_images(model, images)
     if not isinstance(layer, str):
         raise ValueError(f"`layer`={shown(layer)} must be the name of a layer")

@@ -19,7 +19,7 @@ def spatial_kernels(model: nn.Module) -> dict[str, torch.Tensor]:
     >>> [tuple(kernels.shape) for kernels in spatial_kernels(model).values()]
     [(8, 1, 5), (8, 5, 1)]
     """
-    check_module(model)
+    model = check_module(model)
     return {
         name: module.weight.detach().flatten(0, 1).clone()
         for name, module in model.named_modules()

@@ -11,22 +11,23 @@ from mixerlib.inside.choosing import check_classes, check_images, check_ready
 
 def asked(
     model: nn.Module, images: torch.Tensor, classes: int | torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images (B, C, H, W), copied, and the classes (B,) whose logits are asked about.
+) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """The model out of its wrappers, the images (B, C, H, W), copied, and the classes (B,) whose
+    logits are asked about.
 
     `classes` is one for all images or one each; None stands for those that the model predicts.
     Raises `ValueError` for a model in training mode, images that do not fit it, and a class that is
     not there.
     """
-    check_ready(model)
+    model = check_ready(model)
     check_images(model, images)
     images = images.detach().clone()
     with torch.no_grad():
         logits = logits_of(model, images)
     if classes is None:
-        return images, logits.argmax(dim=1)
+        return model, images, logits.argmax(dim=1)
     checked = check_classes("classes", classes, logits.shape[1], len(images))
-    return images, checked.to(images.device)
+    return model, images, checked.to(images.device)
 
 
 def logits_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

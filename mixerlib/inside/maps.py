@@ -34,7 +34,7 @@ def feature_maps(
     >>> maps["norm"].shape
     torch.Size([5, 16, 8])
     """
-    check_ready(model)
+    model = check_ready(model)
     modules = chosen_layers(model, layers)
     check_images(model, images)
     kept: dict[nn.Module, list[Any]] = {module: [] for module in modules.values()}
@@ -125,7 +125,7 @@ def pooled_features(
     torch.Size([5, 8])
     """
     checks.positive_int("batch_size", batch_size)
-    check_ready(model)
+    model = check_ready(model)
     names = list(chosen_layers(model, layers))
     check_images(model, images)
     parts = [

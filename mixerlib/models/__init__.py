@@ -12,9 +12,11 @@ torch.Size([2, 64])
 
 Every model can be traced: by `torch.fx`, torchvision's `create_feature_extractor`, `torch.export`,
 `torch.jit.trace` and TensorBoard's `add_graph`. `torch.jit.script`, which PyTorch has given up, is
-not supported: the checks of the images are ordinary Python.
+not supported: the checks of the images are ordinary Python. To be quantized by PyTorch itself, a
+model needs its padding in numbers: `mixerlib.speed.with_numeric_padding`.
 """
 
+from mixerlib.costs.unwrapping import unwrapped
 from mixerlib.models import relatives, tweet
 from mixerlib.models.ablation import AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
@@ -44,7 +46,6 @@ from mixerlib.models.registry import (
     model_entry,
 )
 from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
-from mixerlib.models.wrappers import unwrapped
 
 __all__ = [
     "OVERLAPPING",

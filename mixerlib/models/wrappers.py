@@ -1,25 +1,10 @@
-"""What PyTorch puts round a model or into it, and how to get the model out again."""
+"""What PyTorch puts into a model, how to get it out again, and which models are ours."""
 
 import copy
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize, prune
-from torch.optim.swa_utils import AveragedModel
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, out of `torch.compile`, `DataParallel`, `DistributedDataParallel` and
-    `AveragedModel`, in whatever order they lie round it. Another module comes back as it is.
-    """
-    while True:
-        if hasattr(model, "_orig_mod"):  # compiled; to import its class takes a second
-            model = model._orig_mod
-        elif isinstance(model, nn.DataParallel | DistributedDataParallel | AveragedModel):
-            model = model.module
-        else:
-            return model
 
 
 def computed_weights(model: nn.Module) -> list[tuple[str, nn.Module, str]]:

@@ -23,6 +23,7 @@ from mixerlib.speed.deploy import (
     load_artefact,
     missing_operators,
     onnx_operators,
+    with_numeric_padding,
 )
 from mixerlib.speed.environment import extra_memory, keeps_memory, settings_here
 from mixerlib.speed.form import Form
@@ -191,5 +192,6 @@ __all__ = [
     "timm_form",
     "timm_is_installed",
     "warm_up",
+    "with_numeric_padding",
     "with_shifted_sums",
 ]

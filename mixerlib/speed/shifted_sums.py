@@ -54,14 +54,14 @@ def _is_depthwise(layer: nn.Module) -> bool:
     return (
         type(layer) is nn.Conv2d
         and layer.groups == layer.in_channels == layer.out_channels > 1
-        and layer.padding == "same"
+        and layer.padding in ("same", tuple((k - 1) / 2 for k in layer.kernel_size))
         and layer.stride == layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
     )
 
 
 class ShiftedSum(nn.Module):
-    """What a depthwise convolution with "same" padding computes, with its weight and bias.
+    """What a depthwise convolution that keeps the map's sides computes, with its weight and bias.
 
     (B, h, H, W) → (B, h, H, W). Sums are taken in float32, or float64, and rounded once; the result
     has the type of the input.

@@ -14,6 +14,13 @@ that nothing it names is ever called. The layouts:
 - "mindspore": MLP-Mixer in MindSpore's courses, where its fine-tuned files are;
 - "jax": MLP-Mixer by its authors, in `.npz`; read only;
 - "mixerlib": what `save_weights` writes, and every file with our names for SplitMixer.
+
+No tensor of a model made by `create_model` has two names, so `save_model` and `load_model` of
+`safetensors.torch` take them as they are. Where you tie layers, as by `model.blocks[1] =
+model.blocks[0]`, `save_weights` writes each tensor under all of its names: any such model reads the
+file, tied or not, but safetensors' `load_model` wants `strict=False` for a tied one. `load_weights`
+reads what their `save_model` writes, which has each tensor once. It refuses a file that has two
+answers for one tensor of the model.
 """
 
 from importlib.util import find_spec

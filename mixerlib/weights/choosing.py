@@ -18,6 +18,8 @@ from mixerlib.weights.pickled import Inert, Name, StoredTensor
 DEPTH, TABLES = 5, 50_000  # of tables in tables that are looked into, and how many
 LONGEST_NAME = 200  # characters of a tensor's name; those of deep networks have a third of it
 AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|averaged?|avg|shadow)(?:$|[._])", re.IGNORECASE)
+# What torch.compile, activation checkpointing and FSDP put into names, also of single layers
+WRAPPERS = re.compile(r"\b_(orig_mod|checkpoint_wrapped_module|fsdp_wrapped_module)\.")
 # What tools leave beside a model's tensors: thop, torch's AveragedModel, a module's extra state
 BESIDE = ("total_ops", "total_params", "n_averaged", "_extra_state")
 
@@ -25,10 +27,14 @@ Table = dict[str, Any]
 
 
 def without_prefix(table: Mapping[str, Any]) -> Table:
-    """The table without what all of its names begin with, however deep the wrappers lie, and
-    without the entries that are no part of a model.
+    """The table without what all of its names begin with, however deep the wrappers lie, without
+    what wrappers of single layers put into names, and without entries that are no part of a model.
     """
-    kept = {name: v for name, v in table.items() if name.rpartition(".")[2] not in BESIDE}
+    kept = {
+        WRAPPERS.sub("", name): value
+        for name, value in table.items()
+        if name.rpartition(".")[2] not in BESIDE
+    }
     while len({name.partition(".")[0] for name in kept}) == 1:
         rest = {name.partition(".")[2]: value for name, value in kept.items()}
         if "" in rest:

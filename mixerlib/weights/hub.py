@@ -11,8 +11,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from mixerlib.files import read_json
-from mixerlib.models import made_of
-from mixerlib.models.wrappers import unwrapped
+from mixerlib.models import made_of, unwrapped
 from mixerlib.weights.pretrained import (
     CONFIG,
     Trained,

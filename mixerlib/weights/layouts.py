@@ -128,6 +128,14 @@ def from_conv3d(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.squeeze(1) if tensor.ndim == 5 else tensor
 
 
+def in_backbone(state: State) -> State:
+    """The tensors of a network of MindSpore's courses, `backbone.` before all but the head's: a
+    file without a head lacks it, saved so or because all of its names begin with it.
+    """
+    known = ("backbone.", "head.")
+    return {n if n.startswith(known) else f"backbone.{n}": tensor for n, tensor in state.items()}
+
+
 class Layout(NamedTuple):
     """A way to name the tensors: `column` of `table`, or our own names where there is no table.
 
@@ -197,7 +205,12 @@ MINDCV_NESTED = Layout(
     zero=NO_BIAS,
 )
 COURSES = Layout(
-    "mindspore", r"backbone\.mixer_blocks\.layers\.", mindspore_rows, 3, MINDSPORE_WORDS
+    "mindspore",
+    r"(backbone\.)?mixer_blocks\.layers\.",
+    mindspore_rows,
+    3,
+    MINDSPORE_WORDS,
+    gathered=in_backbone,
 )
 LOCUSLAB = Layout("locuslab", r"\d+\.0\.fn\.", convmixer_rows, 1)
 TWEET = Layout("tweet", r"\d+\.0\.0\.", convmixer_rows, 2)

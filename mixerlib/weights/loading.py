@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixerlib.models.wrappers import check_of_mixerlib, computed_weights, unwrapped
+from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.models.wrappers import check_of_mixerlib, computed_weights
 from mixerlib.weights.layouts import LAYOUTS, OURS, Layout, our_names, recognize, their_names
 from mixerlib.weights.reading import read
 from mixerlib.weights.resampling import advice, restated, with_resampled_stem
@@ -36,7 +37,7 @@ def load_weights(
         path: `.safetensors`, or `torch.save`'s `.pt`, `.pth`, `.pth.tar`, `.ckpt` or `.bin`, with a
             state dict under any key; an unfinished run's `checkpoint.pt` under any name;
             MindSpore's `.ckpt`; or NumPy's `.npz`, as JAX programs write it.
-        head: False leaves the file's classifier out, and the model keeps its own: to fine-tune.
+        head: False leaves the file's classifier out; the model keeps its own, or has none.
         key: of the state dict to be taken, with dots between the keys that lead to it, where the
             file holds several.
         average: True takes the moving average (a key such as "state_dict_ema"), False the weights
@@ -131,12 +132,16 @@ def _fitting(
     faults = _faults(tensors, names, model, layout)
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        if all(fault.startswith(tuple(f"`{name}" for name in HEADS)) for fault in faults):
+            more += "; `head=False` leaves the file's classifier out, and the model keeps its own"
         raise ValueError(
             f"`path`='{path}', in the layout {layout.name}, does not fit `model`, "
             f"a {type(model).__name__} of {len(model.blocks)} blocks: {'; '.join(faults[:4])}{more}"
             f"{advice(tensors, names, model)}"
         )
-    return {names[name] or name: tensor for name, tensor in tensors.items()}
+    given = {names[name] or name: tensor for name, tensor in tensors.items()}
+    _check_tied(path, given, model)
+    return given
 
 
 def check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
@@ -157,6 +162,21 @@ def check_finite(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Modu
         raise ValueError(
             f"`path`='{path}' cannot be computed with: `{name}` {reason}, as of a run that diverged"
         )
+
+
+def _check_tied(path: Path, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> None:
+    """Raises `ValueError` where a file has two answers for what is one tensor in the model."""
+    firsts: dict[tuple[int, torch.Size], str] = {}
+    for name, ours in model.state_dict().items():
+        if name not in tensors or name.endswith(OPTIONAL):
+            continue
+        first = firsts.setdefault((ours.data_ptr(), ours.shape), name)
+        one, other = tensors[first].double(), tensors[name].double()
+        if first != name and not torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
+            raise ValueError(
+                f"`path`='{path}' has different numbers for `{first}` and `{name}`, which are one "
+                "tensor in `model`: load it into a model whose layers are not tied"
+            )
 
 
 def _check_stated(

@@ -18,9 +18,10 @@ import yaml
 from torch import nn
 
 from mixerlib import __version__, checks
+from mixerlib.costs.unwrapping import unwrapped
 from mixerlib.files import read_json, write_atomic
 from mixerlib.models import create_model, made_of, model_entry
-from mixerlib.models.wrappers import computed_weights, made_permanent, unwrapped
+from mixerlib.models.wrappers import computed_weights, made_permanent
 from mixerlib.records import Provenance
 from mixerlib.weights.loading import load_weights
 from mixerlib.weights.saving import file_content

@@ -96,7 +96,9 @@ def _content(path: Path, file: BufferedReader, suffix: str) -> tuple[Any, dict[s
             size = int.from_bytes(whole[:8], "little")  # of the header, which was checked above
             stated = json.loads(whole[8 : 8 + size]).get("__metadata__") or {}
             check_digest(tensors, stated)
-            return tensors, stated
+            # safetensors' `save_model` keeps one name of each tensor, and says which others it had
+            tied = {n: kept for n, kept in stated.items() if n not in tensors and kept in tensors}
+            return tensors | {name: tensors[kept] for name, kept in tied.items()}, stated
         if file.peek(1)[:1] == bytes([FIRST_BYTE]):
             return of_the_model(read_mindspore(file.read())), {}
         content = read_pickled(file)

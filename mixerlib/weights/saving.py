@@ -13,13 +13,13 @@ from torch import nn
 
 from mixerlib import checks
 from mixerlib.checks import ACTIVATIONS
+from mixerlib.costs.unwrapping import unwrapped
 from mixerlib.files import write_atomic
 from mixerlib.models.wrappers import (
     architecture,
     check_of_mixerlib,
     computed_weights,
     made_permanent,
-    unwrapped,
 )
 from mixerlib.weights.digests import to_bytes
 from mixerlib.weights.layouts import (
@@ -83,8 +83,8 @@ def save_weights(
     MindSpore's `.ckpt`. They do not say what activation or strategy the model has. MindSpore's
     BatchNorm counts no batches, so the counters are left out.
 
-    The model may be compiled, in `DataParallel` or averaged. Of a pruned, weight-normalised or
-    parametrized one the weights are written that it computes with.
+    The model may be compiled, as a whole or block by block, in `DataParallel` or averaged. Of a
+    pruned, weight-normalised or parametrized one the weights are written that it computes with.
 
     Raises `ValueError` for another suffix, a layout that does not have this model or all of its
     numbers (MindCV's MLP-Mixer embeds patches without a bias), another model than mixerlib's, or

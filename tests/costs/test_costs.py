@@ -6,6 +6,7 @@ of the ablations of SplitMixer-I.
 
 import copy
 import os
+import warnings
 from fractions import Fraction
 
 import pytest
@@ -13,6 +14,7 @@ import sympy
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from mixerlib import checks, costs
 from mixerlib.costs import symbols as sym
@@ -715,3 +717,28 @@ def test_an_image_that_does_not_fit_is_an_error(name, options, image_size, in_ch
     model = create_model(name, dim=8, depth=1, **options)
     with pytest.raises(ValueError, match=message):
         costs.measure(model, image_size, in_channels)
+
+
+class Holder(nn.Module):
+    """A user's own module round a model, as trainers write it."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.net = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+def test_what_cannot_be_counted_is_refused_and_told_what_can():
+    model = create_model("convmixer", dim=4, depth=1).eval()
+    with pytest.raises(ValueError, match=r"`model` must be a torch\.nn\.Module, not a function"):
+        costs.measure(lambda x: x, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated
+        traced = torch.jit.trace(model, torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="is a TorchScript program: give what it was made from"):
+        costs.measure(traced, 8)
+    for holder, name in ((Holder(model), "net"), (nn.Sequential(Holder(model)), r"0\.net")):
+        with pytest.raises(ValueError, match=f": is the model what it holds as `{name}`. Give"):
+            costs.measure(holder, 8)

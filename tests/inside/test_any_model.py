@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers import SMALL_RELATIVES, Later, small_relative
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from mixerlib.inside import (
     class_activation_map,
@@ -17,6 +18,8 @@ from mixerlib.inside import (
     layer_names,
     layers_from_the_head,
     occlusion,
+    pooled_features,
+    spatial_kernels,
     with_random_weights,
 )
 from mixerlib.models import create_model, list_models, model_entry
@@ -157,6 +160,52 @@ def test_all_that_is_redrawn_is_as_before_any_training(name):
                 ratio = float(drawn.std() / weights.std())
                 assert 0.6 < ratio < 1.6, f"{path}.{key}"
                 assert abs(float(drawn.mean() - weights.mean())) < float(weights.std())
+
+
+# What PyTorch puts round a model
+
+
+def compiled(module: nn.Module) -> nn.Module:
+    return torch.compile(module, backend="eager")
+
+
+def compiled_blocks(model: nn.Module) -> nn.Module:
+    for i, block in enumerate(model.blocks):
+        model.blocks[i] = compiled(block)
+    return model
+
+
+WRAPS = {
+    "DataParallel": nn.DataParallel,  # which is in training mode, whatever it holds
+    "AveragedModel": lambda model: AveragedModel(model).eval(),
+    "compiled": compiled,
+    "compiled blocks": compiled_blocks,
+}
+LOOKS = {
+    "spatial_kernels": lambda model, x: spatial_kernels(model),
+    "feature_maps": feature_maps,
+    "pooled_features": lambda model, x: pooled_features(model, x, ["stem", "blocks.1.0.fn"]),
+    "footprint": lambda model, x: footprint(model, x, "blocks.0"),
+    "gradients": gradients,
+    "class_activation_map": class_activation_map,
+    "grad_cam": grad_cam,
+    "occlusion": lambda model, x: occlusion(model, x, side=4, stride=4),
+    "with_random_weights": lambda model, x: with_random_weights(model, x, ["head"])(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
+def test_a_wrapped_model_is_looked_at_itself(wrap):
+    model, images = model_of("convmixer"), images_of("convmixer")
+    expected = {name: look(model, images) for name, look in LOOKS.items()}
+    wrapped = wrap(model_of("convmixer"))
+    with torch.no_grad():
+        wrapped(images)  # a compiled one has its code now, which later hooks are not in
+    assert layer_names(wrapped) == layer_names(model)
+    assert layers_from_the_head(wrapped) == layers_from_the_head(model)
+    for name, look in LOOKS.items():
+        torch.testing.assert_close(look(wrapped, images), expected[name], msg=name)
 
 
 # Images that do not fit

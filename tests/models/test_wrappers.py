@@ -11,12 +11,32 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
+from mixerlib import costs
 from mixerlib.models import SplitMixer, create_model, unwrapped
+from mixerlib.pages import steps
 from mixerlib.speed.inference import check, fold, optimize_for_inference
 from mixerlib.weights import load_weights, save_weights
 
 # of torch.compile and of what it imports
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def compiled_blocks(model: nn.Module) -> nn.Module:
+    """As PyTorch advises for networks of many equal blocks."""
+    model = copy.deepcopy(model)
+    for i, block in enumerate(model.blocks):
+        model.blocks[i] = torch.compile(block)
+    return model
+
+
+def checkpointed_blocks(model: nn.Module) -> nn.Module:
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    model = copy.deepcopy(model)
+    for i, block in enumerate(model.blocks):
+        model.blocks[i] = checkpoint_wrapper(block)
+    return model
+
 
 WRAPS = {
     "compiled": torch.compile,
@@ -24,6 +44,9 @@ WRAPS = {
     "AveragedModel": AveragedModel,
     "compiled DataParallel": lambda model: torch.compile(nn.DataParallel(model)),
     "AveragedModel of compiled": lambda model: AveragedModel(torch.compile(model)),
+    "compiled blocks": compiled_blocks,
+    "checkpointed blocks": checkpointed_blocks,
+    "DataParallel of compiled blocks": lambda model: nn.DataParallel(compiled_blocks(model)),
 }
 every_wrap = pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
 
@@ -67,6 +90,50 @@ def test_a_wrapped_model_has_a_fast_form(wrap):
     fast = optimize_for_inference(wrap(model), images, compile=False, remember=False)
     assert check(model, fast, images) < 1e-5
     assert "SplitMixer" in fast.choice.setting
+
+
+@every_wrap
+def test_a_wrapped_model_costs_what_it_does_alone(wrap):
+    model = new()
+    wrapped, expected = wrap(model), costs.measure(model, 8)
+    assert costs.measure(wrapped, 8) == expected and expected.macs["spatial mixing"]
+    assert costs.by_scope(wrapped, 8) == costs.by_scope(model, 8)
+    assert costs.mixing_steps(wrapped) == costs.mixing_steps(model)
+    assert costs.measured_directions(wrapped) == costs.measured_directions(model)
+    reach = costs.measured_reach(wrapped, torch.randn(1, 3, 8, 8), 2)
+    assert (reach == costs.reach(12, costs.mixing_steps(model))).all()
+
+
+def test_a_model_in_distributed_training_costs_what_it_does_alone():
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(new())
+        for module in (wrapped, torch.compile(wrapped)):
+            assert costs.measure(module, 8) == costs.measure(new(), 8)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@every_wrap
+def test_a_wrapped_model_is_drawn_and_takes_its_own_state_dict(wrap, tmp_path):
+    model = new()
+    wrapped = wrap(model)
+    assert [s.path for s in steps(wrapped, 8)] == [s.path for s in steps(model, 8)]
+    torch.save(wrapped.state_dict(), tmp_path / "w.pt")
+    plain = new(seed=1)
+    assert load_weights(plain, tmp_path / "w.pt") == "mixerlib"
+    assert same(plain, unwrapped(wrapped))
+
+
+def test_layers_out_of_their_wrappers_are_the_models_own():
+    wrapped = compiled_blocks(new())
+    inner = unwrapped(wrapped)
+    pairs = zip(wrapped.parameters(), inner.parameters(), strict=True)
+    assert all(one is other for one, other in pairs)
+    assert hasattr(wrapped.blocks[0], "_orig_mod") and not hasattr(inner.blocks[0], "_orig_mod")
+    for one, other in zip(wrapped.buffers(), inner.buffers(), strict=True):
+        assert one is other
 
 
 # Models that PyTorch has changed from within

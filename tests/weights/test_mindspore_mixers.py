@@ -77,9 +77,9 @@ NESTED = (  # by the attributes of MindCV's code
 FILES = {"mindcv": MINDCV, "nested": NESTED, "mindspore": COURSES}
 
 
-def new(seed: int = 0) -> nn.Module:
+def new(seed: int = 0, num_classes: int = 5) -> nn.Module:
     torch.manual_seed(seed)
-    model = create_model("mlp_mixer", dim=12, depth=2, num_classes=5, **SIZE).eval()
+    model = create_model("mlp_mixer", dim=12, depth=2, num_classes=num_classes, **SIZE).eval()
     for tensor in model.state_dict().values():
         tensor.copy_(torch.rand_like(tensor) - 0.3)
     return model
@@ -118,6 +118,42 @@ def test_what_is_written_has_exactly_their_names(layout, tmp_path):
     expected = in_order(source, FILES[layout])
     assert written.keys() == expected.keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_body_alone_of_a_file_with_a_head(kind, tmp_path):
+    source, model = new(), new(seed=1, num_classes=0)
+    file = tmp_path / "w.ckpt"
+    file.write_bytes(write_mindspore(in_order(source, FILES[kind])))
+    with pytest.raises(ValueError, match=r"wanted none.*; `head=False` leaves"):
+        load_weights(model, file)
+    load_weights(model, file, head=False)
+    assert torch.equal(model.blocks[1].norm2.weight, source.blocks[1].norm2.weight)
+
+
+@pytest.mark.parametrize("layout", ["mindcv", "mindspore"])
+@pytest.mark.parametrize("num_classes", [0, 5])
+def test_a_model_without_a_head_goes_out_and_in_again(layout, num_classes, tmp_path):
+    """All of its names begin with `backbone.` in the courses, as if a wrapper had put it there."""
+    source, model = new(num_classes=0), new(seed=1, num_classes=num_classes)
+    source.stem.proj.bias.data.zero_()
+    save_weights(source, tmp_path / "w.ckpt", layout=layout)
+    written = read_mindspore((tmp_path / "w.ckpt").read_bytes())
+    assert written.keys() == {n for n in FILES[layout] if not n.startswith(("head", "mlp_head"))}
+    assert load_weights(model, tmp_path / "w.ckpt", head=num_classes == 0) == layout
+    state = model.state_dict()
+    assert all(torch.equal(state[name], t) for name, t in source.state_dict().items())
+
+
+def test_the_courses_backbone_saved_by_itself_is_read(tmp_path):
+    source, model = new(num_classes=0), new(seed=1, num_classes=0)
+    names = [name for name in COURSES if not name.startswith("head")]
+    tensors = dict(zip(names, source.state_dict().values(), strict=True))
+    bare = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    (tmp_path / "w.ckpt").write_bytes(write_mindspore(bare))
+    assert load_weights(model, tmp_path / "w.ckpt") == "mindspore"
+    assert torch.equal(model.stem.proj.bias, source.stem.proj.bias)
+    assert torch.equal(model.norm.weight, source.norm.weight)
 
 
 def test_a_bias_that_mindcv_lacks_is_not_dropped_in_silence(tmp_path):

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from mixerlib.models.wrappers import check_has_numbers, made_permanent, unwrapped
+from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.models.wrappers import check_has_numbers, made_permanent
 from mixerlib.speed.form import Form
 
 TOLERANCE = 1e-4  # of the outputs' scale: a form that differs by more is not chosen, unless the

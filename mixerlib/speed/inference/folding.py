@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mixerlib.models import SplitMixer, SplitMixerBlock, unwrapped
 from mixerlib.models.convmixer import ConvMixer, Residual
 from mixerlib.models.mixings import (
     BothOverlapping,
@@ -29,8 +30,7 @@ from mixerlib.models.mixings import (
     StridedSegments,
     channel_shuffle,
 )
-from mixerlib.models.splitmixer import SplitMixer, SplitMixerBlock
-from mixerlib.models.wrappers import is_hooked, made_permanent, unwrapped
+from mixerlib.models.wrappers import is_hooked, made_permanent
 
 MIXINGS = ("convolution", "in place", "linear", "one matrix")
 
