@@ -38,6 +38,8 @@ def conditions(races: Races) -> str:
         text += f" Meanwhile {first.load}."
     if min(counts) < ENOUGH:
         text += f" So few as {min(counts)} rounds hold no median with 95 per cent."
+    if first.settings.get("convolutions in TF32"):
+        text += " Convolutions of float32 ran in TF32, as PyTorch has it by default there."
     if first.provenance.device == "cpu" and not keeps_memory(first.settings):
         text += " Nothing was set for glibc: mistake 7 of chapter 17 is in these times."
     return text
@@ -76,9 +78,9 @@ def rows_say(races: Races) -> str:
     )
 
 
-def in_order(races: Races) -> dict[str, Benchmark]:
-    """The races of the models 256/8 alone, in the order of the book."""
-    names = (f"{family}_256_8" for family in LABELS)
+def in_order(races: Races, preset: str = "256_8") -> dict[str, Benchmark]:
+    """The races of the models of one preset alone, as of "256_8_224", in the order of the book."""
+    names = (f"{family}_{preset}" for family in LABELS)
     return {name: races[name] for name in names if name in races}
 
 
@@ -318,7 +320,7 @@ def bounds_table(races: Races) -> str:
         f"{span(reached, '{:.0%}')} of that. A form whose every part ran at the rates that product "
         f"and copy had in this race would gain {span(room)} times over the best stock form. It is "
         "no bound: a convolution may find faster code than the large product, of which this is the "
-        "rate, and a sum or a reading moves its bytes faster than a copy does."
+        "rate, and a sum or a reading may move its bytes faster than a copy does."
     )
 
 
