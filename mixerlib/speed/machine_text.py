@@ -6,8 +6,10 @@ Chapters 18 and 18b. Each sentence is of one machine.
 from mixerlib.models import model_entry
 from mixerlib.pages import digits, machine_name, percent
 from mixerlib.speed.machine import DATA_SHEETS, DataSheet
-from mixerlib.speed.roofline_text import band_of, label_of
+from mixerlib.speed.roofline_report import by_role
+from mixerlib.speed.roofline_text import band_of, in_rounds, label_of
 from mixerlib.speed.rooflines import Roofline, RooflineRace
+from mixerlib.speed.timing import ratios
 
 
 def in_tf32_say(race: RooflineRace) -> str:
@@ -60,10 +62,9 @@ def beside_its_sheet(report: Roofline) -> str:
 def nearness_say(race: RooflineRace, base: str, other: str) -> str:
     """What share of their roofs two families' models reached in a race, operation by operation,
     and how fast one then was in times of the other; empty where one of them did not run."""
-    models = {model_entry(report.model).family: report for report in race.reports}
-    if not {base, other} <= {*models}:
+    pair = _both(race, base, other)
+    if pair is None:
         return ""
-    pair = [models[family] for family in (base, other)]
     shares = [percent(band_of(report.layers)[0] / report.whole.median) for report in pair]
     timing = race.speedup(*(report.model for report in pair))
     assert timing is not None  # both ran
@@ -75,6 +76,45 @@ def nearness_say(race: RooflineRace, base: str, other: str) -> str:
         f"{shares[1]}, and "
         f"{second} ran {timing.median:.2f} times as fast ({low:.2f} to {high:.2f})."
     )
+
+
+def depthwise_say(race: RooflineRace) -> str:
+    """What share of their roofs the depthwise convolutions of ConvMixer and of SplitMixer-I
+    reached in a race; empty where one of the two did not run."""
+    pair = _both(race, "convmixer", "splitmixer_i")
+    if pair is None:
+        return ""
+    found = [(needed["depthwise"], took["depthwise"]) for needed, took in map(by_role, pair)]
+    square, split = (percent(needed / took) for needed, took in found)
+    return (
+        f"On {machine_name(race.provenance, pair[0].settings)} ConvMixer's square kernels reach "
+        f"{square} of their roof and SplitMixer-I's pairs {split}."
+    )
+
+
+def split_say(race: RooflineRace) -> str:
+    """How many times as fast the depthwise convolutions of SplitMixer-I were as those of ConvMixer
+    in a race, and would have been at their roofs; empty where one of the two did not run."""
+    pair = _both(race, "convmixer", "splitmixer_i")
+    if pair is None:
+        return ""
+    square, split = (in_rounds(report)["depthwise"] for report in pair)
+    at_best = [by_role(report)[0]["depthwise"] for report in pair]
+    gain = ratios(square, split)
+    low, high = gain.interval()
+    options = dict(model_entry(pair[0].model).defaults) | pair[0].options
+    return (
+        f"On {machine_name(race.provenance, pair[0].settings)}, with $k = "
+        f"{options['kernel_size']}$, the pairs were {gain.median:.2f} times as fast as the square "
+        f"kernels ({low:.2f} to {high:.2f}); by the two rates it would be "
+        f"{at_best[0] / at_best[1]:.2f}."
+    )
+
+
+def _both(race: RooflineRace, base: str, other: str) -> list[Roofline] | None:
+    """The reports of two families in a race; None where one of them did not run."""
+    models = {model_entry(report.model).family: report for report in race.reports}
+    return [models[base], models[other]] if {base, other} <= {*models} else None
 
 
 def _sheet_of(report: Roofline) -> DataSheet | None:

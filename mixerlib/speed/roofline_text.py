@@ -154,7 +154,7 @@ def account(race: RooflineRace, base: str, other: str) -> str:
     first, second = (race.of(name) for name in (base, other))
     if first is None or second is None:
         raise ValueError(f"`{base}` and `{other}` must both be in the race: it explains no other")
-    a, b = _in_rounds(first), _in_rounds(second)
+    a, b = in_rounds(first), in_rounds(second)
     gaps = {
         role: Timing.of([y - x for x, y in zip(a[role].runs, b[role].runs, strict=True)])
         for role in a
@@ -177,7 +177,7 @@ def account(race: RooflineRace, base: str, other: str) -> str:
     return f"{table(head, rows)}\n\n{note}\n\n{_sentence(first, second, gaps)}"
 
 
-def _in_rounds(report: Roofline) -> dict[str, Timing]:
+def in_rounds(report: Roofline) -> dict[str, Timing]:
     """Milliseconds an image in each round, by what the layers are, and of all of them."""
     scale = 1000 / report.batch
     runs = {

@@ -5,8 +5,16 @@ from dataclasses import replace
 import pytest
 from helpers import ROOT
 
+from mixerlib.pages import percent
 from mixerlib.speed.machine import DATA_SHEETS, Machine
-from mixerlib.speed.machine_text import beside_its_sheet, in_tf32_say, nearness_say
+from mixerlib.speed.machine_text import (
+    beside_its_sheet,
+    depthwise_say,
+    in_tf32_say,
+    nearness_say,
+    split_say,
+)
+from mixerlib.speed.roofline_report import by_role
 from mixerlib.speed.rooflines import RooflineRace, read_roofline_race
 from mixerlib.speed.timing import ratios
 
@@ -76,3 +84,21 @@ def test_how_near_a_pair_comes_on_either_machine(path):
     assert f"SplitMixer-I ran {speed:.2f} times as fast" in said
     assert f"with images of {first.image_size} pixels, ConvMixer reached" in said
     assert nearness_say(race, "convmixer", "mlp_mixer") == ""
+
+
+@pytest.mark.parametrize("path", [CPU, GPU])
+def test_what_the_split_of_a_kernel_did_on_either_machine(path):
+    """A pair has twice the bytes; what it took is another thing, and stands with its kernel."""
+    race = read_roofline_race(BENCH / path)
+    of = [[times["depthwise"] for times in by_role(report)] for report in race.reports[:2]]
+    said = split_say(race)
+    assert f"with $k = {7 if path == GPU else 5}$, the pairs were" in said
+    assert said.endswith(f"by the two rates it would be {of[0][0] / of[1][0]:.2f}.")
+    measured = float(said.partition("were ")[2].partition(" times")[0])
+    assert measured == pytest.approx(of[0][1] / of[1][1], rel=0.3)
+    shares = [percent(needed / took) for needed, took in of]
+    assert "reach {} of their roof and SplitMixer-I's pairs {}.".format(*shares) in depthwise_say(
+        race
+    )
+    alone = replace(race, reports=race.reports[:1])
+    assert split_say(alone) == depthwise_say(alone) == ""
