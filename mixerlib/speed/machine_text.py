@@ -49,10 +49,11 @@ def beside_its_sheet(report: Roofline) -> str:
         return ""
     printed, rates = sheet.rates(dtype), report.machine
     share = percent(rates.macs_per_second / printed.macs_per_second)
+    shown = "TF32" if report.in_tf32 else dtype
     copied = digits(rates.copy_bytes_per_second / 1e9)
     return (
         f"The {machine_name(report.provenance, report.settings)} of our records does "
-        f"{digits(rates.macs_per_second / 1e12)} T MACs a second in a large product ({dtype}), "
+        f"{digits(rates.macs_per_second / 1e12)} T MACs a second in a large product ({shown}), "
         f"{share} of its sheet, and copies {copied} GB a second, "
         f"{percent(rates.copy_bytes_per_second / printed.copy_bytes_per_second)} of it: "
         f"$I^\\star = {rates.rates.balance:.1f}$."
@@ -92,22 +93,31 @@ def depthwise_say(race: RooflineRace) -> str:
     )
 
 
-def split_say(race: RooflineRace) -> str:
-    """How many times as fast the depthwise convolutions of SplitMixer-I were as those of ConvMixer
-    in a race, and would have been at their roofs; empty where one of the two did not run."""
+SPLIT = {  # what is split → what was how many times as fast as what
+    "depthwise": ("the pairs were", "the square kernels"),
+    "channel mixing": ("SplitMixer-I's channel mixing was", "ConvMixer's"),
+}
+
+
+def split_say(race: RooflineRace, role: str) -> str:
+    """How many times as fast the layers of a role, one of `SPLIT`, were in SplitMixer-I as in
+    ConvMixer in a race, and would have been at their roofs; empty where one of the two did not
+    run."""
     pair = _both(race, "convmixer", "splitmixer_i")
     if pair is None:
         return ""
-    square, split = (in_rounds(report)["depthwise"] for report in pair)
-    at_best = [by_role(report)[0]["depthwise"] for report in pair]
+    square, split = (in_rounds(report)[role] for report in pair)
+    at_best = [by_role(report)[0][role] for report in pair]
     gain = ratios(square, split)
     low, high = gain.interval()
     options = dict(model_entry(pair[0].model).defaults) | pair[0].options
+    size = f"$k = {options['kernel_size']}$"
+    size = size if role == "depthwise" else f"images of {pair[0].image_size} pixels"
+    ours, theirs = SPLIT[role]
     return (
-        f"On {machine_name(race.provenance, pair[0].settings)}, with $k = "
-        f"{options['kernel_size']}$, the pairs were {gain.median:.2f} times as fast as the square "
-        f"kernels ({low:.2f} to {high:.2f}); by the two rates it would be "
-        f"{at_best[0] / at_best[1]:.2f}."
+        f"On {machine_name(race.provenance, pair[0].settings)}, with {size}, {ours} "
+        f"{gain.median:.2f} times as fast as {theirs} ({low:.2f} to {high:.2f}); by the two rates "
+        f"it would be {at_best[0] / at_best[1]:.2f}."
     )
 
 

@@ -8,6 +8,7 @@ from helpers import ROOT
 from mixerlib.pages import percent
 from mixerlib.speed.machine import DATA_SHEETS, Machine
 from mixerlib.speed.machine_text import (
+    SPLIT,
     beside_its_sheet,
     depthwise_say,
     in_tf32_say,
@@ -72,7 +73,7 @@ def test_a_machine_beside_its_sheet(on_gpu, on_cpu):
     share = report.machine.macs_per_second / sheet.rates("tf32").macs_per_second
     assert 0.5 < share < 1 < report.machine.macs_per_second / sheet.rates().macs_per_second
     said = beside_its_sheet(report)
-    assert f"(tf32), {share:.0%} of its sheet" in said and "$I^\\star = 51.8$" in said
+    assert f"(TF32), {share:.0%} of its sheet" in said and "$I^\\star = 51.8$" in said
 
 
 @pytest.mark.parametrize("path", [CPU, GPU])
@@ -86,19 +87,27 @@ def test_how_near_a_pair_comes_on_either_machine(path):
     assert nearness_say(race, "convmixer", "mlp_mixer") == ""
 
 
+@pytest.mark.parametrize("role", SPLIT)
 @pytest.mark.parametrize("path", [CPU, GPU])
-def test_what_the_split_of_a_kernel_did_on_either_machine(path):
+def test_what_the_split_did_on_either_machine(path, role):
     """A pair has twice the bytes; what it took is another thing, and stands with its kernel."""
     race = read_roofline_race(BENCH / path)
-    of = [[times["depthwise"] for times in by_role(report)] for report in race.reports[:2]]
-    said = split_say(race)
-    assert f"with $k = {7 if path == GPU else 5}$, the pairs were" in said
+    of = [[times[role] for times in by_role(report)] for report in race.reports[:2]]
+    said = split_say(race, role)
+    sizes = {"depthwise": ("$k = 7$", "$k = 5$")}
+    size = sizes.get(role, ("images of 224 pixels", "images of 32 pixels"))[path == CPU]
+    assert f"with {size}, {SPLIT[role][0]} " in said
     assert said.endswith(f"by the two rates it would be {of[0][0] / of[1][0]:.2f}.")
-    measured = float(said.partition("were ")[2].partition(" times")[0])
+    measured = float(said.partition(f"{SPLIT[role][0]} ")[2].partition(" times")[0])
     assert measured == pytest.approx(of[0][1] / of[1][1], rel=0.3)
+    assert split_say(replace(race, reports=race.reports[:1]), role) == ""
+
+
+@pytest.mark.parametrize("path", [CPU, GPU])
+def test_how_near_the_depthwise_convolutions_come(path):
+    race = read_roofline_race(BENCH / path)
+    of = [[times["depthwise"] for times in by_role(report)] for report in race.reports[:2]]
     shares = [percent(needed / took) for needed, took in of]
-    assert "reach {} of their roof and SplitMixer-I's pairs {}.".format(*shares) in depthwise_say(
-        race
-    )
-    alone = replace(race, reports=race.reports[:1])
-    assert split_say(alone) == depthwise_say(alone) == ""
+    said = depthwise_say(race)
+    assert "reach {} of their roof and SplitMixer-I's pairs {}.".format(*shares) in said
+    assert depthwise_say(replace(race, reports=race.reports[:1])) == ""
