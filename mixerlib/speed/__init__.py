@@ -11,7 +11,14 @@ True
 >>> speedup = ratios(timings["model"], timings["fast"]).median
 """
 
-from mixerlib.speed import form_text, pair_text, race_text, roofline_text
+from mixerlib.speed import (
+    form_text,
+    machine_text,
+    pair_text,
+    race_text,
+    roofline_gains,
+    roofline_text,
+)
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
 from mixerlib.speed.deploy import (
@@ -155,6 +162,7 @@ __all__ = [
     "listing_form",
     "load_artefact",
     "load_now",
+    "machine_text",
     "measure_machine",
     "missing_operators",
     "model_races",
@@ -179,6 +187,7 @@ __all__ = [
     "roles_of",
     "roof_readings",
     "roofline",
+    "roofline_gains",
     "roofline_machine",
     "roofline_race",
     "roofline_text",

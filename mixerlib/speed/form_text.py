@@ -7,12 +7,40 @@ import re
 from collections.abc import Mapping
 
 from mixerlib.models import model_entry
-from mixerlib.pages import SHORT_LABELS, listed, table
+from mixerlib.pages import LABELS, SHORT_LABELS, digits, listed, machine_name, span, table
 from mixerlib.speed.cases import Benchmark, Result
 from mixerlib.speed.form import Form
-from mixerlib.speed.race_text import NOTHING, Races, times
-from mixerlib.speed.reports import STOCK, by_form, fastest
+from mixerlib.speed.race_text import NOTHING, Races, macs_of, times
+from mixerlib.speed.reports import FORMS, STOCK, by_form, fastest, fastest_forms, speedups_over
 from mixerlib.speed.timing import Timing
+
+# What PyTorch offers without the book: the name of a column → what its cases have
+OFFERED = {
+    "NHWC": {"channels_last": True, "compile": False},
+    "compiled NCHW": {"channels_last": False, "compile": True},
+    "compiled NHWC": {"channels_last": True, "compile": True},
+}
+DTYPES = ("float32", "bfloat16")  # of the pages, in their order
+PLAIN_NCHW = STOCK | {"channels_last": False, "compile": False}
+
+
+def where(races: Races) -> str:
+    """Where races ran and how large their images were: "NVIDIA H200 at 224×224"."""
+    report = next(iter(races.values()))
+    side = report.results[0].case.image_size
+    return f"{machine_name(report.provenance, report.settings)} at {side}×{side}"
+
+
+def gains_over_plain(races: Races) -> dict[str, dict[str, float]]:
+    """How many times as fast as its own plain form each model was in its race: the name of one of
+    the other `FORMS` → model → the median over the rounds."""
+    gains: dict[str, dict[str, float]] = {form: {} for form in FORMS if form != "plain"}
+    for name, report in races.items():
+        results = fastest_forms(report, name)
+        for form, of_models in gains.items():
+            if gain := report.speedup(results.get("plain"), results.get(form)):
+                of_models[name] = gain.median
+    return gains
 
 
 def layout_table(races: Races) -> str:
@@ -28,6 +56,19 @@ def layout_table(races: Races) -> str:
         for name, report in races.items()
     ]
     return table(["256/8", "float32", "compiled", "bfloat16", "compiled"], rows)
+
+
+def layout_say(races: Races) -> str:
+    """The same in a sentence, for the models that are not compiled: from least to most."""
+    said = []
+    for dtype in DTYPES:
+        found = [
+            _gain_of_layout(report, model=name, dtype=dtype, compile=False)
+            for name, report in races.items()
+        ]
+        gains = [gain.median for gain in found if gain]
+        said += [f"{span(gains)} times as fast in {dtype}"] if gains else []
+    return f"On {where(races)} it makes them {listed(said)}, where nothing is compiled."
 
 
 def kernel_sizes_table(matrix: Mapping[str, Benchmark]) -> str:
@@ -54,17 +95,12 @@ def _gain_of_layout(report: Benchmark, **values: object) -> Timing | None:
 
 def choices_table(races: Races) -> str:
     """What `optimize_for_inference` chose for each model, and how often; empty for none."""
-    choices = [
-        (_short(name), result)
-        for name, report in races.items()
-        for result in report.results
-        if result.case.model == name and result.case.implementation == "fast"
-    ]
+    choices = [(_short(name), result) for name, result in _fast_results(races)]
     if not choices:
         return ""
     forms = [(_chosen(result), result.case.batch) for _, result in choices]
     folded = sum(form.folded for form, _ in forms)
-    pieces = sum((form.at_once or batch) < batch for form, batch in forms)
+    pieces = sum(_in_pieces(form, batch) for form, batch in forms)
     failed = [f"{label}, {r.case.dtype}" for label, r in choices if "failed" in (r.detail or "")]
     head = ["256/8", "", "rewriting", "layout", "at once", "compiled"]
     rows = [_choice_row(*choice) for choice in choices]
@@ -89,10 +125,116 @@ def _choice_row(label: str, result: Result) -> list[object]:
     ]
 
 
+def _in_pieces(form: Form, batch: int) -> bool:
+    return (form.at_once or batch) < batch
+
+
 def _chosen(result: Result) -> Form:
     form = result.chosen_form
     assert form is not None  # as a fast implementation has one
     return form
+
+
+def stock_and_fast_table(races: Races) -> str:
+    """How many times as fast as plain in NCHW each model was in what PyTorch offers and in the fast
+    form, in each dtype, the fastest in bold; and what that says of either."""
+    rows, stock, won = [], dict[str, list[Timing]](), 0
+    for name, report in races.items():
+        for dtype in DTYPES:
+            plain = report.fastest(model=name, dtype=dtype, **PLAIN_NCHW)
+            if plain is None:
+                continue
+            results = {
+                form: report.fastest(model=name, dtype=dtype, **STOCK, **values)
+                for form, values in OFFERED.items()
+            } | {"fast": report.fastest(model=name, dtype=dtype, implementation="fast")}
+            gains = {form: report.speedup(plain, result) for form, result in results.items()}
+            medians = {form: gain.median for form, gain in gains.items() if gain} | {"plain": 1.0}
+            best = max(medians, key=medians.__getitem__)
+            won += best == "fast"
+            cells = [f"**{times(g)}**" if form == best else times(g) for form, g in gains.items()]
+            label = _short(name) if dtype == "float32" else ""
+            rows.append([label, dtype, digits(1e3 * plain.seconds.median), *cells])
+            stock.setdefault(name, []).extend(
+                g for form, g in gains.items() if g and form in OFFERED
+            )
+    head = ["256/8", "", "plain NCHW, ms", *OFFERED, "fast"]
+    sure = [_surely(name, found) for name, found in stock.items()]
+    slower = any(gain.interval()[1] < 1 for found in stock.values() for gain in found)
+    return (
+        f"{table(head, rows, 2)}\n\nWhat PyTorch offers, another layout, compiling or both, made "
+        f"{listed(sure)}.{' So none of that is a rule: it has to be tried, too.' * slower} The "
+        f"fast form is the fastest in {won} of {len(rows)} rows; chosen was: "
+        f"{_chosen_by_form(races)}."
+    )
+
+
+def compiling_say(races: Races) -> str:
+    """What compiling alone did to each model in its usual layout, in each dtype, with intervals."""
+    said = []
+    for name, report in races.items():
+        gains = []
+        for dtype in DTYPES:
+            case = {"model": name, "dtype": dtype} | STOCK
+            pair = [
+                report.fastest(**case, channels_last=False, compile=compiled)
+                for compiled in (False, True)
+            ]
+            gain = report.speedup(*pair)
+            gains += [f"{times(gain)} times as fast in {dtype}"] if gain else []
+        said += [f"{_label(name)} {listed(gains)}"] if gains else []
+    return f"On {where(races)} compiling alone made {'; '.join(said)}."
+
+
+def _surely(name: str, gains: list[Timing]) -> str:
+    faster = sum(gain.interval()[0] > 1 for gain in gains)
+    slower = sum(gain.interval()[1] < 1 for gain in gains)
+    return (
+        f"{_label(name)} {span([gain.median for gain in gains])} times as fast "
+        f"(surely faster in {faster} of {len(gains)} cases, surely slower in {slower})"
+    )
+
+
+def _chosen_by_form(races: Races) -> str:
+    """What the fast form is, in words, and of which models in which dtypes."""
+    groups: dict[str, list[str]] = {}
+    for name, result in _fast_results(races):
+        form = _chosen(result)
+        mixing = f"folded, `{form.mixing}`" if form.folded else "as it is"
+        pieces = f", {form.at_once} images at once" * _in_pieces(form, result.case.batch)
+        compiled = "compiled" if form.compile else "not compiled"
+        words = f"{mixing}, {_layout(form)}{pieces}, {compiled}"
+        groups.setdefault(words, []).append(f"{_label(name)} in {result.case.dtype}")
+    return "; ".join(f"{words} ({listed(who)})" for words, who in groups.items())
+
+
+def _fast_results(races: Races) -> list[tuple[str, Result]]:
+    """The results of the fast forms, model by model, float32 first, whatever the record's order."""
+    found = [
+        (name, report.fastest(model=name, dtype=dtype, implementation="fast"))
+        for name, report in races.items()
+        for dtype in DTYPES
+    ]
+    return [(name, result) for name, result in found if result is not None]
+
+
+def against_say(races: Races, base: str) -> str:
+    """How many times as fast as `base` the other models of its race were, over all the forms that
+    both ran in, beside how many times fewer MACs they have; empty where none ran with it."""
+    gains = [speedups_over(races, base, **values) for values in FORMS.values()]
+    first = races[base].fastest(model=base) if base in races else None
+    said = []
+    for name in races:
+        found = [of_form[name].median for of_form in gains if name in of_form]
+        other = races[name].fastest(model=name)
+        if first is not None and other is not None and found:
+            fewer = macs_of(first.case) / macs_of(other.case)
+            said.append(
+                f"{_label(name)}, with {fewer:.2f} times fewer MACs, runs "
+                f"{span(found)} times as fast as {_label(base)} in the same "
+                "form"
+            )
+    return f"{'; '.join(said)}." if said else ""
 
 
 def steps_table(races: Races, dtype: str) -> str:
@@ -146,3 +288,7 @@ def _layout(form: Form) -> str:
 
 def _short(name: str) -> str:
     return SHORT_LABELS[model_entry(name).family]
+
+
+def _label(name: str) -> str:
+    return LABELS[model_entry(name).family]

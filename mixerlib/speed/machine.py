@@ -109,7 +109,7 @@ DATA_SHEETS = {
 class Machine:
     """What a device can do at best, as plain operations of torch reach it.
 
-    A copy is one operation of many. A read alone is quicker for its bytes, and so may be a sum,
+    A copy is one operation of many. A read alone may be quicker for its bytes, and so may a sum,
     which reads two numbers for each that it writes. The last two are None in older records.
 
     Args:

@@ -75,10 +75,9 @@ def rows_say(races: Races) -> str:
     )
 
 
-def in_order(races: Races, sizes: str = "256_8") -> dict[str, Benchmark]:
-    """The races of the models 256/8 alone, or of those with other `sizes` in their names, in the
-    order of the book."""
-    names = (f"{family}_{sizes}" for family in LABELS)
+def in_order(races: Races, preset: str = "256_8") -> dict[str, Benchmark]:
+    """The races of the models of one preset alone, as of "256_8_224", in the order of the book."""
+    names = (f"{family}_{preset}" for family in LABELS)
     return {name: races[name] for name in names if name in races}
 
 
@@ -320,7 +319,7 @@ def bounds_table(races: Races) -> str:
         f"{span(reached, '{:.0%}')} of that. A form whose every part ran at the rates that product "
         f"and copy had in this race would gain {span(room)} times over the best stock form. It is "
         "no bound: a convolution may find faster code than the large product, of which this is the "
-        "rate, and a sum or a reading moves its bytes faster than a copy does."
+        "rate, and a sum or a reading may move its bytes faster than a copy does."
     )
 
 

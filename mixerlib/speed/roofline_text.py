@@ -39,11 +39,12 @@ def conditions(race: RooflineRace) -> str:
         "for reading one": rates.read_bytes_per_second,
     }
     more = "".join(f", {digits(rate / 1e9)} {name}" for name, rate in others.items() if rate)
+    rounded = " in TF32, as convolutions there are" * report.in_tf32
     return (
         f"**{machine(stamp, report.settings)}.** Batches of {report.batch} images of "
         f"{report.image_size}×{report.image_size}, {report.dtype}, {len(report.whole.runs)} "
         f"rounds, {stamp.date[:10]}{'' if race.load is None else f'; {race.load}'}. In the same "
-        f"rounds: {digits(rates.macs_per_second / 1e9)} G MACs a second, "
+        f"rounds: {digits(rates.macs_per_second / 1e9)} G MACs a second{rounded}, "
         f"{digits(rates.copy_bytes_per_second / 1e9)} GB a second for copies of one map{more}, and "
         f"{digits(rates.memory_bytes_per_second / 1e9)} for copies beyond the caches. That is a "
         f"balance of {digits(rates.rates.balance)} MACs a byte."
@@ -116,24 +117,6 @@ def speeds_table(race: RooflineRace, base: str) -> str:
     return table(head + ["speed predicted", "measured", "its interval"] * compared, rows)
 
 
-def lone_table(races: Sequence[RooflineRace]) -> str:
-    """A row for each model of races that compare none: every row is of a run of its own."""
-    rows = []
-    for report in (race.reports[0] for race in races):
-        least, most = (digits(1000 * s / report.batch) for s in band_of(report.layers))
-        took = sum(layer.seconds.median for layer in report.layers)
-        rows.append(
-            [
-                SHORT_LABELS[model_entry(report.model).family],
-                digits(report.machine.copy_bytes_per_second / 1e9),
-                f"{least} to {most}",
-                digits(1000 * took / report.batch),
-                percent(band_of(report.layers)[0] / took),
-            ]
-        )
-    return table(["", "copy, GB/s", "predicted, ms", "layers took, ms", "least : took"], rows)
-
-
 def verdicts(race: RooflineRace) -> str:
     """A line on each model: what it was predicted to take, what it took, and where the rest is."""
     lines = []
@@ -141,6 +124,7 @@ def verdicts(race: RooflineRace) -> str:
         needed, took = by_role(report)
         least, most = band_of(report.layers)
         arithmetic = sum(x.predicted for x in report.layers if x.by_macs > x.by_bytes) / least
+        share = percent(arithmetic) if arithmetic else "none"
         largest, seconds = took.most_common(1)[0]
         room = {role: took[role] - needed[role] for role in ROLES}
         worst = sorted(room, key=room.__getitem__, reverse=True)[:2]
@@ -148,8 +132,8 @@ def verdicts(race: RooflineRace) -> str:
         per_image = 1000 / report.batch
         line = (
             f"- **{label_of(report)}** is predicted to take {digits(per_image * least)} to "
-            f"{digits(per_image * most)} ms an image; {percent(arithmetic)} of the least is "
-            f"arithmetic. Its layers took {digits(per_image * took.total())} ms. The "
+            f"{digits(per_image * most)} ms an image; {share} of the "
+            f"least is arithmetic. Its layers took {digits(per_image * took.total())} ms. The "
             f"longest part: {the_layers(largest)}, {percent(seconds / took.total())} of that, "
             f"{digits(seconds / max(needed[largest], 1e-12))} times the larger bill."
         )
@@ -170,7 +154,7 @@ def account(race: RooflineRace, base: str, other: str) -> str:
     first, second = (race.of(name) for name in (base, other))
     if first is None or second is None:
         raise ValueError(f"`{base}` and `{other}` must both be in the race: it explains no other")
-    a, b = _in_rounds(first), _in_rounds(second)
+    a, b = in_rounds(first), in_rounds(second)
     gaps = {
         role: Timing.of([y - x for x, y in zip(a[role].runs, b[role].runs, strict=True)])
         for role in a
@@ -193,7 +177,7 @@ def account(race: RooflineRace, base: str, other: str) -> str:
     return f"{table(head, rows)}\n\n{note}\n\n{_sentence(first, second, gaps)}"
 
 
-def _in_rounds(report: Roofline) -> dict[str, Timing]:
+def in_rounds(report: Roofline) -> dict[str, Timing]:
     """Milliseconds an image in each round, by what the layers are, and of all of them."""
     scale = 1000 / report.batch
     runs = {
@@ -222,12 +206,13 @@ def _sentence(first: Roofline, second: Roofline, gaps: dict[str, Timing]) -> str
         text = f"{name} takes {digits(abs(whole.median))} ms an image "
         text += f"{'more' if whole.median > 0 else 'less'} here. "
     counts = [Counter(layer.role for layer in report.layers) for report in (first, second)]
-    words = {}
+    words, fewer = {}, {}  # of what is spent, and of what is saved
     for role in ROLES:
         more = counts[1][role] - counts[0][role] if role != "channel mixing" else 0
         words[role] = f"its {more} more {NOUNS[role]}" if more > 0 else the_layers(role)
+        fewer[role] = the_layers(role) + f", though they are {more} more" * (more > 0)
     if saved:
-        places = listed(words[role] for role in saved)
+        places = listed(fewer[role] for role in saved)
         text += f"{subject} saves {digits(sum(saved.values()))} ms in {places}"
     else:
         text += f"{subject} saves nothing that is certain"

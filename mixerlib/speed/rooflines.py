@@ -113,6 +113,11 @@ class Roofline:
     settings: dict[str, Any]
     provenance: Provenance
 
+    @property
+    def in_tf32(self) -> bool:
+        """Whether convolutions and the product of the roof rounded float32 to TF32, as on a GPU."""
+        return self.dtype == "float32" and self.settings.get("convolutions in TF32") is True
+
 
 @dataclass(frozen=True)
 class RooflineRace:

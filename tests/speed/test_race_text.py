@@ -110,8 +110,9 @@ def test_the_forms_of_each_model():
         CONV,
         SPLIT,
     ]
-    large = {f"{SPLIT}_224": races[SPLIT], CONV: races[CONV]}
-    assert list(in_order(large, "256_8_224")) == [f"{SPLIT}_224"]
+    large = {f"{SPLIT}_224": races[SPLIT], f"{CONV}_224": races[CONV], CONV: races[CONV]}
+    assert list(in_order(large, "256_8_224")) == [f"{CONV}_224", f"{SPLIT}_224"]
+    assert list(in_order(large)) == [CONV]
 
 
 def test_peers_are_told_with_the_intervals_of_the_extremes():

@@ -12,7 +12,6 @@ from mixerlib.speed.roofline_text import (
     band_of,
     conditions,
     layer_table,
-    lone_table,
     predicted_speed,
     sheets_table,
     speeds_table,
@@ -136,11 +135,10 @@ def test_a_line_on_each_model(race):
     assert "both bills" not in "".join(lines)  # no label with limits of its own
 
 
-def test_runs_of_one_model_each(race):
-    races = [replace(race, reports=[report]) for report in race.reports]
-    table = rows(lone_table(races))
-    assert [cells[-1] for cells in table.values()] == ["33%", "33%"]
-    assert all(cells[0] == "0.500" for cells in table.values())
+def test_more_layers_that_take_less(race):
+    """A GPU's two short convolutions are quicker than the square one: no saving in "8 more"."""
+    text = account(changed(race, "depthwise", 0.1), CONV, SPLIT)
+    assert "in the depthwise convolutions, though they are 2 more" in text
 
 
 def test_where_and_how(race):
@@ -149,6 +147,22 @@ def test_where_and_how(race):
     assert "a balance of 4.00 MACs a byte" in text and f"{ROUNDS} rounds" in text
     assert str(race.load) in text
     assert "None" not in conditions(replace(race, load=None))
+
+
+def test_rounding_is_told(race):
+    """A GPU's rate of products is that of TF32, and stands beside no CPU's without saying so."""
+    assert "TF32" not in conditions(race)
+    settings = {"convolutions in TF32": True}
+    there = replace(race, reports=[replace(race.reports[0], settings=settings)])
+    assert "2.00 G MACs a second in TF32, as convolutions there are" in conditions(there)
+    half = replace(there.reports[0], dtype="bfloat16")
+    assert "a second in TF32" not in conditions(replace(race, reports=[half]))
+
+
+def test_a_model_that_only_moves(race):
+    layers = [replace(layer, by_macs=0.0) for layer in race.reports[0].layers]
+    only = replace(race, reports=[replace(race.reports[0], layers=layers)])
+    assert "none of the least is arithmetic" in verdicts(only)
 
 
 def test_the_layers_of_a_model(race):
