@@ -496,6 +496,19 @@ def test_the_cases_of_a_function_are_the_same_every_time():
             assert repr(first) == repr(second)
 
 
+def test_arrays_of_numpy_are_answers_too():
+    i = np.arange(-2, 3)
+
+    def pairs(theta, phi):
+        even = np.cos(theta * i), np.cos(phi * i)
+        return np.array([even, (-np.sin(theta * i), np.sin(phi * i))])
+
+    assert check("filters-2", pairs)
+    levels = lambda x, s, z: np.clip(np.round(np.array(x) / s) + z, 0, 255).astype(int)  # noqa: E731
+    assert check("deploy-2", levels)
+    assert not check("deploy-2", lambda x, s, z: levels(x, s, z)[:2])
+
+
 def test_arguments_are_told_in_few_words():
     """Long lists by their first numbers, objects by what they have: rows are there to be read."""
     assert running.described([754.7726417641815, 552.342948498507]) == "[754.8, 552.3]"
