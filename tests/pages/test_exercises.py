@@ -496,6 +496,13 @@ def test_the_cases_of_a_function_are_the_same_every_time():
             assert repr(first) == repr(second)
 
 
+def test_an_order_that_only_breaks_ties_does_not_please_the_judge():
+    for seed in range(4):
+        draw = torch.Generator().manual_seed(seed)
+        ties = lambda x, *_, draw=draw: x.sum(1) + 1e-4 * torch.rand(x[:, 0].shape, generator=draw)  # noqa: E731
+        assert "not shown to be faster" in check("attr-3", ties).message
+
+
 def test_arrays_of_numpy_are_answers_too():
     i = np.arange(-2, 3)
 
