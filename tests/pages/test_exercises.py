@@ -496,6 +496,26 @@ def test_the_cases_of_a_function_are_the_same_every_time():
             assert repr(first) == repr(second)
 
 
+def test_an_order_that_only_breaks_ties_does_not_please_the_judge():
+    for seed in range(4):
+        draw = torch.Generator().manual_seed(seed)
+        ties = lambda x, *_, draw=draw: x.sum(1) + 1e-4 * torch.rand(x[:, 0].shape, generator=draw)  # noqa: E731
+        assert "not shown to be faster" in check("attr-3", ties).message
+
+
+def test_arrays_of_numpy_are_answers_too():
+    i = np.arange(-2, 3)
+
+    def pairs(theta, phi):
+        even = np.cos(theta * i), np.cos(phi * i)
+        return np.array([even, (-np.sin(theta * i), np.sin(phi * i))])
+
+    assert check("filters-2", pairs)
+    levels = lambda x, s, z: np.clip(np.round(np.array(x) / s) + z, 0, 255).astype(int)  # noqa: E731
+    assert check("deploy-2", levels)
+    assert not check("deploy-2", lambda x, s, z: levels(x, s, z)[:2])
+
+
 def test_arguments_are_told_in_few_words():
     """Long lists by their first numbers, objects by what they have: rows are there to be read."""
     assert running.described([754.7726417641815, 552.342948498507]) == "[754.8, 552.3]"

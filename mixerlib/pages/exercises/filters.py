@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from mixerlib.pages.exercises.entries import exercise
@@ -16,12 +17,17 @@ from mixerlib.pages.exercises.running import Refused, as_tensor, called, describ
 @exercise("filters-1")
 def chance_grows_smaller() -> Numbers:
     generator = torch.Generator().manual_seed(1)
-    shares, unsquared, least = {}, {}, {}
+    shares, uniform, unsquared, least = {}, {}, {}, {}
+
+    def share(kernels: torch.Tensor) -> float:
+        squares = torch.linalg.svdvals(kernels).square()
+        return float((squares[:, 0] / squares.sum(1)).mean())
+
     for k in (3, 5, 7, 9):
         kernels = torch.randn(8000, k, k, generator=generator)
         values = torch.linalg.svdvals(kernels)
-        squares = values.square()
-        shares[f"k = {k}"] = float((squares[:, 0] / squares.sum(1)).mean())
+        shares[f"k = {k}"] = share(kernels)
+        uniform[f"k = {k}"] = share(torch.rand(8000, k, k, generator=generator) - 0.5)
         unsquared[f"k = {k}"] = float((values[:, 0] / values.sum(1)).mean())
         least[f"k = {k}"] = 1 / k
     return Numbers(
@@ -29,6 +35,7 @@ def chance_grows_smaller() -> Numbers:
         [
             Mistake("That is the least that the best of k pairs can hold.", least),
             Mistake("A pair's share is of the squares: of the kernel's squared length.", unsquared),
+            Mistake("Those are uniform weights, as PyTorch draws them; take normal ones.", uniform),
             Mistake(
                 "Give shares, numbers from 0 to 1.",
                 {label: 100 * share for label, share in shares.items()},
@@ -39,7 +46,7 @@ def chance_grows_smaller() -> Numbers:
 
 
 def _is_pair(value: Any) -> bool:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor | np.ndarray):
         return value.shape[:1] == (2,)
     return isinstance(value, list | tuple) and len(value) == 2
 
@@ -64,7 +71,7 @@ def two_pairs_see_a_diagonal() -> Properties:
         for _ in range(3):
             theta, phi = draw.uniform(0.3, 1.5), draw.uniform(0.3, 1.5)
             result = called(answer, theta, phi)
-            if not isinstance(result, list | tuple | torch.Tensor):
+            if not isinstance(result, list | tuple | torch.Tensor | np.ndarray):
                 raise Refused(f"{described(result)} is no list of pairs. {form}")
             given = [*result]
             label = f"θ = {theta:.2f}, φ = {phi:.2f}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import numpy as np
 import sympy
 import torch
 
@@ -188,7 +189,8 @@ def gap(yours: Any, expected: Any, tolerance: float) -> str:
         scale = max(1.0, float(expected.double().abs().max()))
         return "" if distance <= tolerance * scale else f"off by {distance:.2g}"
     if isinstance(expected, list | tuple):
-        if isinstance(yours, torch.Tensor) and all(isinstance(x, int | float) for x in expected):
+        numbers = all(isinstance(x, int | float) for x in expected)
+        if numbers and isinstance(yours, torch.Tensor | np.ndarray):
             yours = yours.tolist()
         if not isinstance(yours, list | tuple) or len(yours) != len(expected):
             return described(yours)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -166,6 +167,7 @@ def neighbours_and_the_whole_map() -> Properties:
     form = "Return a map of the same shape, (B, h, 8, 8)."
     shape = "It must keep the shape of the map."
     deaf = "Some places do not hear some others: one block is not enough for that."
+    mean = "Most places are heard alike, as by a mean of the map: their order goes unnoticed."
     border = "It notices a step round the circle: some places are treated unlike others."
     blind = "It does not notice a new order of the places, so it knows no neighbours."
     side, h = 8, 3
@@ -193,7 +195,8 @@ def neighbours_and_the_whole_map() -> Properties:
         yield Row("shape", found, str(tuple(x.shape)), same, shape)
         if not same:
             return
-        hears = (mixing_jacobian(block, x) != 0).any(axis=(1, 3))
+        slopes = mixing_jacobian(block, x)
+        hears = (slopes != 0).any(axis=(1, 3))
         reach = [(f"place ({a}, {a}) hears", hears[9 * a].reshape(side, side)) for a in (0, 4)]
         yield draw_matrices([*reach, ("the first row of places hears", hears[:side])])
         heard = int(hears.sum(axis=1).min())
@@ -203,6 +206,9 @@ def neighbours_and_the_whole_map() -> Properties:
             yield Row(f"notices {name}", _yes(away), "no", away < 1e-9, border)
         away = unnoticed(block, x, order)
         yield Row("notices a new order", _yes(away), "yes", away > 1e-3, blind)
+        if heard == side**2 and away > 1e-3:
+            alike = _alike(slopes[0])
+            yield Row("places heard alike", str(alike), "≤ 32", alike <= side**2 // 2, mean)
 
     return Properties(
         form,
@@ -210,10 +216,17 @@ def neighbours_and_the_whole_map() -> Properties:
         lambda: lambda x: _circles(x, side),
         [
             Mistake(deaf, lambda x: _circles(x, 3)),
+            Mistake(mean, lambda x: _circles(x, 3) + x.mean(dim=(2, 3), keepdim=True)),
             Mistake(border, _with_zeros),
             Mistake(blind, lambda x: x + x.mean(dim=(2, 3), keepdim=True)),
         ],
     )
+
+
+def _alike(slopes: np.ndarray) -> int:
+    """How many places a place hears in one and the same way: (out, places, in) derivatives."""
+    ways = slopes.transpose(1, 0, 2).reshape(slopes.shape[1], -1)
+    return int(np.isclose(ways, ways[:, None], rtol=1e-6, atol=1e-9).all(2).sum(1).max())
 
 
 def _yes(away: float) -> str:
