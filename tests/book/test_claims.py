@@ -17,7 +17,7 @@ from torch import nn
 
 from mixerlib import costs
 from mixerlib.models import create_model, list_models, model_entry
-from mixerlib.pages import IN_PAPER, LABELS, SHORT_LABELS, audit
+from mixerlib.pages import IN_PAPER, LABELS, SHORT_LABELS, audit, check
 from mixerlib.records import read_records
 from mixerlib.training import Scale, list_recipes, load_recipe
 
@@ -431,3 +431,17 @@ def test_the_changelog_counts_the_chapters_and_parts():
 def test_every_chapter_has_the_switch():
     for path in (ROOT / "notebooks").glob("*.md"):
         assert 'FULL = os.environ.get("MIXERBOOK_FULL") == "1"' in path.read_text(), path.name
+
+
+def test_an_exercise_says_what_its_check_asks_of_a_schedule():
+    assert (
+        "end at a tenth of its height or less, and climb or fall by no more than half of its "
+        "height within one per cent of the run" in page("13")
+    )
+    ends = {end: check("training-5", lambda q, end=end: 1 - (1 - end) * q) for end in (0.1, 0.11)}
+    assert ends[0.1].passed and not ends[0.11].passed
+    steps = {
+        low: check("training-5", lambda q, low=low: 1 if q < 0.3 else low if q < 0.9 else 0.1)
+        for low in (0.5, 0.49)
+    }
+    assert steps[0.5].passed and not steps[0.49].passed
