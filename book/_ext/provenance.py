@@ -24,7 +24,7 @@ RECORDS = ROOT / "book" / "records"
 # How the source of a page that reads records says so, and below which folders these then lie
 READS = {
     "training": re.compile(r"read_records\("),
-    "benchmarks": re.compile(r"read_(benchmark|roofline|by_device)\("),
+    "benchmarks": re.compile(r"(read_(benchmark|roofline|by_device)|model_races)\("),
     "what pages time": re.compile(r"PageTimes\("),
 }
 
