@@ -4,15 +4,17 @@ import warnings
 
 import pytest
 import torch
-from helpers import small_mixer, small_relative, trained_look
+from helpers import Later, small_mixer, small_relative, trained_look
 from torch import nn
 
 from mixerlib.costs import measure
 from mixerlib.models import create_model
-from mixerlib.pages import networks, steps
+from mixerlib.pages import steps
 from mixerlib.pages.interactives import network_script
 from mixerlib.speed import export_onnx, fold, with_numeric_padding, with_shifted_sums
 from mixerlib.weights import load_weights, save_weights
+
+networks = Later("mixerlib.pages.networks")
 
 NAMES = ("convmixer", "splitmixer_i", "splitmixer_iv", "splitmixer_3d", "splitmixer_i_ablated")
 KERNELS = (1, 2, 3, 4, 5)
