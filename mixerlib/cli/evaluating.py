@@ -16,6 +16,7 @@ from mixerlib.cli.options import (
 )
 from mixerlib.cli.training import add_places
 from mixerlib.data import FILE_DATASETS, PREPROCESSINGS, Preprocessing, preprocessing_named
+from mixerlib.records import judged_on
 from mixerlib.training import (
     Evaluation,
     Processes,
@@ -296,7 +297,7 @@ def _print(
     results: list[Evaluation],
 ) -> None:
     plain, *averaged = results
-    images = f"{len(plain.predictions):,} test images of {dataset.name}"
+    images = f"{len(plain.predictions):,} {judged_on(vars(recipe))} of {dataset.name}"
     print(f"{file}: {recipe.model} on the {images}")
     if recipe.dataset in FILE_DATASETS:
         print(f"each {_preprocessing(recipe)}")

@@ -37,7 +37,7 @@ class ImageSource(ABC):
     image_size: tuple[int, int]  # height and width in pixels of the images in batches
 
     crops_itself: ClassVar[bool]  # whether a random crop is part of reading an image
-    held_out: int  # training images that stand in the test images' place
+    held_out: int = 0  # training images that stand in the test images' place
 
     @property
     @abstractmethod
@@ -87,7 +87,7 @@ class ImageSource(ABC):
 
         >>> from mixerlib.data import load_dataset
         >>> load_dataset("digits").hold_out(200)
-        Dataset('digits': 1,237 training and 200 test images of 1×8×8, 10 classes)
+        Dataset('digits': 1,237 training and 200 held-out images of 1×8×8, 10 classes)
         """
         images = len(self.train_labels)
         if self.held_out:
@@ -107,10 +107,11 @@ class ImageSource(ABC):
         return replace(self, **changes)  # type: ignore[type-var]  # both kinds are dataclasses
 
     def __repr__(self) -> str:
+        judging = "held-out" if self.held_out else "test"
         shape = "×".join(str(side) for side in (self.in_channels, *self.image_size))
         return (
             f"{type(self).__name__}({self.name!r}: {len(self.train_labels):,} training and "
-            f"{len(self.test_labels):,} test images of {shape}, {self.num_classes} classes)"
+            f"{len(self.test_labels):,} {judging} images of {shape}, {self.num_classes} classes)"
         )
 
 

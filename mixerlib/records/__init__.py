@@ -7,13 +7,14 @@ rules; `here` says where and with which code a number is made.
 
 from mixerlib.records.here import Provenance, peak_memory, provenance
 from mixerlib.records.parsing import parse_record, write_record
-from mixerlib.records.record import Epoch, Part, Record, read_record, read_records
+from mixerlib.records.record import Epoch, Part, Record, judged_on, read_record, read_records
 
 __all__ = [
     "Epoch",
     "Part",
     "Provenance",
     "Record",
+    "judged_on",
     "parse_record",
     "peak_memory",
     "provenance",

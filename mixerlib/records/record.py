@@ -1,5 +1,6 @@
 """What stands in the record of a training run, and how one is read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Record:
         seed: of the run.
         parameters: of the model, those that stay frozen too.
         train_images: how many.
-        test_images: how many.
+        test_images: how many; with the setting `held_out` they are training images held out.
         curve: a row for each epoch.
         test_loss: cross-entropy in nats.
         test_accuracy: in 0..1, as is the next.
@@ -106,6 +107,17 @@ class Record:
     parts: list[Part] = field(default_factory=list)
     weights_sha256: str | None = None
     schema: str = SCHEMA
+
+
+def judged_on(settings: Mapping[str, Any]) -> str:
+    """What the accuracy in a record was measured on, in words, by the run's settings: test images,
+    or training images that were held out in their place.
+
+    >>> from mixerlib.records import judged_on, read_record
+    >>> judged_on(read_record("book/records/cpu/convmixer_64_4/seed0.json").settings)
+    'test images'
+    """
+    return "held-out training images" if settings.get("held_out") else "test images"
 
 
 def read_record(path: str | Path) -> Record:

@@ -74,6 +74,7 @@ def check_form(form: Form) -> None:
 
 def in_form(model: nn.Module, form: Form) -> nn.Module:
     """The model as a training step of this form calls it. Its weights take on the form's layout.
+    A `shifted` form, and one compiled `by_block`, stay in the mode that the model is in now.
 
     Images should have that layout too: `form.memory_format`. Raises `ValueError` for a form that is
     for inference alone, and for one matrix of another model than a SplitMixer.

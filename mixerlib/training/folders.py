@@ -21,7 +21,7 @@ from torch import nn
 from mixerlib.checks import shown
 from mixerlib.data import ImageSource
 from mixerlib.files import clear_parts
-from mixerlib.records import Record, read_record, write_record
+from mixerlib.records import Record, judged_on, read_record, write_record
 from mixerlib.training.claims import check_claim, claimed, still_claimed
 from mixerlib.training.loop import train
 from mixerlib.training.metrics import METRICS
@@ -196,6 +196,7 @@ def settings_differences(record: Record, recipe: Recipe) -> str:
 def result_line(recipe: Recipe, record: Record) -> str:
     """What a finished run has reached, in a line."""
     return (
-        f"{recipe.name}: {record.test_accuracy:.2%} of {record.test_images:,} test images right "
+        f"{recipe.name}: {record.test_accuracy:.2%} of {record.test_images:,} "
+        f"{judged_on(record.settings)} right "
         f"after epoch {recipe.epochs}"
     )

@@ -24,12 +24,14 @@ class Recipe:
         dataset: a name that `load_dataset` knows; it also gives the model's input and classes.
         model: a name that `create_model` knows.
         model_options: options of the model that differ from the name's.
-        weights: a checkpoint to start from (its head may differ), or published ones; null: random.
+        weights: a checkpoint to start from (its head may differ), or the name of published weights;
+            null: at random.
         frozen: whether the head alone is trained; the body stays as `weights` has it.
         image_size: side in pixels to which images are resized; null: as they are.
         interpolation: "bilinear" or "bicubic", for that resizing.
         crop_pct: test images are resized to side / this, and the centre is kept (files).
-        normalization: a channel's mean and deviation: the "dataset"'s, 0.5 ("half"), none ("unit").
+        normalization: of each channel, with mean and deviation of the "dataset", with 0.5 ("half"),
+            or with none ("unit").
         held_out: training images set aside, which stand in the test images' place; 0: none. For
             choosing between recipes without a look at the test images.
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
@@ -69,8 +71,9 @@ class Recipe:
         seed: decides the first weights, the order of the images, their augmentation.
         name: what records call it; a file's is its path, so YAML does not set it.
 
-    Raises `ValueError`, naming field, value and rule, for a wrong type, a value out of range, or
-    one without effect: what another field switches off must be null. Whole numbers do for floats.
+    Raises `ValueError` naming the field, its value and the rule when a value has the wrong type,
+    lies out of range, or would have no effect beside the others: a field that another one switches
+    off must be null. A whole number will do where a float is wanted.
     """
 
     # the data and the model
@@ -181,7 +184,7 @@ AUGMENTATION_FIELDS = tuple(f.name for f in fields(Augmentation))
 # How a step is computed, not what
 FORM_FIELDS = ("one_matrix", "shifted", "channels_last", "compile", "by_block", "graphs", "fastest")
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
-# In records and checkpoints of older versions fields have other names, or lack and are off
+# Records and checkpoints of older versions have other names for some fields, and lack some.
 FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
 LATER_FIELDS = {"held_out": 0} | dict.fromkeys(
     ("one_matrix", "shifted", "by_block", "graphs", "fastest"), False

@@ -123,11 +123,11 @@ def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """`settings` with `changes`, whose keys must be fields; tables of options are merged."""
     for key, value in changes.items():
         if key not in SETTINGS:
-            now = FORMER_NAMES.get(key)
             hint = did_you_mean(str(key), SETTINGS, f"there are {', '.join(SETTINGS)}")
-            hint = f"it is called {now} now" if now else hint
-            key = shown(key)[1:-1]
-            raise ValueError(f"`{key}`={shown(value)} is not a field of a recipe; {hint}")
+            if key in FORMER_NAMES:
+                hint = f"it is called {FORMER_NAMES[key]} now"
+            name = shown(key)[1:-1]
+            raise ValueError(f"`{name}`={shown(value)} is not a field of a recipe; {hint}")
     merged = settings | dict(changes)
     if "model_options" in changes:
         checks.of_type("model_options", changes["model_options"], dict[str, Any])

@@ -22,7 +22,7 @@ from mixerlib.costs.unwrapping import unwrapped
 from mixerlib.files import read_json, write_atomic
 from mixerlib.models import create_model, made_of, model_entry
 from mixerlib.models.wrappers import computed_weights, made_permanent
-from mixerlib.records import Provenance
+from mixerlib.records import Provenance, judged_on
 from mixerlib.weights.loading import load_weights
 from mixerlib.weights.saving import file_content
 
@@ -189,9 +189,10 @@ def _card(
     else:
         where = record.provenance
         lines.append(
-            f"## Training\n\n{record.test_accuracy:.2%} of {record.test_images:,} test images of "
-            f"`{record.settings.get('dataset')}` right at the end of the run, with the recipe "
-            f"`{record.recipe}` and seed {record.seed}. Every setting stands in `{RECIPE}`.\n\n"
+            f"## Training\n\n{record.test_accuracy:.2%} of {record.test_images:,} "
+            f"{judged_on(record.settings)} of `{record.settings.get('dataset')}` right at the end "
+            f"of the run, with the recipe `{record.recipe}` and seed {record.seed}. Every setting "
+            f"stands in `{RECIPE}`.\n\n"
             f"Trained on {where.device_name}, PyTorch {where.torch}, mixerlib {where.mixerlib}, "
             f"ended {where.date}."
         )

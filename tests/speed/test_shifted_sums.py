@@ -59,7 +59,7 @@ def test_derivatives_are_those_of_the_sum(size, bias):
 
 
 def test_half_precision_rounds_once():
-    """The sum is float32's, the result has the type of the maps: better than conv's own."""
+    """The sum is float32's or float64's, and the result has the type of the maps."""
     conv = nn.Conv2d(4, 4, 5, groups=4, padding="same")
     images = torch.randn(2, 4, 8, 8)
     half = images.bfloat16()

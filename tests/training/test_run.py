@@ -22,6 +22,7 @@ from mixerlib.training import checkpoint, schedule
 from mixerlib.training.batches import augmentation_for
 from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.first_weights import load_first_weights
+from mixerlib.training.folders import result_line
 from mixerlib.training.loop import finish_epoch, train, training_steps
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.recipe_files import load_recipe
@@ -112,6 +113,9 @@ def test_images_are_held_out_as_the_recipe_says(digits):
         begin(recipe(), digits.hold_out(20), CPU, ALONE)
     _, record = train(held, digits.hold_out(20), "cpu", progress=False)
     assert (record.train_images, record.test_images) == (50, 20)
+    assert result_line(held, record).partition(" of ")[2].startswith("20 held-out training images")
+    assert "70 training and 30 test images" in str(digits)
+    assert "50 training and 20 held-out images" in str(digits.hold_out(20))
     assert runs_of(held, [record]) == [record] and runs_of(recipe(), [record]) == []
 
 

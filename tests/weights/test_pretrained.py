@@ -96,6 +96,9 @@ def test_the_card_and_the_recipe_are_the_records(tmp_path: Path):
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == record.settings
     save_pretrained(small_mixer(), tmp_path / "without")
     assert "is not stated" in (tmp_path / "without" / "README.md").read_text()
+    held = made_record(settings=record.settings | {"held_out": 5000})
+    save_pretrained(small_mixer(), tmp_path / "held", record=held)
+    assert "held-out training images of" in (tmp_path / "held" / "README.md").read_text()
     assert not (tmp_path / "without" / "recipe.yaml").exists()
 
 
