@@ -294,7 +294,6 @@ def test_provenance_says_what_is_here():
     assert timedelta(0) <= datetime.now(written.tzinfo) - written < timedelta(minutes=1)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_commit_may_be_named_where_the_files_have_travelled(monkeypatch):
     """As a copy without its history, or one whose history is older than its files."""
     named = "0123456789abcdef" * 2 + "01234567"
@@ -307,6 +306,7 @@ def test_a_commit_may_be_named_where_the_files_have_travelled(monkeypatch):
     assert provenance("cpu").commit == here._git_state()[0]
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_commit_and_changes_are_those_of_mixerlib(tmp_path, monkeypatch):
     """In a repository of its own: under git's control, changed, and beside it but not under it."""
     package = tmp_path / "mixerlib"

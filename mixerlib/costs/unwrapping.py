@@ -24,17 +24,26 @@ def unwrapped(model: nn.Module) -> nn.Module:
     layers = model.modules() if isinstance(model, nn.Module) else ()
     if all(_taken_out(layer) is layer for layer in layers):
         return model
-    own = {
-        id(tensor): tensor
-        for module in model.modules()
-        for tensor in (*module.parameters(), *module.buffers(), *vars(module).values())
-        if isinstance(tensor, torch.Tensor)
-    }
-    copied = copy.deepcopy(model, own)
+    copied = sharing_copy(model)
     for module in list(copied.modules()):
         for name, layer in module._modules.items():
             module._modules[name] = _taken_out(layer)
     return copied
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """A copy whose modules are its own, and whose parameters and buffers are the model's: what is
+    trained in one is trained in the other.
+
+    It is in the mode, of training or evaluation, that the model is in now, and stays in it.
+    """
+    own = {
+        id(tensor): tensor
+        for module in model.modules()  # and what pruning has computed, which cannot be copied
+        for tensor in (*module.parameters(False), *module.buffers(False), *vars(module).values())
+        if isinstance(tensor, torch.Tensor)
+    }
+    return copy.deepcopy(model, own)
 
 
 def _taken_out(model: nn.Module) -> nn.Module:

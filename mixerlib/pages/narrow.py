@@ -2,6 +2,7 @@
 small ones keep their grid, so that letters stay readable.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import combinations
@@ -169,10 +170,10 @@ def words_broken(figure: Figure) -> Iterator[None]:
         for text in words:
             text.set_wrap(True)
         for legend, box in zip(legends_of(figure), boxes, strict=True):
-            figure.draw_without_rendering()
+            laid_out(figure)
             while legend.get_window_extent().width > figure.bbox.width and len(box._children) > 1:
                 box._children = in_columns(figure, box._children, len(box._children) - 1)
-                figure.draw_without_rendering()
+                laid_out(figure)
         yield
     finally:
         for text in words:
@@ -205,10 +206,24 @@ def made_narrow(figure: Figure, width: float) -> Iterator[bool]:
     before = clashes(figure)
     way = panels_stacked if can_be_stacked(figure) else grid_kept
     with way(figure, width), words_broken(figure):
-        yield clashes(figure) <= before and has_room(figure)
+        yield laid_out(figure) and clashes(figure) <= before and has_room(figure)
 
 
 # --- whether it can be read -----------------------------------------------------------------------
+
+
+def laid_out(figure: Figure) -> bool:
+    """Lay the figure out as it would be drawn; whether its panels have any room beside its words.
+
+    Matplotlib warns where they have none, which is an answer here, and leaves them as they were.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.draw_without_rendering()
+    collapsed = [w for w in caught if "constrained_layout not applied" in str(w.message)]
+    for other in (w for w in caught if w not in collapsed):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return not collapsed
 
 
 def legends_of(figure: Figure) -> list[Legend]:
@@ -240,7 +255,7 @@ def clashes(figure: Figure) -> int:
 
     The page's letters are narrower than those that are measured, by 12 per cent at least.
     """
-    figure.draw_without_rendering()
+    laid_out(figure)
     boxes = [legend.get_window_extent() for legend in legends_of(figure)]
     for text in words_of(figure):
         box = Text.get_window_extent(text)  # without the arrow of an annotation

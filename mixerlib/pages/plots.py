@@ -134,8 +134,8 @@ def narrow_svg(figure: Figure, alt: str, least: float) -> str:
     if least <= COLUMN or not can_be_narrow(figure):
         return ""
     with made_narrow(figure, figure.get_figwidth() * COLUMN / least) as readable:
-        text, least = drawing(figure)
-    if not readable or least > COLUMN + 0.5:
+        text, least = drawing(figure) if readable else ("", np.inf)
+    if least > COLUMN + 0.5:
         return ""
     return with_head(text, alt, 'class="narrow" style="display: none; width: 100%; height: auto"')
 

@@ -14,7 +14,7 @@ Cases run in turn, as `mixerlib.speed.timing` has them. Chapter 17 shows why.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -26,7 +26,6 @@ from mixerlib.models import create_model, model_entry
 from mixerlib.records import provenance
 from mixerlib.speed import peers
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result
-from mixerlib.speed.compiling import compiled
 from mixerlib.speed.environment import extra_memory, settings_here
 from mixerlib.speed.load import Watch
 from mixerlib.speed.machine import Gauge
@@ -186,10 +185,7 @@ def prepare_case(case: Case, device: torch.device) -> Prepared:
 
 def _run_of(model: nn.Module, case: Case) -> nn.Module:
     """The model as its step calls it: in the case's form, compiled in the case's mode."""
-    net = in_form(model, replace(case.form, compile=False))
-    if not case.form.compile:
-        return net
-    return compiled(net, case.form, case.compile_mode)
+    return in_form(model, case.form, case.compile_mode)
 
 
 def _peer(model: nn.Module, case: Case) -> tuple[nn.Module, str | None]:

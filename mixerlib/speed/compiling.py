@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from mixerlib.costs.unwrapping import sharing_copy
 from mixerlib.speed.form import Form
-from mixerlib.speed.sharing import sharing_copy
 
 
 def compiled(net: nn.Module, form: Form, mode: str | None = None) -> nn.Module:

@@ -27,11 +27,12 @@ def settings_here(
     cudnn = torch.backends.cudnn
     settings: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
     if torch.device(device).type == "cuda":
+        has = torch.cuda.is_tf32_supported()  # as a V100 has not, whatever is allowed
         settings = {
             "cuda": torch.version.cuda,
             "cudnn": cudnn.version(),
-            "convolutions in TF32": cudnn.allow_tf32,
-            "matrix products in TF32": torch.backends.cuda.matmul.allow_tf32,
+            "convolutions in TF32": has and cudnn.allow_tf32,
+            "matrix products in TF32": has and torch.backends.cuda.matmul.allow_tf32,
             "cudnn.benchmark": cudnn.benchmark,
         }
     knobs = {name for name in environ if KNOB.match(name)} - NO_KNOBS
@@ -46,6 +47,20 @@ def keeps_memory(settings: Mapping[str, Any]) -> bool:
     True
     """
     return any(name.startswith("MALLOC_") for name in settings)
+
+
+def with_memory(where: str, settings: Mapping[str, Any]) -> str:
+    """A place of measurements, and of a CPU's what its glibc did with memory.
+
+    >>> from mixerlib.speed.environment import with_memory
+    >>> with_memory("a CPU", {"instructions": "AVX2"})
+    'a CPU, glibc giving memory back'
+    """
+    if "instructions" not in settings:
+        return where
+    return (
+        f"{where}, glibc {'keeping its memory' if keeps_memory(settings) else 'giving memory back'}"
+    )
 
 
 def extra_memory(run: Callable[[], object], device: torch.device | str) -> int | None:

@@ -33,7 +33,8 @@ class Form:
     channels_last: bool = False
     compile: bool = False
     at_once: int | None = None
-    shifted: bool = field(default_factory=bool)  # records of older versions lack it, and
+    # Records of older versions lack these two: what has a factory may be missing
+    shifted: bool = field(default_factory=bool)
     by_block: bool = field(default_factory=bool)
 
     def __post_init__(self):

@@ -3,8 +3,11 @@
 Chapters 18 and 18b. Each sentence is of one machine.
 """
 
+import re
+
 from mixerlib.models import model_entry
 from mixerlib.pages import digits, machine_name, percent
+from mixerlib.speed.environment import with_memory
 from mixerlib.speed.machine import DATA_SHEETS, DataSheet
 from mixerlib.speed.roofline_report import by_role
 from mixerlib.speed.roofline_text import band_of, in_rounds, label_of
@@ -72,7 +75,7 @@ def nearness_say(race: RooflineRace, base: str, other: str) -> str:
     low, high = timing.interval()
     first, second = map(label_of, pair)
     return (
-        f"On {machine_name(race.provenance, pair[0].settings)}, with images of "
+        f"On {_where(pair)}, with images of "
         f"{pair[0].image_size} pixels, {first} reached {shares[0]} of its roof and {second} "
         f"{shares[1]}, and "
         f"{second} ran {timing.median:.2f} times as fast ({low:.2f} to {high:.2f})."
@@ -88,7 +91,7 @@ def depthwise_say(race: RooflineRace) -> str:
     found = [(needed["depthwise"], took["depthwise"]) for needed, took in map(by_role, pair)]
     square, split = (percent(needed / took) for needed, took in found)
     return (
-        f"On {machine_name(race.provenance, pair[0].settings)} ConvMixer's square kernels reach "
+        f"On {_where(pair)} ConvMixer's square kernels reach "
         f"{square} of their roof and SplitMixer-I's pairs {split}."
     )
 
@@ -115,10 +118,15 @@ def split_say(race: RooflineRace, role: str) -> str:
     size = size if role == "depthwise" else f"images of {pair[0].image_size} pixels"
     ours, theirs = SPLIT[role]
     return (
-        f"On {machine_name(race.provenance, pair[0].settings)}, with {size}, {ours} "
+        f"On {_where(pair)}, with {size}, {ours} "
         f"{gain.median:.2f} times as fast as {theirs} ({low:.2f} to {high:.2f}); by the two rates "
         f"it would be {at_best[0] / at_best[1]:.2f}."
     )
+
+
+def _where(pair: list[Roofline]) -> str:
+    settings = pair[0].settings
+    return with_memory(machine_name(pair[0].provenance, settings), settings)
 
 
 def _both(race: RooflineRace, base: str, other: str) -> list[Roofline] | None:
@@ -128,5 +136,6 @@ def _both(race: RooflineRace, base: str, other: str) -> list[Roofline] | None:
 
 
 def _sheet_of(report: Roofline) -> DataSheet | None:
-    device = report.provenance.device_name
-    return next((sheet for sheet in DATA_SHEETS.values() if sheet.name.startswith(device)), None)
+    device = report.provenance.device_name  # such as Tesla V100-SXM2-32GB
+    words = re.findall(r"\w+", device)
+    return next((sheet for name, sheet in DATA_SHEETS.items() if name in words), None)

@@ -13,7 +13,7 @@ from mixerlib.speed.cases import Result
 from mixerlib.speed.race_text import NOTHING, Races, macs_of, speed, times
 from mixerlib.speed.reports import FORMS, STOCK, fastest_forms, speedups_over
 from mixerlib.speed.roofline_report import by_role
-from mixerlib.speed.roofline_text import predicted_speed
+from mixerlib.speed.roofline_text import in_rounds, predicted_speed
 from mixerlib.speed.rooflines import Roofline, RooflineRace
 from mixerlib.speed.timing import Timing, ratios
 
@@ -85,10 +85,13 @@ def changes_sentence(races: Races, names: Sequence[str]) -> str:
             f"{_label(name)} {span(medians)}" for name, medians in gains.items() if medians
         ]
         parts += [f"{change}, {listed(of_models)}"] if of_models else []
-    text = f"Beside its own plain form each model runs so many times as fast: {'; '.join(parts)}."
+    text = (
+        "Beside its own plain form in the same number format each model runs so many times as "
+        f"fast: {'; '.join(parts)}."
+    )
     compiled = [_gains(races, name, COMPILED) for name in names]
     if all(compiled) and min(compiled[0]) > 1 > max(compiled[-1]):
-        text += " What a compiler gives to the one it takes from the other; why, no record shows."
+        text += " Compiling helped the one and hurt the other; why, no record shows."
     return text
 
 
@@ -145,12 +148,7 @@ def _macs(report: Roofline, role: str) -> int:
 
 def _times_as_long(base: Roofline, other: Roofline, role: str) -> Timing:
     """The time of the layers of a role in `other`, in those of `base`, round by round."""
-    runs = [
-        [layer.seconds.runs for layer in report.layers if layer.role == role]
-        for report in (other, base)
-    ]
-    sums = [Timing.of([sum(one) for one in zip(*of, strict=True)]) for of in runs]
-    return ratios(*sums)
+    return ratios(in_rounds(other)[role], in_rounds(base)[role])
 
 
 def _images(result: Result) -> float:

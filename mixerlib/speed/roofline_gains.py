@@ -50,7 +50,7 @@ def gains_say(race: RooflineRace) -> str:
     for report in race.reports:
         needed, took = by_role(report)
         for role in CHANGED:
-            above[role] += (took[role] - needed[role]) / took.total()  # type: ignore[assignment]
+            above[role] += max(0.0, took[role] - needed[role]) / took.total()  # type: ignore[assignment]
     first, second = (the_layers(role) for role, _ in above.most_common(2))
     gains = [gains_at_best(report) for report in race.reports]
     roofs, fused = (span([one[change] for one in gains], "{:.1f}") for change in ("all", "fused"))

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.speed.sharing import sharing_copy
+from mixerlib.costs.unwrapping import sharing_copy
+from mixerlib.models.wrappers import is_hooked
 
 Context = Any  # torch's, which has no type of its own
 
@@ -31,7 +32,8 @@ def with_shifted_sums(model: nn.Module) -> nn.Module:
 
     It holds the model's own parameters and buffers: what is trained in one is trained in the other.
     The model stays as it was, and the copy stays in the mode that the model is in now. Raises
-    `ValueError` for a model without such a convolution.
+    `ValueError` for a model without such a convolution. One that a user has hung something on, or
+    pruned, stays as it is.
     """
     net = sharing_copy(model)
     found = [
@@ -57,6 +59,7 @@ def _is_depthwise(layer: nn.Module) -> bool:
         and layer.padding in ("same", tuple((k - 1) / 2 for k in layer.kernel_size))
         and layer.stride == layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
+        and not is_hooked(layer)
     )
 
 

@@ -110,16 +110,14 @@ class Table3:
 
     @cached_property
     def bent_by_first_call(self) -> float:
-        """The factor in `bent` that is the first call's alone, by the published means of all
-        batches beside those of all but the first.
+        """What the first call alone multiplies the speeds in ConvMixers by: the published means of
+        all batches beside those of all but the first.
         """
         return self._bends(lambda runs: runs, lambda runs: runs[1:])
 
     @cached_property
     def bent_by_mean(self) -> float:
-        """The factor in `bent` that comes of taking means of the later calls, in place of their
-        medians.
-        """
+        """What means of the later calls multiply them by, in place of their medians."""
         return self._bends(lambda runs: runs[1:], lambda runs: [float(np.median(runs[1:]))])
 
     def _bends(self, told: Reading, mended: Reading) -> float:

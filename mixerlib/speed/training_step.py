@@ -72,9 +72,10 @@ def check_form(form: Form) -> None:
         )
 
 
-def in_form(model: nn.Module, form: Form) -> nn.Module:
+def in_form(model: nn.Module, form: Form, mode: str | None = None) -> nn.Module:
     """The model as a training step of this form calls it. Its weights take on the form's layout.
     A `shifted` form, and one compiled `by_block`, stay in the mode that the model is in now.
+    `mode` is `torch.compile`'s, for a form that is compiled.
 
     Images should have that layout too: `form.memory_format`. Raises `ValueError` for a form that is
     for inference alone, and for one matrix of another model than a SplitMixer.
@@ -83,7 +84,7 @@ def in_form(model: nn.Module, form: Form) -> nn.Module:
     model.to(memory_format=form.memory_format)
     net = with_shifted_sums(model) if form.shifted else model
     net = OneMatrix(net) if form.mixing == "one matrix" else net
-    return compiled(net, form) if form.compile else net
+    return compiled(net, form, mode) if form.compile else net
 
 
 def fastest_form(

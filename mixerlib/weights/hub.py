@@ -3,14 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
-from mixerlib.files import read_json
+from mixerlib.files import read_json, write_atomic
 from mixerlib.models import made_of, unwrapped
 from mixerlib.weights.pretrained import (
     CONFIG,
@@ -74,10 +73,15 @@ class HubModel(nn.Module, PyTorchModelHubMixin):
         return self.model(images)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """As the mixin's, which removes an old config.json first: here once all is accepted."""
-        with TemporaryDirectory() as tried:
-            save_pretrained(self.model, tried, **self._told)
-        return super().save_pretrained(save_directory, **options)
+        """As the mixin's, which removes an old config.json first: a refusal brings it back."""
+        config = Path(save_directory) / CONFIG
+        before = config.read_bytes() if config.is_file() else None
+        try:
+            return super().save_pretrained(save_directory, **options)
+        except BaseException:
+            if before is not None and not config.exists():
+                write_atomic(config, before)
+            raise
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_pretrained(self.model, save_directory, **self._told)

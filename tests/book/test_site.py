@@ -158,6 +158,11 @@ class TestWritten:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_page_prints_a_warning(name):
+    assert 'class="output stderr"' not in (SITE / name).read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_has_a_number_that_leads_to_it(name):
     text = (SITE / name).read_text()
     expected = re.match(r"notebooks/(\d\d)([a-z]?)-", name)

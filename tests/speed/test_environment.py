@@ -36,9 +36,11 @@ def test_other_variables_are_nobodys_business():
     assert set(settings_here("cpu", others)) == {"instructions"}
 
 
-def test_the_settings_of_a_gpu_are_those_of_its_libraries():
+@pytest.mark.parametrize("supported", [False, True])
+def test_the_settings_of_a_gpu_are_those_of_its_libraries(monkeypatch, supported):
+    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: supported)
     settings = settings_here("cuda", {"OMP_NUM_THREADS": "1"})  # torch knows them without a GPU
-    assert settings["convolutions in TF32"] is torch.backends.cudnn.allow_tf32
+    assert settings["convolutions in TF32"] is (supported and torch.backends.cudnn.allow_tf32)
     assert {"cuda", "cudnn", "cudnn.benchmark", "OMP_NUM_THREADS"} <= set(settings)
     assert "instructions" not in settings
 

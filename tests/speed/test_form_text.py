@@ -162,7 +162,7 @@ def test_what_compiling_alone_did():
     assert where(races).endswith(" at 32×32")
     said = compiling_say(races).replace("\u00a0", " ")
     assert said == (
-        f"On {where(races)} compiling alone made ConvMixer 4.00 (4.00–4.00) times as fast in "
+        f"On {where(races)}, compiling alone made ConvMixer 4.00 (4.00–4.00) times as fast in "
         "float32; SplitMixer-I 0.80 (0.80–0.80) times as fast in float32."
     )
 
@@ -195,6 +195,6 @@ def test_what_a_layout_does_in_a_sentence():
         result(SPLIT, 2.0, form=LAST),
     )
     assert layout_say(races) == (
-        f"On {where(races)} it makes them 0.50 to 2.00 times as fast in float32, where nothing is "
+        f"On {where(races)}, it makes them 0.50 to 2.00 times as fast in float32, where nothing is "
         "compiled."
     )

@@ -111,3 +111,25 @@ def test_how_near_the_depthwise_convolutions_come(path):
     said = depthwise_say(race)
     assert "reach {} of their roof and SplitMixer-I's pairs {}.".format(*shares) in said
     assert depthwise_say(replace(race, reports=race.reports[:1])) == ""
+
+
+@pytest.mark.parametrize(
+    ("device", "sheet"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("Tesla V100-SXM2-32GB", "V100"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("Tesla T4", "T4"),
+        ("AMD EPYC", None),
+        ("", None),
+    ],
+)
+def test_a_device_has_the_sheet_of_its_model(on_gpu, device, sheet):
+    report = on_gpu.reports[0]
+    stamp = replace(report.provenance, device_name=device)
+    said = beside_its_sheet(replace(report, provenance=stamp, settings={}))
+    if sheet is None:
+        assert said == ""
+    else:
+        share = report.machine.macs_per_second / DATA_SHEETS[sheet].rates().macs_per_second
+        assert f"{percent(share)} of its sheet" in said

@@ -87,10 +87,11 @@ def test_each_change_is_measured_on_the_models_own_plain_form_in_the_same_format
     assert cells["compiled, bfloat16"] == ["4.00 (4.00–4.00)", "·"]
     assert "channels last, bfloat16" not in cells
     assert changes_sentence(races, PAIR) == (
-        "Beside its own plain form each model runs so many times as fast: compiled, in the faster "
+        "Beside its own plain form in the same number format each model runs so many times as "
+        "fast: compiled, in the faster "
         "layout, ConvMixer 4.00 and SplitMixer-I 0.62; in channels last without a compiler, "
         "ConvMixer 2.00 and SplitMixer-I 0.50; in the fast form, ConvMixer 4.00 and SplitMixer-I "
-        "2.50. What a compiler gives to the one it takes from the other; why, no record shows."
+        "2.50. Compiling helped the one and hurt the other; why, no record shows."
     )
     alike = together(
         *[result(name, s, form=f) for name in PAIR for s, f in ((4.0, Form()), (2.0, COMPILED))]

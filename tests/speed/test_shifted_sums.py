@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from helpers import FAMILIES, has_compiler, small_mixer
 from torch import nn
+from torch.nn.utils import prune
 
 from mixerlib.models import create_model
 from mixerlib.speed import Form, in_form, with_shifted_sums
@@ -83,6 +84,20 @@ def test_the_copy_has_the_models_weights_and_the_model_stays():
 def test_only_what_has_depthwise_convolutions():
     with pytest.raises(ValueError, match=r"`shifted`=True is for .*, which MLPMixer has not"):
         with_shifted_sums(create_model("mlp_mixer", dim=8, depth=1, image_size=32))
+
+
+def test_what_a_user_has_hung_on_a_layer_stays():
+    """A hook is called and a pruned weight computed anew, in the copy as in the model."""
+    model = create_model("splitmixer_i", dim=12, depth=2, patch_size=2)
+    images = torch.randn(2, 3, 8, 8)
+    prune.l1_unstructured(model.blocks[0].spatial[0], "weight", amount=0.5)
+    model.blocks[0].spatial[3].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    model(images)  # what pruning computes is no parameter, and cannot be copied
+    net = with_shifted_sums(model)
+    assert sum(isinstance(layer, ShiftedSum) for layer in net.modules()) == 2
+    with torch.no_grad():
+        model.blocks[0].spatial[0].weight_orig.mul_(3)
+    torch.testing.assert_close(net(images), model(images))
 
 
 def test_by_block_is_for_blocks_with_their_own_mixings():

@@ -208,7 +208,9 @@ def neighbours_and_the_whole_map() -> Properties:
         yield Row("notices a new order", _yes(away), "yes", away > 1e-3, blind)
         if heard == side**2 and away > 1e-3:
             alike = _alike(slopes[0])
-            yield Row("places heard alike", str(alike), "≤ 32", alike <= side**2 // 2, mean)
+            yield Row(
+                "places heard alike", str(alike), f"≤ {side**2 // 2}", alike <= side**2 // 2, mean
+            )
 
     return Properties(
         form,
