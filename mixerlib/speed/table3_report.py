@@ -110,8 +110,9 @@ class Table3:
 
     @cached_property
     def bent_by_first_call(self) -> float:
-        """What the first call alone multiplies the speeds in ConvMixers by: the published means of
-        all batches beside those of all but the first.
+        """What the first call alone multiplies the speeds in ConvMixers by.
+
+        From the published means of all batches, beside those of all but the first.
         """
         return self._bends(lambda runs: runs, lambda runs: runs[1:])
 
