@@ -58,6 +58,7 @@ from mixerlib.training.loop import (
     training_steps,
 )
 from mixerlib.training.metrics import MetricsLog, read_metrics
+from mixerlib.training.optimizers import MuonWithAdamW, optimizer_for, orthogonal
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.relatives import MIXERS, Relatives
@@ -68,7 +69,6 @@ from mixerlib.training.run import (
     begin,
     dataset_for,
     model_for,
-    optimizer_for,
     stream,
 )
 from mixerlib.training.schedule import cosine, learning_rate, one_cycle, piecewise_linear
@@ -109,6 +109,7 @@ __all__ = [
     "FolderInUse",
     "KeptWeights",
     "MetricsLog",
+    "MuonWithAdamW",
     "Processes",
     "Recipe",
     "Relatives",
@@ -157,6 +158,7 @@ __all__ = [
     "on_one_machine",
     "one_cycle",
     "optimizer_for",
+    "orthogonal",
     "piecewise_linear",
     "power",
     "quickest",

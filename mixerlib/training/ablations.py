@@ -7,7 +7,8 @@
 'worse'
 
 An ablation is a recipe under cpu/ablation, which takes one piece of `WHOLE` away, moves it or
-replaces it. Chapter 15.
+replaces it (chapter 15). The changes that a search tries, one at a time, lie in a folder of the
+same kind (chapter 13b).
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ WHOLE = "whole"  # the row that the others are compared with: nothing is taken a
 
 @dataclass(frozen=True)
 class Ablations:
-    """The ablations at the CPU scale, by their recipes' names without the folder, and their runs.
+    """Changes to one recipe, by their recipes' names without the folder, and their runs: the
+    ablations at the CPU scale, or those of another `folder` against its `base`.
 
     Accuracies are those after the last epoch, in per cent, differences are in points, and a
     deviation is that of single runs about the mean of their row, pooled over all rows.
@@ -45,17 +47,20 @@ class Ablations:
     """
 
     records: Sequence[Record]
+    folder: str = FOLDER
+    base: str = WHOLE
 
     @cached_property
     def runs(self) -> dict[str, list[Record]]:
-        """Those of the rows that have runs → their records, by seed. The whole model comes first.
+        """Those of the rows that have runs → their records, by seed. The base comes first.
 
         A record counts for a row by its recipe's name and settings: one of another scale never
         does.
         """
-        names = (name for name in list_recipes() if name.startswith(FOLDER))
-        rows = sorted((name.removeprefix(FOLDER) for name in names), key=lambda row: row != WHOLE)
-        runs = {row: runs_of(load_recipe(FOLDER + row), self.records) for row in rows}
+        names = (name for name in list_recipes() if name.startswith(self.folder))
+        short = (name.removeprefix(self.folder) for name in names)
+        rows = sorted(short, key=lambda row: row != self.base)
+        runs = {row: runs_of(load_recipe(self.folder + row), self.records) for row in rows}
         return {row: records for row, records in runs.items() if records}
 
     @cached_property
@@ -63,8 +68,11 @@ class Ablations:
         """The deviation of single runs, in points, pooled over the rows."""
         return spread([accuracies(runs) for runs in self.runs.values()])
 
-    def difference(self, row: str, base: str = WHOLE, confidence: float = CONFIDENCE) -> Difference:
-        """The mean of a row minus that of `base`, with the interval of this comparison alone.
+    def difference(
+        self, row: str, base: str | None = None, confidence: float = CONFIDENCE
+    ) -> Difference:
+        """The mean of a row minus that of another one, if not given the base, with the interval of
+        this comparison alone.
 
         Raises `ValueError` where one of the two has no run.
 
@@ -74,24 +82,25 @@ class Ablations:
         >>> rows.difference("spatial_only", "channel_only").verdict("better", "worse", "unclear")
         'better'
         """
+        base = base or self.base
         for name in (base, row):
             if name not in self.runs:
-                raise ValueError(f"`records` must hold a run of {FOLDER}{name}")
+                raise ValueError(f"`records` must hold a run of {self.folder}{name}")
         return difference_of_means(self.runs[base], self.runs[row], self.spread, confidence)
 
     def differences(self, confidence: float = CONFIDENCE) -> dict[str, Difference]:
-        """Every row's difference from the whole model, the largest loss first.
+        """Every row's difference from the base, the largest loss first.
 
         The intervals hold for all rows at once, with probability `confidence` at least: each of the
         G alone may fail with (1 − `confidence`)/G, which is Bonferroni's bound.
         """
-        rows = [row for row in self.runs if row != WHOLE]
+        rows = [row for row in self.runs if row != self.base]
         each = 1 - (1 - confidence) / max(1, len(rows))
         of_all = {row: self.difference(row, confidence=each) for row in rows}
         return dict(sorted(of_all.items(), key=lambda item: item[1].points))
 
     def smallest(self, n: int, confidence: float = CONFIDENCE) -> float:
-        """The smallest difference from the whole model, in points, that n runs on each side show in
+        """The smallest difference from the base, in points, that n runs on each side show in
         80 of 100 experiments, by the intervals of `differences`. Chapter 14.
         """
         each = 1 - (1 - confidence) / max(1, len(self.runs) - 1)

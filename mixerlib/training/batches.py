@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 
 from mixerlib.data import Augmentation, Draws, ImageSource
 from mixerlib.training.recipe import Recipe
@@ -68,6 +69,9 @@ def batches_left(run: Run, dataset: ImageSource) -> Iterator[Batch]:
         parts = zip(group, images.split(sizes), labels.split(sizes), draws, strict=True)
         for step, images, labels, drawn in parts:
             images, targets = augment.batch(images, labels, drawn, dataset.num_classes)
+            if recipe.early_size and run.epoch <= (recipe.early_epochs or 0):
+                side = (recipe.early_size, recipe.early_size)
+                images = F.interpolate(images, side, mode="bilinear", antialias=True)
             images = images.contiguous(memory_format=run.form.memory_format)
             yield Batch(images, labels, targets, len(batches[step]))
 

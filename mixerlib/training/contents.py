@@ -25,7 +25,8 @@ FORM = ("one_matrix", "channels_last", "compile")
 LATER_FORM = ("shifted", "by_block")  # fields of it that older versions did not write
 PART = get_type_hints(Part)
 OPTIONAL = ("form", "parts")  # keys that older versions did not write
-MOMENTS = ("exp_avg", "exp_avg_sq")
+ADAMW = ("step", "exp_avg", "exp_avg_sq")  # what an optimizer keeps for a parameter
+MUON = ("step", "momentum_buffer")
 NEWER = "it is of a newer mixerlib, or of none"
 
 
@@ -133,7 +134,8 @@ def checked_state(state: object) -> dict[str, Any]:
     for index, values in moments.items():
         key = f"state.optimizer.state.{in_words(index)}"
         demand(is_count(index), key, index, "of a parameter's number")
-        for name, value in same_keys(key, values, ("step", *MOMENTS)).items():
+        names = MUON if isinstance(values, dict) and MUON[-1] in values else ADAMW
+        for name, value in same_keys(key, values, names).items():
             demand(isinstance(value, StoredTensor), f"{key}.{name}", value, "a dense tensor")
     groups = optimizer["param_groups"]
     demand(_is_list_of_tables(groups), "state.optimizer.param_groups", groups, "a list of tables")
@@ -284,19 +286,26 @@ def optimizer_state(run: Run, saved: Mapping[str, Any]) -> dict[str, Any]:
                 theirs.get(name),
                 f"the run's own, {in_words(ours[name])}",
             )
-    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    parameters = [
+        (parameter, MUON if group.get("muon") else ADAMW)
+        for group in run.optimizer.param_groups
+        for parameter in group["params"]
+    ]
     moments = saved["state"]
     if moments:
         same_keys("state.optimizer.state", moments, range(len(parameters)))
     copies: dict[int, dict[str, torch.Tensor]] = {}
     for index, values in sorted(moments.items()):
-        key = f"optimizer.state.{index}"
-        step, parameter = values["step"], parameters[index]
-        _check_like(f"{key}.step", step, torch.zeros(()))
-        demand(0 <= step.item() < math.inf, f"state.{key}.step", step.item(), "finite")
-        copies[index] = {"step": step.clone()}
-        for name in MOMENTS:
-            _check_like(f"{key}.{name}", values[name], parameter)
-            copy = torch.empty_like(parameter, device="cpu", requires_grad=False)
-            copies[index][name] = copy.copy_(values[name])
+        key, (parameter, kept) = f"optimizer.state.{index}", parameters[index]
+        copies[index] = {}
+        for name in kept:
+            value = same_keys(f"state.{key}", values, kept)[name]
+            if name == "step":
+                _check_like(f"{key}.step", value, torch.zeros(()))
+                demand(0 <= value.item() < math.inf, f"state.{key}.step", value.item(), "finite")
+                copies[index][name] = value.clone()
+            else:
+                _check_like(f"{key}.{name}", value, parameter)
+                copy = torch.empty_like(parameter, device="cpu", requires_grad=False)
+                copies[index][name] = copy.copy_(value)
     return {"state": copies, "param_groups": groups}

@@ -32,6 +32,8 @@ class Recipe:
         crop_pct: test images are resized to side / this, and the centre is kept (files).
         normalization: of each channel, with mean and deviation of the "dataset", with 0.5 ("half"),
             or with none ("unit").
+        early_size: side in pixels to which training images are shrunk at first; null: never.
+        early_epochs: the epochs from the first on that see them so, after all augmentation.
         held_out: training images set aside, which stand in the test images' place; 0: none. For
             choosing between recipes without a look at the test images.
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
@@ -51,10 +53,11 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images a step, over all processes; an epoch's last step takes the rest.
         accumulate: parts that a batch is worked through in, to save memory.
+        optimizer: "adamw"; or "muon", for the matrices that mix, with AdamW for the rest.
         schedule: of the learning rate: "piecewise", "onecycle" or "cosine".
         max_learning_rate: the top of the schedule.
         warmup_epochs: with "cosine", epochs of linear rise before the fall.
-        weight_decay: AdamW's, which shrinks parameters by learning rate × this a step.
+        weight_decay: the optimizer's, which shrinks parameters by learning rate × this a step.
         decay_on: what shrinks: "all" parameters, or "matrices": no biases, no norms.
         adam_epsilon: added to the root of Adam's second moment.
         clip_norm: a gradient longer than this is cut to it; null: never.
@@ -88,6 +91,8 @@ class Recipe:
     interpolation: str | None = None
     crop_pct: float | None = None
     normalization: str = "dataset"
+    early_size: int | None = None
+    early_epochs: int | None = None
     held_out: int = 0
 
     # augmentation, drawn for each image anew (chapter 12)
@@ -110,6 +115,7 @@ class Recipe:
     epochs: int = 100
     batch_size: int = 512
     accumulate: int = 1
+    optimizer: str = "adamw"
     schedule: str = "piecewise"
     max_learning_rate: float = 0.05
     warmup_epochs: float | None = None
@@ -146,9 +152,10 @@ class Recipe:
         if self.graphs:  # a graph writes its gradients where it wrote the last part's
             one = checks.Rule(lambda n: n == 1, "1 with `graphs`=True")
             checks.follows("accumulate", self.accumulate, one)
-        if self.warmup_epochs is not None:
-            below = checks.Rule(lambda n: n < self.epochs, f"below `epochs`={self.epochs}")
-            checks.follows("warmup_epochs", self.warmup_epochs, below)
+        below = checks.Rule(lambda n: n < self.epochs, f"below `epochs`={self.epochs}")
+        for name in ("warmup_epochs", "early_epochs"):
+            if (epochs := getattr(self, name)) is not None:
+                checks.follows(name, epochs, below)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -186,18 +193,22 @@ FORM_FIELDS = ("one_matrix", "shifted", "channels_last", "compile", "by_block", 
 SETTINGS = tuple(f.name for f in fields(Recipe) if f.name != "name")  # what a YAML file may hold
 # Records and checkpoints of older versions have other names for some fields, and lack some.
 FORMER_NAMES = {"decay": "decay_on", "eval_crop": "crop_pct", "normalisation": "normalization"}
-LATER_FIELDS = {"held_out": 0} | dict.fromkeys(
-    ("one_matrix", "shifted", "by_block", "graphs", "fastest"), False
-)
+LATER_FIELDS: dict[str, Any] = {"held_out": 0, "optimizer": "adamw"} | {
+    **dict.fromkeys(("early_size", "early_epochs")),
+    **dict.fromkeys(("one_matrix", "shifted", "by_block", "graphs", "fastest"), False),
+}
 CHOICES = augment.CHOICES | {
     "interpolation": INTERPOLATIONS,
     "normalization": NORMALIZATIONS,
+    "optimizer": ("adamw", "muon"),
     "schedule": ("piecewise", "onecycle", "cosine"),
     "decay_on": ("all", "matrices"),
     "precision": ("float32", "bfloat16", "float16"),
 }
 _RULES = {
     "image_size": checks.COUNT,
+    "early_size": checks.COUNT,
+    "early_epochs": checks.COUNT,
     "held_out": checks.NOT_NEGATIVE,
     "crop_pct": checks.POSITIVE_SHARE,
     "label_smoothing": checks.Rule(lambda value: 0 <= value < 1, "at least 0 and below 1"),
@@ -218,6 +229,7 @@ _USED_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "frozen": ("weights", ()),
     "interpolation": ("image_size", ()),
     "crop_pct": ("image_size", ()),
+    "early_epochs": ("early_size", ()),
     "warmup_epochs": ("schedule", ("cosine",)),
     "one_matrix": ("fastest", (False,)),
     "channels_last": ("fastest", (False,)),

@@ -16,7 +16,6 @@ import time
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +30,7 @@ from mixerlib.speed.form import Form
 from mixerlib.speed.training_step import fastest_form, form_of_settings, in_form
 from mixerlib.training.distributed import Processes
 from mixerlib.training.first_weights import load_first_weights
+from mixerlib.training.optimizers import optimizer_for
 from mixerlib.training.recipe import Recipe
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,7 +52,7 @@ class Run:
         net: the same model as a step calls it: in a form, or shared among processes.
         form: of the step: the recipe's, or the one that was measured to be the fastest.
         average: of the weights so far, where the recipe has an `ema`.
-        optimizer: AdamW, with its moments.
+        optimizer: of `optimizer_for`, with its moments.
         scaler: keeps float16's small gradients from vanishing; else idle.
         loss_and_correct: (2, steps) of the epoch: summed losses, images correct.
         epoch: the one that is under way.
@@ -145,6 +145,7 @@ def begin(
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
     images = _images_of(recipe, dataset, processes)
+    _check_early_size(recipe, dataset)
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, dataset)
     if not goes_on:
@@ -208,6 +209,18 @@ def _images_of(recipe: Recipe, dataset: ImageSource, processes: Processes) -> in
         last = f"{smallest} of {images} images, too few for {processes.count} processes"
         raise ValueError(f"`batch_size`={recipe.batch_size} leaves a last batch of {last}")
     return images
+
+
+def _check_early_size(recipe: Recipe, dataset: ImageSource) -> None:
+    """Raises `ValueError` unless a model can see the small images, if the recipe has any."""
+    if (side := recipe.early_size) is None:
+        return
+    if "image_size" in model_entry(recipe.model).defaults:
+        rule = f"null: `model`={recipe.model!r} is built for one size of image"
+        raise ValueError(f"`early_size`={side} must be {rule}")
+    if side >= min(dataset.image_size):
+        height, width = dataset.image_size
+        raise ValueError(f"`early_size`={side} must be below the images' {height} × {width}")
 
 
 def dataset_for(
@@ -279,28 +292,6 @@ def form_for(recipe: Recipe, model: nn.Module, dataset: ImageSource, processes: 
     images = torch.randn(shape, generator=noise).to(device)
     labels = torch.randint(dataset.num_classes, (count,), generator=noise).to(device)
     return fastest_form(model, images, labels, PRECISIONS[recipe.precision])
-
-
-def optimizer_for(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW over what the recipe trains, with its weight decay on all of it or on matrices only.
-
-    Matrices are the kernels and weights, with two dimensions or more; biases and the scales and
-    shifts of normalisation have one.
-    """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": trained}]
-    if recipe.decay_on == "matrices":
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1]},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-    return torch.optim.AdamW(
-        groups,
-        lr=recipe.max_learning_rate,
-        weight_decay=recipe.weight_decay,
-        eps=recipe.adam_epsilon,
-        fused=trained[0].device.type in ("cpu", "cuda"),  # one kernel for all; the same arithmetic
-    )
 
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:

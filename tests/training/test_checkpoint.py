@@ -78,10 +78,12 @@ UNDISTURBED = [
     {"ema": None, "schedule": "cosine", "warmup_epochs": 0.5, "accumulate": 2},
     {"precision": "float16", "evaluate_every": 2, "schedule": "onecycle", "crop": "pad"}
     | {"crop_padding": 2, "erase": 0.5, "erase_fill": "noise", "decay_on": "all"},
+    {"optimizer": "muon", "early_size": 6, "early_epochs": 1},
+    {"optimizer": "muon", "precision": "float16", "decay_on": "all"},
 ]
 
 
-@pytest.mark.parametrize("fields", UNDISTURBED, ids=["average", "parts", "float16"])
+@pytest.mark.parametrize("fields", UNDISTURBED, ids=range(len(UNDISTURBED)))
 def test_stopped_after_any_step_and_continued(digits, tmp_path, monkeypatch, fields):
     chosen = recipe(**fields)
     # in float16 so large a scale that some steps overflow, are left out, and change it

@@ -298,6 +298,8 @@ def test_a_search_changes_one_thing_at_a_time():
     others = [name for name in list_recipes() if name.startswith("cpu/search/")]
     together = ({"crop", "crop_padding"}, {"schedule", "warmup_epochs"})
     together += ({"decay_on", "weight_decay"},)  # decay on less is to be more
+    together += ({"policy", "policy_operations", "policy_magnitude"},)
+    together += ({"early_size", "early_epochs"}, {"optimizer", "max_learning_rate"})
     for name in others:
         changed = changes(base, load_recipe(name))
         assert len(changed) == (name != base.name) or changed in together, name

@@ -24,6 +24,7 @@ from mixerlib.training.distributed import ALONE, Processes, choose_device
 from mixerlib.training.first_weights import load_first_weights
 from mixerlib.training.folders import result_line
 from mixerlib.training.loop import finish_epoch, train, training_steps
+from mixerlib.training.optimizers import optimizer_for
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.run import (
@@ -32,7 +33,6 @@ from mixerlib.training.run import (
     collect,
     dataset_for,
     model_for,
-    optimizer_for,
     stream,
     update_average,
 )
