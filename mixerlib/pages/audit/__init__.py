@@ -61,6 +61,7 @@ from mixerlib.pages.audit.entries import (
     family_of,
     load,
 )
+from mixerlib.pages.audit.logs import Log
 from mixerlib.pages.audit.others import (
     OtherCounts,
     OtherModel,
@@ -106,6 +107,7 @@ __all__ = [
     "Configuration",
     "Entry",
     "Interval",
+    "Log",
     "OtherCounts",
     "OtherModel",
     "Published",

@@ -13,6 +13,7 @@ from typing import Any
 from mixerlib import costs
 from mixerlib.files import read_yaml
 from mixerlib.models import model_entry
+from mixerlib.pages.audit.logs import Log, read_logs
 
 QUANTITIES = (
     "parameters",
@@ -134,10 +135,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Published:
-    """Documents by name (title and url), and every entry by its id."""
+    """Documents by name (title and url), every entry by its id, and whole logs by name."""
 
     documents: Mapping[str, Mapping[str, str]]
     entries: Mapping[str, Entry]
+    logs: Mapping[str, Log] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> Mapping[tuple, list[Entry]]:
@@ -167,12 +169,13 @@ def load(path: str | Path) -> Published:
             if name in entries:
                 raise ValueError(f"`{name}` is there twice")
             entries[name] = _entry(name, table, keys, content["documents"])
+        logs = read_logs(content.get("logs", {}), content["documents"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:  # a part is missing, or is no table
         last = next(reversed(entries), "its beginning")
         raise ValueError(f"{path}: what follows {last} is not of its form: {error!r}") from None
-    return Published(content["documents"], entries)
+    return Published(content["documents"], entries, logs)
 
 
 def _cells(content: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
