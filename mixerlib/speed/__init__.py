@@ -18,6 +18,7 @@ from mixerlib.speed import (
     race_text,
     roofline_gains,
     roofline_text,
+    training_text,
 )
 from mixerlib.speed.bench import Prepared, benchmark, peer_forms
 from mixerlib.speed.cases import DTYPES, Benchmark, Case, Result, has_measured, read_benchmark
@@ -200,6 +201,7 @@ __all__ = [
     "the_layers",
     "timm_form",
     "timm_is_installed",
+    "training_text",
     "warm_up",
     "with_numeric_padding",
     "with_shifted_sums",

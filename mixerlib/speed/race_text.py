@@ -182,36 +182,6 @@ def _ahead(ratios: Mapping[str, Timing], whose: str) -> str:
     )
 
 
-def training_table(races: Races) -> str:
-    """Images a second of training steps, plain and best, how many times as long a step takes as
-    inference where both ran in one race, and the memory of the plain one."""
-    rows, factors = [], []
-    for name, report in races.items():
-        forms = fastest_forms(report, name, task="training")
-        plain, memory = forms.get("plain"), None
-        if plain is not None:
-            memory = plain.peak_memory_bytes
-        best = [
-            report.fastest(model=name, task="training", dtype=dtype)
-            for dtype in ("float32", "bfloat16")
-        ]
-        asked = report.fastest(model=name, task="inference", **PLAIN)
-        factor = report.speedup(plain, asked)
-        factors += [factor.median] if factor else []
-        mebibytes = NOTHING if memory is None else f"{memory / 2**20:,.0f}"
-        rows.append([_label(name), speed(plain), *map(speed, best), times(factor), mebibytes])
-    head = ["model", "plain", "best", "best, bfloat16", "step : inference", "MiB, plain"]
-    keep = [i for i in range(len(head)) if any(row[i] != NOTHING for row in rows)]
-    text = table([head[i] for i in keep], [[row[i] for i in keep] for row in rows])
-    compiled = any(result.case.form.compile for one in distinct(races) for result in one.results)
-    text += "\n\nBest is here the fastest of "
-    text += "all forms, compiled ones too." if compiled else "the forms that are not compiled."
-    if factors:
-        text += f" Plain, a training step takes {span(factors, '{:.1f}')} times as long as "
-        text += "inference on as many images."
-    return text
-
-
 def parts_of_gain(given: Races, kept: Races) -> str:
     """What of the fast form's gain is the allocator's, the compiler's and the algebra's.
 

@@ -24,10 +24,10 @@ from mixerlib.speed.race_text import (
     targets_table,
     targets_verdict,
     times,
-    training_table,
 )
 from mixerlib.speed.roofline_report import bills
 from mixerlib.speed.timing import Timing
+from mixerlib.speed.training_text import compiled_gain, training_table
 
 CONV, SPLIT, SECOND = "convmixer_256_8", "splitmixer_i_256_8", "splitmixer_ii_256_8"
 LAST = Form(channels_last=True)
@@ -142,6 +142,19 @@ def test_training_beside_inference_of_the_same_race():
     text = training_table(alone(results[0]))
     assert rows(text)["ConvMixer"] == ["0.190", "0.190", "2"]
     assert "not compiled" in text and "times as long" not in text
+    assert "compiled step" not in text
+
+
+def test_what_the_compiler_does_to_a_step_is_of_the_fastest_forms_of_one_race():
+    step, compiled = {"task": "training"}, Form(compile=True)
+    of_conv = (result(CONV, 6.0, **step), result(CONV, 4.0, form=LAST, **step))
+    of_conv += (result(CONV, 8.0, form=compiled, **step),)
+    of_split = (result(SPLIT, 6.0, **step), result(SPLIT, 3.0, form=compiled, **step))
+    faster_in_half = result(SPLIT, 1.0, form=compiled, dtype="bfloat16", **step)
+    text = compiled_gain(together(*of_conv, *of_split, faster_in_half))
+    assert "runs 0.50 to 2.00 times as fast as the fastest that is not compiled" in text
+    assert text.endswith("surely faster for 1 of 2 models, surely slower for 1.")
+    assert compiled_gain(together(result(CONV, 2.0, form=compiled))) == ""  # of inference
 
 
 def test_allocator_compiler_and_algebra_each_of_one_race():
