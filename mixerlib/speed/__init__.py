@@ -89,6 +89,7 @@ from mixerlib.speed.rooflines import (
     by_kind,
     read_roofline_race,
     role_of,
+    seconds_together,
 )
 from mixerlib.speed.shifted_sums import with_shifted_sums
 from mixerlib.speed.table3_report import RoofReading, Table3, finer_is_faster, roof_readings
@@ -192,6 +193,7 @@ __all__ = [
     "roofline_machine",
     "roofline_race",
     "roofline_text",
+    "seconds_together",
     "settings_here",
     "settings_of_form",
     "speed_band",

@@ -23,7 +23,7 @@ from mixerlib.models import model_entry
 from mixerlib.speed.bench import model_of
 from mixerlib.speed.cases import Case
 from mixerlib.speed.machine import Machine, Rates
-from mixerlib.speed.rooflines import Roofline, role_of
+from mixerlib.speed.rooflines import Roofline, role_of, seconds_together
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,13 @@ def roles_of(model: nn.Module) -> dict[str, str]:
 
 
 def by_role(report: Roofline) -> tuple[Counter[str], Counter[str]]:
-    """Seconds at best, and measured, of the layers of each of `ROLES`, for a batch."""
+    """Seconds at best, and measured, of the layers of each of `ROLES`, for a batch: measured is
+    the median of their sums in each round."""
     at_best: Any = Counter()  # of seconds; its type allows only whole numbers
     measured: Any = Counter()
     for layer in report.layers:
         at_best[layer.role] += layer.predicted
-        measured[layer.role] += layer.seconds.median
+    for role in at_best:
+        layers = [layer for layer in report.layers if layer.role == role]
+        measured[role] = seconds_together(layers).median
     return at_best, measured

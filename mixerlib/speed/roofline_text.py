@@ -10,7 +10,7 @@ from mixerlib.models import model_entry
 from mixerlib.pages import LABELS, SHORT_LABELS, digits, listed, machine, percent, table
 from mixerlib.speed.machine import DATA_SHEETS
 from mixerlib.speed.roofline_report import bills, by_role, speed_band
-from mixerlib.speed.rooflines import ROLES, Layer, Roofline, RooflineRace, by_kind
+from mixerlib.speed.rooflines import ROLES, Layer, Roofline, RooflineRace, by_kind, seconds_together
 from mixerlib.speed.timing import Timing
 
 NOUNS = {
@@ -56,7 +56,7 @@ def layer_table(report: Roofline) -> str:
     rows = []
     for name, count, layers in by_kind(report.layers):
         needed = sum(layer.predicted for layer in layers)
-        took = sum(layer.seconds.median for layer in layers)
+        took = seconds_together(layers).median
         name = name.replace("blocks.*.", "")
         rows.append(
             [
@@ -122,6 +122,7 @@ def verdicts(race: RooflineRace) -> str:
     lines = []
     for report in race.reports:
         needed, took = by_role(report)
+        all_layers = seconds_together(report.layers).median
         least, most = band_of(report.layers)
         arithmetic = sum(x.predicted for x in report.layers if x.by_macs > x.by_bytes) / least
         share = percent(arithmetic) if arithmetic else "none"
@@ -133,11 +134,11 @@ def verdicts(race: RooflineRace) -> str:
         line = (
             f"- **{label_of(report)}** is predicted to take {digits(per_image * least)} to "
             f"{digits(per_image * most)} ms an image; {share} of the "
-            f"least is arithmetic. Its layers took {digits(per_image * took.total())} ms. The "
-            f"longest part: {the_layers(largest)}, {percent(seconds / took.total())} of that, "
+            f"least is arithmetic. Its layers took {digits(per_image * all_layers)} ms. The "
+            f"longest part: {the_layers(largest)}, {percent(seconds / all_layers)} of that, "
             f"{digits(seconds / max(needed[largest], 1e-12))} times the larger bill."
         )
-        if least < 0.7 * took.total():
+        if least < 0.7 * all_layers:
             line += f" Of the time above the larger bills, {percent(min(lost, 1))} is in "
             line += f"{listed(map(the_layers, worst))}."
         lines.append(line)
@@ -180,14 +181,11 @@ def account(race: RooflineRace, base: str, other: str) -> str:
 def in_rounds(report: Roofline) -> dict[str, Timing]:
     """Milliseconds an image in each round, by what the layers are, and of all of them."""
     scale = 1000 / report.batch
-    runs = {
-        role: [layer.seconds.runs for layer in report.layers if layer.role == role]
-        for role in ROLES
-    }
-    runs["all layers"] = [one for of_role in runs.values() for one in of_role]
+    groups = {role: [layer for layer in report.layers if layer.role == role] for role in ROLES}
+    groups["all layers"] = report.layers
     return {
-        role: Timing.of([scale * sum(one) for one in zip(*of_role, strict=True)] or [0.0])
-        for role, of_role in runs.items()
+        role: Timing.of([scale * seconds for seconds in seconds_together(layers).runs])
+        for role, layers in groups.items()
     }
 
 

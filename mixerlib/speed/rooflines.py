@@ -177,6 +177,15 @@ def by_kind(layers: Sequence[Layer]) -> list[tuple[str, int, list[Layer]]]:
     return [(name, len(group), group) for name, group in kinds.items()]
 
 
+def seconds_together(layers: Sequence[Layer]) -> Timing:
+    """Seconds of some layers of one model together: their sum in each round. Of no layer it is 0.
+
+    The median of these sums is what the pages call the time of a group, or of all layers.
+    """
+    runs = [layer.seconds.runs for layer in layers]
+    return Timing.of([sum(of_round) for of_round in zip(*runs, strict=True)] or [0.0])
+
+
 def read_roofline_race(path: str | Path) -> RooflineRace:
     """Read a record that `records.write_record` wrote, of several models or, an older one, of one.
 

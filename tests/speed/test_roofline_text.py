@@ -17,7 +17,7 @@ from mixerlib.speed.roofline_text import (
     speeds_table,
     verdicts,
 )
-from mixerlib.speed.rooflines import RooflineRace
+from mixerlib.speed.rooflines import RooflineRace, seconds_together
 from mixerlib.speed.timing import Timing
 
 CONV, SPLIT = "convmixer", "splitmixer_i"
@@ -88,6 +88,18 @@ def test_no_speed_of_a_model_that_did_not_run(race):
         predicted_speed(race, CONV, "mlp_mixer")
     with pytest.raises(ValueError, match="`convmixer` and `mlp_mixer` must both be in the race"):
         account(race, CONV, "mlp_mixer")
+
+
+def test_layers_together_are_summed_round_by_round(race):
+    """One slow in the first round and one in the last take as long in both: no median knows."""
+    first, second, *_ = race.reports[0].layers
+    layers = [
+        replace(first, seconds=Timing.of([9.0, 1.0, 1.0])),
+        replace(second, seconds=Timing.of([1.0, 1.0, 9.0])),
+    ]
+    assert seconds_together(layers).runs == [10.0, 2.0, 10.0]
+    assert seconds_together(layers).median == 10.0
+    assert seconds_together([]).median == 0.0
 
 
 def test_the_account_of_a_difference(race):

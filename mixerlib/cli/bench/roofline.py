@@ -94,14 +94,14 @@ def _more_rates(machine: "Machine") -> list[str]:
 
 
 def _layer_rows(layers: "list[Layer]") -> Sequence[tuple[str, ...]]:
-    from mixerlib.speed.rooflines import by_kind
+    from mixerlib.speed.rooflines import by_kind, seconds_together
 
     rows = [
         ("layer", "", "", "M MACs", "MB moved", "by MACs", "by bytes", "at best", "measured", "")
     ]
     for name, count, group in by_kind(layers):
         needed = sum(layer.predicted for layer in group)
-        took = sum(layer.seconds.median for layer in group)
+        took = seconds_together(group).median
         rows.append(
             (
                 name,
