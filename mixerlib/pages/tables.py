@@ -66,6 +66,28 @@ ABLATIONS = {
     "no_randaugment": ("no RandAugment", "no-randaugment"),
     "no_clipping": ("no clipping", "no-clipping"),
 }
+# A change that the search of chapter 13b tries → what it changes.
+SEARCHED = {
+    "cosine": "a cosine after 1 epoch",
+    "warmup": "a cosine after ½ epoch",
+    "onecycle": "torch's OneCycle",
+    "rate_low": "rate 0.01",
+    "rate_high": "rate 0.05",
+    "muon": "Muon",
+    "muon_high": "Muon, rate 0.05",
+    "muon_higher": "Muon, rate 0.1",
+    "small_batch": "batches of 64",
+    "matrices": "tenfold decay, of matrices",
+    "no_clipping": "no clipping",
+    "ema": "averaged weights",
+    "smoothing": "smoothed targets",
+    "alternating": "alternating flips",
+    "small_crop": "crops of 2 pixels",
+    "no_crop": "no crops",
+    "trivial": "TrivialAugment",
+    "randaugment": "RandAugment",
+    "small_first": "small images at first",
+}
 TOGETHER = {"SplitMixer-": "SplitMixer\u2011", "CIFAR-1": "CIFAR\u20111", " ± ": "\u00a0±\u00a0"}
 DECIDES = '<span class="decides"></span>'  # in the head of a column that stays: mixerbook.css
 
