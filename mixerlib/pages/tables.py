@@ -66,7 +66,7 @@ ABLATIONS = {
     "no_randaugment": ("no RandAugment", "no-randaugment"),
     "no_clipping": ("no clipping", "no-clipping"),
 }
-# A change that the search of chapter 13b tries → what it changes.
+# A change that the search of chapter 15 tries → what it changes.
 SEARCHED = {
     "cosine": "a cosine after 1 epoch",
     "warmup": "a cosine after ½ epoch",

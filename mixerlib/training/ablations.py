@@ -7,8 +7,8 @@
 'worse'
 
 An ablation is a recipe under cpu/ablation, which takes one piece of `WHOLE` away, moves it or
-replaces it (chapter 15). The changes that a search tries, one at a time, lie in a folder of the
-same kind (chapter 13b).
+replaces it. The changes that a search tries, one at a time, lie in a folder of the same kind.
+Chapter 15.
 """
 
 from collections.abc import Sequence

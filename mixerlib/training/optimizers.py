@@ -7,7 +7,7 @@
 >>> [len(group["params"]) for group in optimizer_for(recipe, model).param_groups]
 [4, 31]
 
-Loshchilov & Hutter, arXiv 1711.05101; Jordan et al., *Muon*, 2024. Chapters 13 and 13b.
+Loshchilov & Hutter, arXiv 1711.05101; Jordan et al., *Muon*, 2024. Chapters 13 and 15.
 """
 
 from collections import defaultdict
@@ -80,7 +80,7 @@ class MuonWithAdamW(torch.optim.AdamW):
         matrices: (out, in, …), which are flattened to (out, in · …).
         groups: of the other parameters, as AdamW takes them.
         momentum: of the moving average.
-        settings: AdamW's, such as `lr` and `weight_decay`, which hold for the matrices too.
+        **settings: AdamW's, such as `lr` and `weight_decay`, which hold for the matrices too.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
     By `STEPS` steps of X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X from X = G / |G|, which change the
     singular values and nothing else, each by the same odd polynomial. Values below a thousandth of
-    |G| stay smaller. Jordan et al. 2024; chapter 13b.
+    |G| stay smaller. Jordan et al. 2024; chapter 15.
 
     >>> import torch
     >>> from mixerlib.training import orthogonal

@@ -160,6 +160,8 @@ def faults_of(record: Record, place: str, sweeps: Path) -> list[str]:
     check(math.isclose(seen, expected), "its images a second are not those of its epochs")
 
     train, test, *_ = FACTS[settings["dataset"]]
+    if held_out := settings.get("held_out", 0):
+        train, test = train - held_out, held_out
     check((record.train_images, record.test_images) == (train, test), "not the whole data set")
     parameters = parameters_of(Recipe.from_settings(settings))
     check(record.parameters == parameters, f"the model has {parameters} parameters")
