@@ -98,11 +98,15 @@ class MuonWithAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step of each; AdamW leaves out what has no gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         moved = [p for group in self.param_groups if group["muon"] for p in group["params"]]
         gradients = [p.grad for p in moved]
         for p in moved:
             p.grad = None
-        loss = super().step(closure)
+        super().step()
         for p, gradient in zip(moved, gradients, strict=True):
             p.grad = gradient
         for group in self.param_groups:
@@ -120,7 +124,7 @@ class MuonWithAdamW(torch.optim.AdamW):
             for p in matrices:
                 state = self.state[p]
                 if not state:  # AdamW's `__setstate__` asks every state for its step
-                    state["step"] = torch.zeros((), device=p.device)
+                    state["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
                     state["momentum_buffer"] = torch.zeros_like(p)
                 state["step"] += 1
                 mean = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])

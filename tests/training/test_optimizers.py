@@ -69,6 +69,22 @@ def test_steps_of_muon_are_those_of_torch(shape):
     assert not optimizer.state[other]  # it has no gradient
 
 
+def test_a_closure_is_called_before_the_step():
+    matrix, other = nn.Parameter(noise(4, 4)), nn.Parameter(noise(4))
+    twins = [nn.Parameter(p.detach().clone()) for p in (matrix, other)]
+    optimizers = [MuonWithAdamW([m], [{"params": [o]}]) for m, o in ((matrix, other), twins)]
+
+    def loss(m: nn.Parameter, o: nn.Parameter) -> torch.Tensor:
+        total = m.square().sum() + o.sum()
+        total.backward()
+        return total
+
+    assert optimizers[0].step(lambda: loss(matrix, other)) > 0
+    loss(*twins)
+    optimizers[1].step()
+    assert torch.equal(matrix, twins[0]) and torch.equal(other, twins[1])
+
+
 def test_a_kernel_is_flattened_and_keeps_its_layout():
     kernel = nn.Parameter(noise(4, 6, 3, 3).to(memory_format=torch.channels_last))
     flat = nn.Parameter(kernel.detach().contiguous().flatten(1))
