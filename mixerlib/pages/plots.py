@@ -227,8 +227,9 @@ def stacked_bar(
     return left
 
 
-def key(axes: Axes, fills: Mapping[str, tuple[str, float]], **options: Any) -> None:
-    """A legend of squares: label → (color, opacity). The options are those of `Axes.legend`."""
+def key(axes: Axes | Figure, fills: Mapping[str, tuple[str, float]], **options: Any) -> None:
+    """A legend of squares in a panel, or of a figure: label → (color, opacity). The options are
+    those of its `legend`."""
     squares = [
         Rectangle((0, 0), 1, 1, facecolor=color, alpha=opacity, linewidth=0)
         for color, opacity in fills.values()
