@@ -295,7 +295,8 @@ def test_what_is_compared_differs_in_the_model_alone():
 def test_a_search_changes_one_thing_at_a_time():
     base = load_recipe("cpu/search/base")
     assert changes(load_recipe("cpu/splitmixer_i_64_4"), base) == {"held_out", "compile"}
-    others = [name for name in list_recipes() if name.startswith("cpu/search/")]
+    every = [name for name in list_recipes() if name.startswith("cpu/search/")]
+    others = [name for name in every if name != "cpu/search/together"]
     together = ({"crop", "crop_padding"}, {"schedule", "warmup_epochs"})
     together += ({"decay_on", "weight_decay"},)  # decay on less is to be more
     together += ({"policy", "policy_operations", "policy_magnitude"},)
@@ -304,7 +305,18 @@ def test_a_search_changes_one_thing_at_a_time():
         changed = changes(base, load_recipe(name))
         assert len(changed) == (name != base.name) or changed in together, name
     runs = Counter(recipe.name for recipe in read_sweep("book/sweeps/recipe_search.yaml"))
-    assert runs == dict.fromkeys(others, 2) | {base.name: 3}
+    twice = dict.fromkeys(others, 2) | {base.name: 3}
+    assert runs == twice | dict.fromkeys(("cpu/search/together", "cpu/searched_64_4"), 3)
+
+
+def test_what_a_search_found_is_run_as_found_and_looks_at_the_test_images_at_last():
+    together, found = load_recipe("cpu/search/together"), load_recipe("cpu/searched_64_4")
+    assert changes(together, found) == {"held_out"} and found.held_out == 0
+    changed = changes(load_recipe("cpu/search/base"), together)
+    alone = [name for name in list_recipes() if name.startswith("cpu/search/")]
+    alone = [load_recipe(name) for name in alone if name != together.name]
+    for field in changed:
+        assert getattr(together, field) in [getattr(one, field) for one in alone], field
 
 
 @pytest.mark.parametrize(
