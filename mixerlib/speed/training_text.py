@@ -9,6 +9,8 @@ from mixerlib.speed.race_text import NOTHING, Races, distinct, speed, times
 from mixerlib.speed.reports import PLAIN, fastest_forms
 from mixerlib.speed.timing import Timing
 
+WORDS = {"shifted": "made of shifted sums", "by_block": "compiled block by block"}
+
 
 def training_table(races: Races) -> str:
     """Images a second of training steps, plain and best, how many times as long a step takes as
@@ -56,8 +58,11 @@ def compiled_gain(races: Races) -> str:
     faster = sum(gain.interval()[0] > 1 for gain in gains)
     slower = sum(gain.interval()[1] < 1 for gain in gains)
     ends = span([gain.median for gain in gains], "{:.2f}")
+    forms = [result.case.form for one in distinct(races) for result in one.results]
+    out = [name for name in WORDS if not any(getattr(form, name) for form in forms)]
+    missing = f" No form that is {' or '.join(WORDS[name] for name in out)} was in the race."
     return (
         f" In float32 the fastest compiled step runs {ends} times as fast as the fastest that is "
         f"not compiled: surely faster for {faster} of {len(gains)} models, surely slower for "
-        f"{slower}."
+        f"{slower}." + missing * bool(out)
     )

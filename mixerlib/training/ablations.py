@@ -34,7 +34,12 @@ WHOLE = "whole"  # the row that the others are compared with: nothing is taken a
 @dataclass(frozen=True)
 class Ablations:
     """Changes to one recipe, by their recipes' names without the folder, and their runs: the
-    ablations at the CPU scale, or those of another `folder` against its `base`.
+    ablations at the CPU scale, or those of another folder against its base.
+
+    Args:
+        records: of any runs; those of other recipes do not count.
+        folder: whose recipes are compared, with a / at its end.
+        base: the name in it of the recipe that nothing is changed in.
 
     Accuracies are those after the last epoch, in per cent, differences are in points, and a
     deviation is that of single runs about the mean of their row, pooled over all rows.
@@ -88,13 +93,15 @@ class Ablations:
                 raise ValueError(f"`records` must hold a run of {self.folder}{name}")
         return difference_of_means(self.runs[base], self.runs[row], self.spread, confidence)
 
-    def differences(self, confidence: float = CONFIDENCE) -> dict[str, Difference]:
-        """Every row's difference from the base, the largest loss first.
+    def differences(
+        self, confidence: float = CONFIDENCE, without: Sequence[str] = ()
+    ) -> dict[str, Difference]:
+        """Every row's difference from the base, the largest loss first; of the rows `without` none.
 
         The intervals hold for all rows at once, with probability `confidence` at least: each of the
         G alone may fail with (1 − `confidence`)/G, which is Bonferroni's bound.
         """
-        rows = [row for row in self.runs if row != self.base]
+        rows = [row for row in self.runs if row not in (self.base, *without)]
         each = 1 - (1 - confidence) / max(1, len(rows))
         of_all = {row: self.difference(row, confidence=each) for row in rows}
         return dict(sorted(of_all.items(), key=lambda item: item[1].points))

@@ -129,16 +129,16 @@ def checked_state(state: object) -> dict[str, Any]:
     if state["average"] is not None:
         _check_named("average", state["average"])
     optimizer = same_keys("state.optimizer", state["optimizer"], ("state", "param_groups"))
+    groups = optimizer["param_groups"]
+    demand(_is_list_of_tables(groups), "state.optimizer.param_groups", groups, "a list of tables")
+    by_muon = [index for group in groups if group.get("muon") is True for index in _params(group)]
     moments = optimizer["state"]
     demand(isinstance(moments, dict), "state.optimizer.state", moments, "a table")
     for index, values in moments.items():
         key = f"state.optimizer.state.{in_words(index)}"
         demand(is_count(index), key, index, "of a parameter's number")
-        names = MUON if isinstance(values, dict) and MUON[-1] in values else ADAMW
-        for name, value in same_keys(key, values, names).items():
+        for name, value in same_keys(key, values, MUON if index in by_muon else ADAMW).items():
             demand(isinstance(value, StoredTensor), f"{key}.{name}", value, "a dense tensor")
-    groups = optimizer["param_groups"]
-    demand(_is_list_of_tables(groups), "state.optimizer.param_groups", groups, "a list of tables")
     demand(
         isinstance(state["scaler"], dict) and all(map(is_plain, state["scaler"].values())),
         "state.scaler",
@@ -158,6 +158,12 @@ def checked_state(state: object) -> dict[str, Any]:
             fits = is_count(value) and value > 0 if PART[name] is int else isinstance(value, str)
             demand(fits, f"{key}.{name}", value, "above 0" if PART[name] is int else "text")
     return state
+
+
+def _params(group: Mapping[str, Any]) -> list[Any]:
+    """The numbers of a group's parameters; none where they are no list, which is told later."""
+    params = group.get("params")
+    return params if isinstance(params, list) else []
 
 
 def _is_list_of_tables(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The training loop: images augmented on the device, AdamW, a schedule, and a run that survives.
+"""The training loop: images augmented on the device, steps, a schedule, a run that survives.
 
 Chapter 13 takes it piece by piece. Nothing random is carried from step to step: the order of an
 epoch is drawn from (seed, epoch), the augmentation of a batch from (seed, epoch, step). So a run
@@ -216,7 +216,7 @@ def training_steps(run: Run, dataset: ImageSource) -> Iterator[int]:
 
 
 def train_step(run: Run, batch: Batch) -> torch.Tensor:
-    """One step of AdamW: the sum of its images' losses, and how many are correct, as (2,).
+    """One step of the optimizer: the sum of its images' losses, and how many are correct, as (2,).
 
     Correct is an image whose highest logit is its label, as the model stood before the step.
     Chapter 13.

@@ -32,8 +32,6 @@ class Recipe:
         crop_pct: test images are resized to side / this, and the centre is kept (files).
         normalization: of each channel, with mean and deviation of the "dataset", with 0.5 ("half"),
             or with none ("unit").
-        early_size: side in pixels to which training images are shrunk at first; null: never.
-        early_epochs: the epochs from the first on that see them so, after all augmentation.
         held_out: training images set aside, which stand in the test images' place; 0: none. For
             choosing between recipes without a look at the test images.
         crop: "none", "pad" then cut, or "resized": a part of the image, brought back to size.
@@ -49,6 +47,9 @@ class Recipe:
         erase_fill: what it is filled with: the "mean" colour, or "noise" for each pixel.
         mixup: alpha of Beta(alpha, alpha), whose draw weighs two blended images; 0: off.
         cutmix: the same for a pasted rectangle; with both, each batch takes one.
+        early_size: side in pixels to which augmented images are shrunk at first; null: never. A
+            compiled step is compiled for each of the two sizes.
+        early_epochs: the epochs from the first on that see them so.
         label_smoothing: share of the target that goes to all classes alike.
         epochs: passes over the training images.
         batch_size: images a step, over all processes; an epoch's last step takes the rest.
@@ -91,8 +92,6 @@ class Recipe:
     interpolation: str | None = None
     crop_pct: float | None = None
     normalization: str = "dataset"
-    early_size: int | None = None
-    early_epochs: int | None = None
     held_out: int = 0
 
     # augmentation, drawn for each image anew (chapter 12)
@@ -109,6 +108,8 @@ class Recipe:
     erase_fill: str | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
+    early_size: int | None = None
+    early_epochs: int | None = None
     label_smoothing: float = 0.0
 
     # the steps
@@ -147,6 +148,9 @@ class Recipe:
         object.__setattr__(self, "model_options", options)
         check_options(self.model, options)
         _ = self.augmentation  # which has rules of its own
+        if self.frozen:
+            adamw = checks.Rule(lambda name: name == "adamw", "'adamw' with `frozen`=True")
+            checks.follows("optimizer", self.optimizer, adamw)
         top = checks.Rule(lambda n: n <= self.batch_size, f"at most `batch_size`={self.batch_size}")
         checks.follows("accumulate", self.accumulate, top)
         if self.graphs:  # a graph writes its gradients where it wrote the last part's

@@ -212,7 +212,9 @@ def _images_of(recipe: Recipe, dataset: ImageSource, processes: Processes) -> in
 
 
 def _check_early_size(recipe: Recipe, dataset: ImageSource) -> None:
-    """Raises `ValueError` unless a model can see the small images, if the recipe has any."""
+    """Raises `ValueError` unless the model can see the small images, if the recipe has any: square
+    ones, of whole patches.
+    """
     if (side := recipe.early_size) is None:
         return
     if "image_size" in model_entry(recipe.model).defaults:
@@ -221,6 +223,9 @@ def _check_early_size(recipe: Recipe, dataset: ImageSource) -> None:
     if side >= min(dataset.image_size):
         height, width = dataset.image_size
         raise ValueError(f"`early_size`={side} must be below the images' {height} × {width}")
+    options = model_entry(recipe.model).defaults | recipe.model_options
+    if side % (patch := options.get("patch_size", 1)):
+        raise ValueError(f"`early_size`={side} must be a multiple of `patch_size`={patch}")
 
 
 def dataset_for(

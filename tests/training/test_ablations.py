@@ -7,7 +7,7 @@ import pytest
 import scipy
 from helpers import ROOT
 
-from mixerlib.pages import ABLATIONS, audit
+from mixerlib.pages import ABLATIONS, SEARCHED, audit
 from mixerlib.records import Record, read_records
 from mixerlib.training import Ablations, ablation, accuracies, list_recipes
 
@@ -32,6 +32,22 @@ def test_the_whole_model_comes_first_and_every_row_has_words_and_a_published_row
     entries = [entry for entry in prints.values() if entry.table == "slides-ablation"]
     printed = {entry.row.rpartition("/")[2] for entry in entries}
     assert {row for _, row in ABLATIONS.values()} == printed - {"baseline"}
+
+
+def test_a_search_is_another_folder_of_changes_and_every_one_has_words():
+    rows = Ablations(RECORDS, folder="cpu/search/", base="base")
+    first, *rest = rows.runs
+    recipes = [name for name in list_recipes() if name.startswith("cpu/search/")]
+    names = {name.removeprefix("cpu/search/") for name in recipes}
+    assert first == "base" and {*SEARCHED} == names - {"base", "together"} >= {*rest} - {"together"}
+    with pytest.raises(ValueError, match="must hold a run of cpu/search/relu"):
+        rows.difference("relu")
+    every, fewer = rows.differences(), rows.differences(without=["together"])
+    assert {*every} - {*fewer} == {"together"}
+    narrower = [fewer[row].half_width < every[row].half_width for row in fewer]
+    assert all(narrower) and {row: gap.points for row, gap in fewer.items()} == {
+        row: gap.points for row, gap in every.items() if row != "together"
+    }
 
 
 def test_the_intervals_of_all_rows_are_bonferroni_s():

@@ -83,7 +83,9 @@ UNDISTURBED = [
 ]
 
 
-@pytest.mark.parametrize("fields", UNDISTURBED, ids=range(len(UNDISTURBED)))
+@pytest.mark.parametrize(
+    "fields", UNDISTURBED, ids=["average", "parts", "float16", "muon", "muon16"]
+)
 def test_stopped_after_any_step_and_continued(digits, tmp_path, monkeypatch, fields):
     chosen = recipe(**fields)
     # in float16 so large a scale that some steps overflow, are left out, and change it

@@ -5,7 +5,7 @@ import torch
 
 from mixerlib.training.batches import batches_left
 from mixerlib.training.distributed import ALONE
-from mixerlib.training.loop import train
+from mixerlib.training.loop import finish_epoch, training_steps
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import begin
 
@@ -37,17 +37,26 @@ def test_the_first_epochs_see_each_image_small_and_the_others_whole(digits):
             torch.testing.assert_close(small.images[..., 1, 1], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_test_images_stay_whole(digits):
-    """So a model that has only seen small ones is worse there than one that has seen its own."""
-    _, small = train(recipe(epochs=3, early_size=2), digits, "cpu")
-    assert [row.test_accuracy is not None for row in small.curve] == [True] * 3
-    assert small.settings["early_size"] == 2
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_test_images_stay_whole(digits, accumulate):
+    run = begin(recipe(early_size=4, accumulate=accumulate), digits, CPU, ALONE)
+    seen: list[tuple[bool, int]] = []
+    run.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append((model.training, inputs[0].shape[-1]))
+    )
+    for epoch in (1, 2, 3):
+        for _ in training_steps(run, digits):
+            pass
+        finish_epoch(run, digits)
+        assert set(seen) == {(True, 4 if epoch < 3 else 8), (False, 8)}
+        seen.clear()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"early_size": 8}, "`early_size`=8 must be below the images' 8 × 8"),
+        ({"early_size": 5}, "`early_size`=5 must be a multiple of `patch_size`=2"),
         ({"early_size": 4, "model": "mlp_mixer"}, "`early_size`=4 must be null: `model`='mlp_mix"),
     ],
 )

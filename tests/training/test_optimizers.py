@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mixerlib.models import create_model
 from mixerlib.training import checkpoint
 from mixerlib.training.distributed import ALONE
-from mixerlib.training.loop import train, training_steps
+from mixerlib.training.loop import training_steps
 from mixerlib.training.optimizers import (
     MuonWithAdamW,
     mixing_matrices,
@@ -18,7 +17,6 @@ from mixerlib.training.optimizers import (
 )
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.run import begin, model_for
-from mixerlib.weights import save_weights
 
 CPU = torch.device("cpu")
 TINY = {"dim": 8, "depth": 1, "kernel_size": 3, "patch_size": 2}
@@ -126,6 +124,11 @@ def test_the_other_parameters_take_adamw_s_very_steps(digits):
                 for n in (1, 2)
             },
         ),
+        ("splitmixer_ii", TINY, {"blocks.0.mixing.mixer.weight"}),
+        ("splitmixer_iii", TINY, {"blocks.0.mixing.mixer.weight"}),
+        ("splitmixer_iv", TINY, {f"blocks.0.mixing.mixer.{n}.weight" for n in (0, 1)}),
+        ("splitmixer_v", TINY, {f"blocks.0.mixing.mixer{n}.weight" for n in (1, 2)}),
+        ("splitmixer_3d", TINY, {"blocks.0.mixing.mixer.weight"}),
     ],
 )
 def test_muon_takes_what_mixes(digits, name, options, taken):
@@ -148,17 +151,36 @@ def test_every_parameter_is_in_one_group(digits, decay):
         assert group["weight_decay"] == (0.3 if whole else 0.0)
 
 
-def test_muon_needs_something_that_mixes(digits, tmp_path):
-    model = create_model("splitmixer_i", **TINY, in_channels=1, num_classes=10)
-    save_weights(model, tmp_path / "w.safetensors")
-    frozen = recipe(weights=str(tmp_path / "w.safetensors"), frozen=True)
-    with pytest.raises(ValueError, match=r"`optimizer`='muon' is for a model whose .*, frozen"):
-        begin(frozen, digits, CPU, ALONE)
+def test_muon_needs_something_that_mixes(digits, monkeypatch):
+    with pytest.raises(ValueError, match="`optimizer`='muon' must be 'adamw' with `frozen`=True"):
+        recipe(weights="w.safetensors", frozen=True)
+    monkeypatch.setattr("mixerlib.training.optimizers.mixing_matrices", lambda model: [])
+    message = r"`optimizer`='muon' is for a model whose .* not for `model`='splitmixer_i'"
+    with pytest.raises(ValueError, match=message):
+        begin(recipe(), digits, CPU, ALONE)
 
 
-def test_training_with_muon_learns(digits):
-    _, record = train(recipe(epochs=8), digits, "cpu")
-    assert record.curve[-1].train_loss < 0.8 * record.curve[0].train_loss
+def test_a_hook_of_a_step_is_called_once():
+    torch.optim.AdamW([nn.Parameter(noise(2))])  # from now on AdamW's own step calls hooks
+    optimizer = MuonWithAdamW([nn.Parameter(noise(4, 4))], [{"params": [nn.Parameter(noise(4))]}])
+    called = []
+    optimizer.register_step_post_hook(lambda *arguments: called.append(1))
+    optimizer.step()
+    optimizer.step()
+    assert called == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "momentum", "message"),
+    [
+        (noise(4), 0.95, r"`matrices` must have two dimensions or more, not \(4,\)"),
+        (noise(4, 4), 1.0, "`momentum`=1.0 must be from 0 and below 1"),
+        (noise(4, 4), -0.1, "`momentum`=-0.1 must be from 0 and below 1"),
+    ],
+)
+def test_what_is_no_matrix_and_no_average_is_refused(matrix, momentum, message):
+    with pytest.raises(ValueError, match=message):
+        MuonWithAdamW([nn.Parameter(matrix)], [], momentum=momentum)
 
 
 @pytest.mark.parametrize("clip_norm", [1.0, None])
@@ -181,7 +203,7 @@ def test_a_step_of_float16_that_overflows_is_left_out(digits, monkeypatch, clip_
     [
         (
             lambda kept: kept.pop("momentum_buffer"),
-            "`state.optimizer.state.0.exp_avg` is missing",
+            "`state.optimizer.state.0.momentum_buffer` is missing",
         ),
         (lambda kept: kept.update(more=torch.zeros(1)), "more` is not a key of a checkpoint"),
         (
