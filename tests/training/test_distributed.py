@@ -63,7 +63,9 @@ RECIPES = {
     "flips": mixer(**CALM, flip="random", crop="pad", crop_padding=1, jitter=0.3),
     "average": mixer(**CALM, ema=0.7, evaluate_every=2),
     "float16": mixer(**CALM, precision="float16"),
+    "muon": mixer(**CALM, optimizer="muon"),
     "norm": convmixer(**CALM),
+    "small": convmixer(**CALM, early_size=4, early_epochs=1),
     "norm, average, parts": convmixer(**CALM, ema=0.7, accumulate=2),
 }
 
@@ -229,7 +231,7 @@ def test_each_knows_its_place(two):
 @pytest.mark.parametrize("name", WITHOUT_NORM)
 def test_two_processes_do_what_one_does(two, digits, name):
     model, record = train(RECIPES[name], digits, "cpu")
-    near = 1e-3 if name == "float16" else 1e-5
+    near = 1e-3 if name in ("float16", "muon") else 1e-5  # Muon lifts what is nearly rounding
     actual = two[0][name]
     assert (actual["processes"], record.processes) == (2, 1)
     for row, right in zip(actual["curve"], record.curve, strict=True):
