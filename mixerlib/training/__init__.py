@@ -58,7 +58,7 @@ from mixerlib.training.loop import (
     training_steps,
 )
 from mixerlib.training.metrics import MetricsLog, read_metrics
-from mixerlib.training.optimizers import MuonWithAdamW, optimizer_for, orthogonal
+from mixerlib.training.optimizers import QUINTIC, MuonWithAdamW, optimizer_for, orthogonal
 from mixerlib.training.recipe import Recipe
 from mixerlib.training.recipe_files import list_recipes, load_recipe
 from mixerlib.training.relatives import MIXERS, Relatives
@@ -96,6 +96,7 @@ __all__ = [
     "ALONE",
     "CUT",
     "MIXERS",
+    "QUINTIC",
     "SHUFFLED",
     "STRATEGIES",
     "Ablations",

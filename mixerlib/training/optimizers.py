@@ -20,7 +20,7 @@ from torch import nn
 
 from mixerlib.training.recipe import Recipe
 
-# Jordan's a, b and c: in five steps they lift singular values from 0.002 to 1 to about 0.7 to 1.2,
+# Jordan's a, b and c, which in five steps lift singular values from 0.002 on to about 0.7 to 1.2,
 # and would never settle at 1
 QUINTIC = (3.4445, -4.7750, 2.0315)
 STEPS = 5
