@@ -227,14 +227,13 @@ def stacked_bar(
     return left
 
 
-def key(axes: Axes | Figure, fills: Mapping[str, tuple[str, float]], **options: Any) -> None:
-    """A legend of squares in a panel, or of a figure: label → (color, opacity). The options are
-    those of its `legend`."""
+def key(place: Axes | Figure, fills: Mapping[str, tuple[str, float]], **options: Any) -> None:
+    """A legend of squares: label → (color, opacity). The options are those of `place.legend`."""
     squares = [
         Rectangle((0, 0), 1, 1, facecolor=color, alpha=opacity, linewidth=0)
         for color, opacity in fills.values()
     ]
-    axes.legend(squares, list(fills), **options)
+    place.legend(squares, list(fills), **options)
 
 
 def confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> Axes:
