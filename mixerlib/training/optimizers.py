@@ -5,7 +5,7 @@
 >>> recipe = load_recipe("digits", {"optimizer": "muon"})
 >>> model = model_for(recipe, load_dataset("digits"))
 >>> [len(group["params"]) for group in optimizer_for(recipe, model).param_groups]
-[4, 31]
+[4, 34]
 
 Loshchilov & Hutter, arXiv 1711.05101; Jordan et al., *Muon*, 2024. Chapters 13 and 15.
 """
