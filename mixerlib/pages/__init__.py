@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mixerlib.pages import audit, tables
-from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, Verdict
+from mixerlib.pages.audit import VERDICTS, Alternative, Entry, Published, PublishedLog, Verdict
 from mixerlib.pages.exercises import Outcome, Row, check
 from mixerlib.pages.interactives import (
     Explorer,
@@ -72,6 +72,7 @@ __all__ = [
     "Listing",
     "Outcome",
     "Published",
+    "PublishedLog",
     "Row",
     "Step",
     "Verdict",

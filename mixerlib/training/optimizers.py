@@ -158,9 +158,9 @@ class MuonWithAdamW(torch.optim.AdamW):
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     """(…, n, m) → U Vᵀ of each matrix U S Vᵀ, nearly: its singular values become 0.7 to 1.2.
 
-    By `STEPS` steps of X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X from X = G / |G|, which change the
+    By `STEPS` steps of X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X from X = G / ‖G‖, which change the
     singular values and nothing else, each by the same odd polynomial. Values below two thousandths
-    of |G| stay smaller. Jordan et al. 2024; chapter 15.
+    of ‖G‖ stay smaller. Jordan et al. 2024; chapter 15.
 
     >>> import torch
     >>> from mixerlib.training import orthogonal

@@ -10,7 +10,7 @@ from mixerlib.training import learning_rate, load_recipe
 
 
 @pytest.fixture(scope="module")
-def log() -> audit.Log:
+def log() -> audit.PublishedLog:
     return audit.load(ROOT / "book" / "published.yaml").logs["convmixer-cifar10"]
 
 

@@ -61,7 +61,7 @@ from mixerlib.pages.audit.entries import (
     family_of,
     load,
 )
-from mixerlib.pages.audit.logs import Log
+from mixerlib.pages.audit.logs import PublishedLog
 from mixerlib.pages.audit.others import (
     OtherCounts,
     OtherModel,
@@ -107,10 +107,10 @@ __all__ = [
     "Configuration",
     "Entry",
     "Interval",
-    "Log",
     "OtherCounts",
     "OtherModel",
     "Published",
+    "PublishedLog",
     "Verdict",
     "agree",
     "candidates",

@@ -13,7 +13,7 @@ from typing import Any
 from mixerlib import costs
 from mixerlib.files import read_yaml
 from mixerlib.models import model_entry
-from mixerlib.pages.audit.logs import Log, read_logs
+from mixerlib.pages.audit.logs import PublishedLog, read_logs
 
 QUANTITIES = (
     "parameters",
@@ -139,7 +139,7 @@ class Published:
 
     documents: Mapping[str, Mapping[str, str]]
     entries: Mapping[str, Entry]
-    logs: Mapping[str, Log] = field(default_factory=dict)
+    logs: Mapping[str, PublishedLog] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> Mapping[tuple, list[Entry]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Log:
-    """What a source prints after each epoch of one run. Chapter 14 lays our runs over it.
+class PublishedLog:
+    """What a source prints after each epoch of one run, to lay our own runs over it.
 
     Args:
         document: where it is printed, one of the documents.
@@ -31,13 +31,13 @@ class Log:
 COLUMNS = ("train_accuracy", "test_accuracy", "learning_rate", "seconds")
 
 
-def read_logs(content: Mapping[str, Any], documents: Mapping[str, Any]) -> dict[str, Log]:
+def read_logs(content: Mapping[str, Any], documents: Mapping[str, Any]) -> dict[str, PublishedLog]:
     """The logs of the file, by name. Raises `ValueError` naming the log and what is wrong."""
     return {name: _log(name, dict(keys), documents) for name, keys in content.items()}
 
 
-def _log(name: str, keys: dict[str, Any], documents: Mapping[str, Any]) -> Log:
-    if keys.keys() != (known := {one.name for one in fields(Log)}):
+def _log(name: str, keys: dict[str, Any], documents: Mapping[str, Any]) -> PublishedLog:
+    if keys.keys() != (known := {one.name for one in fields(PublishedLog)}):
         raise ValueError(f"the log {name} must have the keys {sorted(known)}, not {sorted(keys)}")
     if keys["document"] not in documents:
         raise ValueError(f"`document`={keys['document']!r} of {name} must be one of `documents`")
@@ -50,4 +50,4 @@ def _log(name: str, keys: dict[str, Any], documents: Mapping[str, Any]) -> Log:
             if type(value) is not float or value < 0 or (share and value > 1):
                 rule = "a number with a point, from 0" + " to 1" * share
                 raise ValueError(f"`{column}`={value!r} of {name}, epoch {epoch}, must be {rule}")
-    return Log(**keys, **columns)
+    return PublishedLog(**keys, **columns)
