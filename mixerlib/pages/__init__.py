@@ -25,7 +25,7 @@ from mixerlib.pages.interactives import (
 )
 from mixerlib.pages.listings import Listing, colored_code
 from mixerlib.pages.naming import name_points
-from mixerlib.pages.panels import accuracy_rows, reach_panel
+from mixerlib.pages.panels import accuracy_rows, change_rows, reach_panel
 from mixerlib.pages.place import book_folder
 from mixerlib.pages.step import Step
 from mixerlib.pages.tables import (
@@ -80,6 +80,7 @@ __all__ = [
     "audit",
     "block_guess",
     "book_folder",
+    "change_rows",
     "check",
     "colored_code",
     "device_label",

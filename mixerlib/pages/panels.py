@@ -1,4 +1,4 @@
-"""Two panels that the chapters on the strategies share: who hears whom, and how well models learn.
+"""Panels that several chapters share: who hears whom, how well models learn, what changes do.
 
 Each draws into matplotlib axes that it is given, as the functions of `mixerlib.pages.plots` do.
 """
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixerlib.pages.colors import COLORS, GREY
+from mixerlib.pages.colors import COLORS, FAINT, GREY
 from mixerlib.pages.tables import SHORT_LABELS
 
 if TYPE_CHECKING:
@@ -82,4 +82,23 @@ def accuracy_rows(
     axes.set(xlabel="test accuracy, per cent", ylim=(len(written) - 0.5, -0.5))
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="x")
+    return axes
+
+
+def change_rows(
+    axes: "matplotlib.axes.Axes", changes: Mapping[str, tuple[float, float | None]]
+) -> "matplotlib.axes.Axes":
+    """Changes one below the other: a dot for the difference from a base, a line for its interval.
+
+    Args:
+        axes: where to draw; returned.
+        changes: what stands to the left of a row → its difference in points, and half its interval;
+            None where that is not known.
+    """
+    for y, (points, half) in enumerate(changes.values()):
+        axes.errorbar(points, y, xerr=half, fmt="o", color=COLORS["splitmixer_i"], capsize=3)
+    axes.axvline(0, color=FAINT, linewidth=1)
+    axes.set_yticks(range(len(changes)), list(changes))
+    axes.set_ylim(len(changes) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
     return axes

@@ -5,7 +5,7 @@ import pytest
 from helpers import Later
 
 from mixerlib import costs, create_model
-from mixerlib.pages import accuracy_rows, reach_panel
+from mixerlib.pages import accuracy_rows, change_rows, reach_panel
 from mixerlib.pages.colors import COLORS, GREY
 from mixerlib.pages.panels import rectangles
 
@@ -58,3 +58,14 @@ def test_a_row_shows_every_run_its_mean_and_its_interval():
     assert [line.get_color() for line in place.lines] == [COLORS["splitmixer_ii"]] * 2 + [GREY]
     bands = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in place.patches]
     np.testing.assert_allclose(bands, [(67.5, 70.5), (68, 74), (60, 62)])
+
+
+def test_changes_stand_one_below_the_other_with_their_intervals():
+    _, axes = plots.canvas()
+    place = change_rows(axes[0, 0], {"more": (2.0, 0.5), "less": (-1.0, None)})
+    assert [label.get_text() for label in place.get_yticklabels()] == ["more", "less"]
+    dots = [tuple(np.ravel(line.get_xydata())) for line in place.lines if line.get_marker() == "o"]
+    assert dots == [(2.0, 0.0), (-1.0, 1.0)]
+    (interval,) = [path for group in place.collections for path in group.get_paths()]
+    assert sorted(interval.vertices[:, 0]) == [1.5, 2.5]
+    assert place.get_ylim()[0] > place.get_ylim()[1]  # the first is above
