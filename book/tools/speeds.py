@@ -19,7 +19,7 @@ from mixerlib.records import provenance
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 FAMILIES = ("convmixer", *(f"splitmixer_{one}" for one in ("i", "ii", "iii", "iv", "v", "3d")))
 # A race → its minutes on two cores
-RACES = {"plain": 3, "relatives": 1, "forms": 5, "training": 20}
+RACES = {"plain": 4, "relatives": 1, "forms": 5, "training": 20}
 TABLE = ("--batch", "8", "--rounds", "15")  # of pictures of 224×224: what two cores can do
 
 

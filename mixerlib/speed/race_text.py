@@ -44,7 +44,7 @@ def conditions(races: Races) -> str:
 
 def _batches(races: Races) -> str:
     """The images of a batch and the blocks of a model, where all have the same."""
-    cases = [report.results[0].case for report in races.values()]
+    cases = [result.case for report in distinct(races) for result in report.results]
     images = {(case.batch, case.image_size) for case in cases}
     if len(images) > 1:
         return ""

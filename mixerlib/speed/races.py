@@ -3,7 +3,7 @@
 >>> from mixerlib.speed import read_races
 >>> races = read_races("book/sweeps/bench_races.yaml")
 >>> list(races), len({case.model for case in races["plain"]})
-(['plain', 'forms', 'training', 'relatives'], 7)
+(['plain', 'forms', 'training', 'relatives'], 10)
 
 The file holds a list `races`. Entries of one name are one race; in it every model runs in every
 dtype, implementation, mixing and layout, plainly and compiled in each of the modes `compile`:

@@ -115,6 +115,13 @@ def test_the_forms_of_each_model():
     assert list(in_order(large)) == [CONV]
 
 
+def test_batches_are_told_only_where_every_model_of_the_race_has_the_same():
+    small = result(CONV, 1.0, image_size=32)
+    large = result("mixer_s16", 1.0, image_size=224)
+    assert "Batches of 4 images of 32×32, 8 blocks, 6 rounds" in conditions(together(small))
+    assert "Batches of" not in conditions(together(small, large))  # the page's table has them
+
+
 def test_peers_are_told_with_the_intervals_of_the_extremes():
     """The largest ratio of one page had an interval that held 1: so it says."""
     noisy = Timing.of([0.8, 1.2, 1.14, 1.24, 1.0, 1.1])

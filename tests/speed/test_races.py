@@ -10,6 +10,7 @@ from mixerlib.models import create_model, made_of
 from mixerlib.pages import LABELS
 from mixerlib.speed import races as module
 from mixerlib.speed.cases import TASKS
+from mixerlib.speed.peers import timm_is_installed
 from mixerlib.speed.races import read_races
 
 FILE = ROOT / "book" / "sweeps" / "bench_races.yaml"
@@ -36,6 +37,14 @@ def test_the_committed_races_hold_every_model_each():
     races = read_races(FILE)
     assert list(races) == ["plain", "forms", "training", "relatives"]
     del races["relatives"]
+    families = {f"{family}_256_8" for family in LABELS}
+    published = [case for case in races["plain"] if case.model not in families]
+    assert {(case.model, case.implementation) for case in published} == {
+        (model, implementation)
+        for model in ("convmixer_768_32", "mixer_s16", "mixer_s4")
+        for implementation in ("mixerlib", *(["timm"] if timm_is_installed() else []))
+    }
+    races["plain"] = [case for case in races["plain"] if case.model in families]
     for cases in races.values():
         assert [f"{family}_256_8" for family in LABELS] == list(
             dict.fromkeys(case.model for case in cases)
