@@ -35,8 +35,6 @@ class _Stamped(Protocol):
     def provenance(self) -> Provenance: ...
 
 
-OLDER = {"plain": "peers"}  # a race's name → the folder of the races of one model each
-
 Kind = TypeVar("Kind", bound=_Stamped)  # of record
 Name = TypeVar("Name")
 
@@ -64,23 +62,19 @@ def _on_cpu(reports: Mapping[str, _Stamped]) -> bool:
 def model_races(folder: str | Path, name: str) -> dict[str, dict[str, Benchmark]]:
     """Races of models by device, a GPU before a CPU: device → model → the race that it ran in.
 
-    All models ran in one race where folder/DEVICE/races/NAME.json lies. Older records hold a race
-    for each model, in a folder of the race's name, and of "plain" in one called "peers". Errors as
-    in `read_benchmark`. Chapter 17b.
+    It is that of folder/DEVICE/races/NAME.json, in which all models ran in turn. Errors as in
+    `read_benchmark`. Chapter 17b.
 
     >>> from mixerlib.speed import model_races
     >>> races = model_races("book/records/bench", "forms")["amd-epyc"]
     >>> "convmixer_256_8" in races["convmixer_256_8"].models
     True
     """
-    devices: dict[str, dict[str, Benchmark]] = {}
-    older = read_by_device(folder, f"{OLDER.get(name, name)}/*.json", read_benchmark)
-    for device, reports in older.items():
-        devices[device] = {model: report for report in reports.values() for model in report.models}
-    for device, reports in read_by_device(folder, f"races/{name}.json", read_benchmark).items():
-        (report,) = reports.values()
-        devices[device] = devices.get(device, {}) | dict.fromkeys(report.models, report)
-    return dict(sorted(devices.items(), key=lambda item: _on_cpu(item[1])))
+    return {
+        device: dict.fromkeys(report.models, report)
+        for device, reports in read_by_device(folder, f"races/{name}.json", read_benchmark).items()
+        for report in reports.values()
+    }
 
 
 def fastest_forms(report: Benchmark, model: str | None = None, **values: Any) -> dict[str, Result]:
