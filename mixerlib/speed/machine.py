@@ -1,4 +1,4 @@
-"""What a device can do at best: as measured, by a large matrix product and by plain copies; and
+"""What a device can do at best: as measured, by a large product and by plain copies; and
 as its maker's data sheet says it.
 
 >>> from mixerlib.speed import DATA_SHEETS
@@ -9,6 +9,7 @@ as its maker's data sheet says it.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isqrt
 
 import torch
 
@@ -109,17 +110,21 @@ DATA_SHEETS = {
 class Machine:
     """What a device can do at best, as plain operations of torch reach it.
 
-    A copy is one operation of many. A read alone may be quicker for its bytes, and so may a sum,
-    which reads two numbers for each that it writes. The last two are None in older records.
+    A product of matrices and a 1×1 convolution are the same arithmetic, but a library may have
+    quicker code for one of them, so both are timed. A copy is one operation of many, too. A read
+    alone may be quicker for its bytes, and so may a sum, which reads two numbers for each that it
+    writes. What an older record does not hold is None.
 
     Args:
-        macs_per_second: of a product of two square matrices of the dtype.
+        macs_per_second: of a product of two square matrices of the dtype, by the quicker way.
         matrix_side: the side of these matrices.
         copy_bytes_per_second: read and written, when a map is copied that is as large as ours.
         copied_bytes: of that map.
         memory_bytes_per_second: read and written, when a map is copied that fits into no cache.
         read_bytes_per_second: read, when the numbers of such a map are summed up.
         triad_bytes_per_second: read and written, when two such maps are added into a third.
+        product_macs_per_second: of that product by `torch.mm`.
+        convolution_macs_per_second: of the same product as a 1×1 convolution.
     """
 
     macs_per_second: float
@@ -129,6 +134,18 @@ class Machine:
     memory_bytes_per_second: float
     read_bytes_per_second: float | None = None
     triad_bytes_per_second: float | None = None
+    product_macs_per_second: float | None = None
+    convolution_macs_per_second: float | None = None
+
+    @property
+    def ways(self) -> dict[str, float]:
+        """MACs a second by each way of multiplying that was timed, the quicker one first."""
+        both = {
+            "1×1 convolution": self.convolution_macs_per_second,
+            "product of matrices": self.product_macs_per_second or self.macs_per_second,
+        }
+        timed = {way: rate for way, rate in both.items() if rate is not None}
+        return dict(sorted(timed.items(), key=lambda item: -item[1]))
 
     @property
     def rates(self) -> Rates:
@@ -150,6 +167,7 @@ class Gauge:
         product, self.side = large_product(dtype, device)
         self.runs: dict[str, Callable[[], object]] = {
             "product": product,
+            "1×1 convolution": convolution_of(self.side, dtype, device),
             "copy of a map": copy_of(map_bytes, dtype, device),
             "copy beyond the caches": copy_of(self.large, dtype, device),
             "reading a map": read_of(map_bytes, dtype, device),
@@ -158,15 +176,19 @@ class Gauge:
 
     def machine(self, seconds: Mapping[str, Timing]) -> Machine:
         """What follows from the seconds that `runs` took."""
-        product, copy, large, read, triad = (seconds[name].median for name in self.runs)
+        product, convolution, copy, large, read, triad = (
+            seconds[name].median for name in self.runs
+        )
         return Machine(
-            macs_per_second=self.side**3 / product,
+            macs_per_second=self.side**3 / min(product, convolution),
             matrix_side=self.side,
             copy_bytes_per_second=2 * self.map_bytes / copy,
             copied_bytes=self.map_bytes,
             memory_bytes_per_second=2 * self.large / large,
             read_bytes_per_second=self.map_bytes / read,
             triad_bytes_per_second=3 * self.map_bytes / triad,
+            product_macs_per_second=self.side**3 / product,
+            convolution_macs_per_second=self.side**3 / convolution,
         )
 
 
@@ -213,6 +235,17 @@ def large_product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[]
         if warm_up(product, seconds_of) > LONG_PRODUCT:
             break
     return product, side
+
+
+def convolution_of(
+    side: int, dtype: torch.dtype, device: torch.device
+) -> Callable[[], torch.Tensor]:
+    """The product of two matrices of that side as a 1×1 convolution: `side` channels, and a map of
+    `side` places, as nearly square as can be."""
+    rows = next(rows for rows in range(isqrt(side), 0, -1) if side % rows == 0)
+    x = torch.randn(1, side, rows, side // rows, device=device).to(dtype)
+    weight = torch.randn(side, side, 1, 1, device=device).to(dtype)
+    return lambda: torch.conv2d(x, weight)
 
 
 @contextmanager

@@ -53,10 +53,10 @@ def beside_its_sheet(report: Roofline) -> str:
     printed, rates = sheet.rates(dtype), report.machine
     share = percent(rates.macs_per_second / printed.macs_per_second)
     shown = "TF32" if report.in_tf32 else dtype
-    copied = digits(rates.copy_bytes_per_second / 1e9)
+    copied, way = digits(rates.copy_bytes_per_second / 1e9), next(iter(rates.ways))
     return (
         f"The {machine_name(report.provenance, report.settings)} of our records does "
-        f"{digits(rates.macs_per_second / 1e12)} T MACs a second in a large product ({shown}), "
+        f"{digits(rates.macs_per_second / 1e12)} T MACs a second in a large {way} ({shown}), "
         f"{share} of its sheet, and copies {copied} GB a second, "
         f"{percent(rates.copy_bytes_per_second / printed.copy_bytes_per_second)} of it: "
         f"$I^\\star = {rates.rates.balance:.1f}$."

@@ -288,8 +288,8 @@ def bounds_table(races: Races) -> str:
         f"Milliseconds for a batch in float32:\n\n{table(head, rows)}\n\nThe fast forms reach "
         f"{span(reached, '{:.0%}')} of that. A form whose every part ran at the rates that product "
         f"and copy had in this race would gain {span(room)} times over the best stock form. It is "
-        "no bound: a convolution may find faster code than the large product, of which this is the "
-        "rate, and a sum or a reading may move its bytes faster than a copy does."
+        "no bound: a convolution of another size may find faster code, and a sum or a reading may "
+        "move its bytes faster than a copy does."
     )
 
 

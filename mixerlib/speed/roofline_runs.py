@@ -1,6 +1,6 @@
 """The roofline: the time that each layer needs at best, predicted, and the time that it takes.
 
-A layer whose MACs went at the rate of a large matrix product, and whose reads and writes went at
+A layer whose MACs went at the rate of a large product, and whose reads and writes went at
 the speed of a plain copy, both at once, would take the greater of the two times: the prediction.
 MACs and numbers moved are those of `mixerlib.costs`; rate and speed are measured in the same
 rounds as the layers, on the same device. Chapter 18b.

@@ -40,11 +40,15 @@ def conditions(race: RooflineRace) -> str:
     }
     more = "".join(f", {digits(rate / 1e9)} {name}" for name, rate in others.items() if rate)
     rounded = " in TF32, as convolutions there are" * report.in_tf32
+    (way, _), *slower = rates.ways.items()
+    multiplied = f"{rounded} by a {way}" + "".join(
+        f" ({digits(rate / 1e9)} by a {other})" for other, rate in slower
+    )
     return (
         f"**{machine(stamp, report.settings)}.** Batches of {report.batch} images of "
         f"{report.image_size}×{report.image_size}, {report.dtype}, {len(report.whole.runs)} "
         f"rounds, {stamp.date[:10]}{'' if race.load is None else f'; {race.load}'}. In the same "
-        f"rounds: {digits(rates.macs_per_second / 1e9)} G MACs a second{rounded}, "
+        f"rounds: {digits(rates.macs_per_second / 1e9)} G MACs a second{multiplied}, "
         f"{digits(rates.copy_bytes_per_second / 1e9)} GB a second for copies of one map{more}, and "
         f"{digits(rates.memory_bytes_per_second / 1e9)} for copies beyond the caches. That is a "
         f"balance of {digits(rates.rates.balance)} MACs a byte."

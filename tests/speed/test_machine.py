@@ -10,12 +10,14 @@ from mixerlib.speed.machine import DATA_SHEETS, LARGE_COPY, Machine, Rates, meas
 from mixerlib.speed.timing import Timing, stopwatch
 
 
-def test_what_a_machine_can_do(monkeypatch):
+@pytest.mark.parametrize("convolution", [0.125, 0.5])
+def test_what_a_machine_can_do(monkeypatch, convolution):
     """Rates are what was done over the seconds that it took, on sizes that are quick here."""
     monkeypatch.setattr(module, "SIDES", (8, 16))
     monkeypatch.setattr(module, "LARGE_COPY", {"cpu": 4096, "other": 8192})
     seconds = {
         "product": 0.25,
+        "1×1 convolution": convolution,
         "copy of a map": 0.5,
         "copy beyond the caches": 2.0,
         "reading a map": 0.125,
@@ -30,14 +32,39 @@ def test_what_a_machine_can_do(monkeypatch):
     monkeypatch.setattr(module, "race", race)
     result = measure_machine(torch.bfloat16, 1000, "cpu")
     copies = 2 * 1000 / 0.5, 1000, 2 * 4096 / 2.0
-    assert result == Machine(16**3 / 0.25, 16, *copies, 1000 / 0.125, 3 * 1000 / 4.0)
+    ways = 16**3 / 0.25, 16**3 / convolution
+    assert result == Machine(max(ways), 16, *copies, 1000 / 0.125, 3 * 1000 / 4.0, *ways)
+    quicker = "1×1 convolution" if convolution < 0.25 else "product of matrices"
+    assert next(iter(result.ways.items())) == (quicker, max(ways)) and len(result.ways) == 2
     assert result.rates == Rates(result.macs_per_second, result.copy_bytes_per_second)
     maps = ("copy of a map", "adding two maps")
     assert [raced[name].nbytes for name in maps] == [1000, 1000]
     assert raced["copy beyond the caches"].nbytes == 4096
-    assert raced["product"].shape == (16, 16)
+    assert raced["product"].shape == (16, 16) and raced["1×1 convolution"].shape == (1, 16, 4, 4)
     assert raced["reading a map"] == 500 and raced["adding two maps"].unique() == 3
     assert {value.dtype for value in raced.values()} == {torch.bfloat16}
+
+
+def test_an_older_record_knows_one_way_to_multiply():
+    assert Machine(2e9, 64, 5e8, 1000, 4e8).ways == {"product of matrices": 2e9}
+
+
+def test_the_convolution_is_the_product(monkeypatch):
+    """One has the same numbers and as many MACs as the other, on a map that need not be square."""
+    for side, (rows, columns) in ((8, (2, 4)), (16, (4, 4)), (7, (1, 7))):
+        given: list[torch.Tensor] = []
+        monkeypatch.setattr(
+            torch,
+            "conv2d",
+            lambda x, w, given=given, conv=torch.conv2d: given.extend((x, w)) or conv(x, w),
+        )
+        y = module.convolution_of(side, torch.float32, torch.device("cpu"))()
+        monkeypatch.undo()
+        x, weight = given
+        assert y.shape == (1, side, rows, columns)
+        assert torch.allclose(
+            y.view(side, side), weight.view(side, side) @ x.view(side, side), atol=1e-5
+        )
 
 
 def test_the_smallest_product_that_takes_long_enough(monkeypatch):

@@ -161,6 +161,16 @@ def test_where_and_how(race):
     assert "None" not in conditions(replace(race, load=None))
 
 
+def test_both_ways_to_multiply_are_told_and_the_quicker_one_is_the_roof(race):
+    assert "2.00 G MACs a second by a product of matrices, " in conditions(race)
+    machine = replace(MACHINE, product_macs_per_second=1e9, convolution_macs_per_second=2e9)
+    there = replace(race, reports=[replace(race.reports[0], machine=machine)])
+    assert (
+        "2.00 G MACs a second by a 1×1 convolution (1.00 by a product of matrices), 0.500 GB"
+        in conditions(there)
+    )
+
+
 def test_rounding_is_told(race):
     """A GPU's rate of products is that of TF32, and stands beside no CPU's without saying so."""
     assert "TF32" not in conditions(race)

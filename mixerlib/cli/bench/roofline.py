@@ -66,7 +66,10 @@ def _text(report: "Roofline") -> str:
             f"{report.image_size}×{report.image_size}, {len(report.whole.runs)} rounds",
             machine_line(report),
             "",
-            f"product of {side}×{side} matrices  {machine.macs_per_second / 1e9:10,.1f} G MACs/s",
+            *(
+                f"{way}, {side}×{side}  {rate / 1e9:10,.1f} G MACs/s"
+                for way, rate in machine.ways.items()
+            ),
             f"copy of a map of {megabytes:,.1f} MB  "
             f"{machine.copy_bytes_per_second / 1e9:10,.1f} GB/s",
             f"copy beyond the caches  {machine.memory_bytes_per_second / 1e9:10,.1f} GB/s",
@@ -76,7 +79,7 @@ def _text(report: "Roofline") -> str:
             "",
             *aligned(_part_rows(report.parts), left=(0,)),
             "",
-            "milliseconds; at best: the greater of MACs at the product's rate and bytes at the "
+            "milliseconds; at best: the greater of MACs at the quickest rate and bytes at the "
             "map's copy",
             f"the whole model, without clocks inside: {milliseconds(report.whole.median)} ms; "
             f"inside, between the layers: {milliseconds(report.between)} ms",
