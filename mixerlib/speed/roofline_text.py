@@ -39,11 +39,11 @@ def conditions(race: RooflineRace) -> str:
         "for reading one": rates.read_bytes_per_second,
     }
     more = "".join(f", {digits(rate / 1e9)} {name}" for name, rate in others.items() if rate)
-    rounded = " in TF32, as convolutions there are" * report.in_tf32
     (way, _), *slower = rates.ways.items()
-    multiplied = f"{rounded} by a {way}" + "".join(
+    multiplied = f" by a {way}" + "".join(
         f" ({digits(rate / 1e9)} by a {other})" for other, rate in slower
     )
+    multiplied += " in TF32, as convolutions there are" * report.in_tf32
     return (
         f"**{machine(stamp, report.settings)}.** Batches of {report.batch} images of "
         f"{report.image_size}×{report.image_size}, {report.dtype}, {len(report.whole.runs)} "

@@ -176,9 +176,12 @@ def test_rounding_is_told(race):
     assert "TF32" not in conditions(race)
     settings = {"convolutions in TF32": True}
     there = replace(race, reports=[replace(race.reports[0], settings=settings)])
-    assert "2.00 G MACs a second in TF32, as convolutions there are" in conditions(there)
+    assert (
+        "2.00 G MACs a second by a product of matrices in TF32, as convolutions there are"
+        in conditions(there)
+    )
     half = replace(there.reports[0], dtype="bfloat16")
-    assert "a second in TF32" not in conditions(replace(race, reports=[half]))
+    assert "matrices in TF32" not in conditions(replace(race, reports=[half]))
 
 
 def test_a_model_that_only_moves(race):
