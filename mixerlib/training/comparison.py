@@ -23,7 +23,7 @@ import torch
 
 from mixerlib import costs
 from mixerlib.models import create_model, model_entry
-from mixerlib.records import Record
+from mixerlib.records import Epoch, Record
 from mixerlib.training.recipe_files import load_recipe
 from mixerlib.training.statistics import CONFIDENCE, Spread, runs_of, spread
 
@@ -212,16 +212,27 @@ def yardstick(accuracy: float, images: int) -> float:
 
 
 def quickest(run: Record) -> float:
-    """Seconds of training in a run's fastest epoch: what disturbs a machine only slows it down."""
-    return min(row.training_seconds for row in run.curve)
+    """Seconds of training in a run's fastest epoch: what disturbs a machine only slows it down.
+
+    Epochs of smaller images, `early_epochs` of the recipe, cost less and are left out.
+    """
+    return min(row.training_seconds for row in _of_full_size(run))
+
+
+def _of_full_size(run: Record) -> list[Epoch]:
+    """The epochs of a run whose images were not shrunk; all of them, where every one's were."""
+    return run.curve[run.settings.get("early_epochs") or 0 :] or run.curve
 
 
 def slowest_to_fastest(runs: Sequence[Record]) -> float:
     """How many times as long as the fastest the slowest epoch took: the median of the runs.
 
-    The first epoch is left out: it also warms up, or compiles. 1 where no run has two others.
+    The first epoch is left out: it also warms up, or compiles. So are those of smaller images. 1
+    where no run has two others.
     """
-    seconds = [[row.training_seconds for row in run.curve[1:]] for run in runs]
+    seconds = [
+        [row.training_seconds for row in _of_full_size(run) if row.epoch > 1] for run in runs
+    ]
     return float(np.median([max(times) / min(times) for times in seconds if times] or [1.0]))
 
 

@@ -161,8 +161,24 @@ def test_seconds_are_compared_on_one_machine():
     }
 
 
+def rows_of(*seconds: float):
+    return [
+        replace(REAL.curve[0], epoch=epoch, training_seconds=one)
+        for epoch, one in enumerate(seconds, start=1)
+    ]
+
+
+def test_epochs_of_smaller_images_tell_nothing_of_the_time_of_an_epoch():
+    run = replace(REAL, curve=rows_of(1.0, 1.0, 2.0, 3.0))
+    early = replace(run, settings=REAL.settings | {"early_size": 24, "early_epochs": 2})
+    assert (quickest(run), slowest_to_fastest([run])) == (1.0, 3.0)
+    assert (quickest(early), slowest_to_fastest([early])) == (2.0, 1.5)
+    small = replace(early, settings=early.settings | {"early_epochs": 4})
+    assert quickest(small) == 1.0  # there are no others
+
+
 def test_the_first_epoch_does_not_count_as_slow():
-    rows = [replace(REAL.curve[0], training_seconds=s) for s in (9.0, 2.0, 3.0)]
+    rows = rows_of(9.0, 2.0, 3.0)
     run = replace(REAL, curve=rows)
     assert (quickest(run), slowest_to_fastest([run])) == (2.0, 1.5)
     assert slowest_to_fastest([replace(REAL, curve=rows[:1])]) == 1.0

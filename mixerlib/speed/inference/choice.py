@@ -99,7 +99,7 @@ class Trials:
         if not passes_channels(self.model):
             needless.add("in place")  # nothing to leave there
         if self.example.device.type == "cpu":
-            needless.add("linear")  # convolutions run as such products there
+            needless.add("linear")  # no product of matrices is quicker there than a convolution
         return tuple(mixing for mixing in MIXINGS if mixing not in needless)
 
     def prepare(self, form: Form) -> FastModel | None:
