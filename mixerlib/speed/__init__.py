@@ -45,6 +45,7 @@ from mixerlib.speed.inference import (
     optimize_for_inference,
     relative_difference,
 )
+from mixerlib.speed.linear_layers import convolved
 from mixerlib.speed.load import Load, Watch, load_now, recordable, require_quiet
 from mixerlib.speed.machine import (
     DATA_SHEETS,
@@ -145,6 +146,7 @@ __all__ = [
     "by_role",
     "check",
     "choice",
+    "convolved",
     "coverage",
     "export_model",
     "export_onnx",

@@ -16,7 +16,8 @@ class Form:
     Args:
         mixing: how the channels of a block are mixed: by the model's "own" code, by one grouped
             "convolution", by one that writes a segment over itself, "in place", by one "linear"
-            product, or by "one matrix" of h×h numbers.
+            product, or by "one matrix" of h×h numbers. In an MLP-Mixer and its relatives a
+            "convolution" is what linear layers compute by.
         folded: whether BatchNorm's constants lie in the layers around it; for inference.
         channels_last: the layout of maps in memory, the channels of a place side by side.
         compile: whether the compiler writes the code.
@@ -41,6 +42,11 @@ class Form:
         checks.one_of("mixing", self.mixing, MIXINGS)
         if self.at_once is not None:
             checks.positive_int("at_once", self.at_once)
+
+    @property
+    def convolved(self) -> bool:
+        """Whether linear layers compute as convolutions."""
+        return self.mixing == "convolution" and not self.folded
 
     @property
     def memory_format(self) -> torch.memory_format:

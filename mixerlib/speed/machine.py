@@ -9,16 +9,15 @@ as its maker's data sheet says it.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import gcd, isqrt
 
 import torch
 
+from mixerlib.speed.linear_layers import by_convolution
 from mixerlib.speed.timing import Timing, race, stopwatch, warm_up
 
 ROUNDS = 7
 LARGE_COPY = {"cpu": 128 * 2**20, "other": 2**30}  # bytes, beyond every cache
 SIDES = (256, 512, 1024, 2048, 4096, 8192)  # of the matrices whose product is timed
-IMAGES = 16  # of the convolution that is the same product
 LONG_PRODUCT = 0.02  # seconds: the first product that takes so long is large enough
 
 
@@ -241,19 +240,9 @@ def large_product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[]
 def convolution_of(
     side: int, dtype: torch.dtype, device: torch.device
 ) -> Callable[[], torch.Tensor]:
-    """The product of two matrices of that side as a 1×1 convolution in NHWC: `side` channels, and
-    `side` places in all, of images with maps as nearly square as can be.
-
-    Of 16 images, where 16 divides the side: with fewer, PyTorch on one thread of a CPU makes a
-    product of matrices of it, by the library that makes the others.
-    """
-    images = gcd(side, IMAGES)
-    places = side // images
-    rows = next(rows for rows in range(isqrt(places), 0, -1) if places % rows == 0)
-    x = torch.randn(images, side, rows, places // rows, device=device).to(dtype)
-    weight = torch.randn(side, side, 1, 1, device=device).to(dtype)
-    last, wide = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
-    return lambda: torch.conv2d(last, wide)
+    """The product of two matrices of that side by a 1×1 convolution."""
+    x, weight = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: by_convolution(x, weight)
 
 
 @contextmanager

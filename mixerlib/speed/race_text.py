@@ -8,11 +8,21 @@ from collections.abc import Iterable, Mapping
 
 from mixerlib.costs import formulas
 from mixerlib.models import model_entry
-from mixerlib.pages import LABELS, SHORT_LABELS, digits, listed, machine, span, table, unbroken
+from mixerlib.pages import (
+    LABELS,
+    SHORT_LABELS,
+    digits,
+    listed,
+    machine,
+    machine_name,
+    span,
+    table,
+    unbroken,
+)
 from mixerlib.pages import preset_label as preset
 from mixerlib.pages.tables import folded
 from mixerlib.speed.cases import Benchmark, Case, Result
-from mixerlib.speed.environment import keeps_memory
+from mixerlib.speed.environment import keeps_memory, with_memory
 from mixerlib.speed.reports import FORMS, PLAIN, fastest_forms, speedups_over
 from mixerlib.speed.roofline_report import bills
 from mixerlib.speed.timing import Timing
@@ -180,6 +190,30 @@ def _ahead(ratios: Mapping[str, Timing], whose: str) -> str:
         f"The plain form runs {' to '.join(words)} times as fast as {whose}; surely faster in "
         f"{sure} of {len(ratios)} cases, surely slower in {slower}."
     )
+
+
+def convolved_say(races: Races) -> str:
+    """What the fast form gains in models whose linear layers it computes as convolutions, and how
+    fast the machine multiplied in the same rounds by either way. Empty where there are none."""
+    gains = {}
+    for name, report in races.items():
+        fast = report.fastest(model=name, implementation="fast", dtype="float32")
+        form = None if fast is None else fast.chosen_form
+        gain = report.speedup(report.fastest(model=name, **PLAIN), fast)
+        if gain is not None and form is not None and form.convolved:
+            gains[name] = f"{preset(name)} is {times(gain)} times as fast"
+    if not gains:
+        return ""
+    report = races[next(iter(gains))]
+    where = with_memory(machine_name(report.provenance, report.settings), report.settings)
+    text = f"On {where} the clock chose convolutions. Against its plain form, {listed(gains.values())}."
+    if report.machine is not None and len(report.machine.ways) > 1:
+        rates = [
+            f"{digits(rate / 1e9)} G MACs a second by a {way}"
+            for way, rate in report.machine.ways.items()
+        ]
+        text += f" In the same rounds a large product ran at {listed(rates)}."
+    return text
 
 
 def parts_of_gain(given: Races, kept: Races) -> str:

@@ -186,9 +186,10 @@ def test_in_place_the_channels_that_pass_stay_where_they_are(strategy):
 def test_in_place_is_tried_only_where_channels_pass():
     images = torch.randn(1, 3, 8, 8)
     for name in ("convmixer", *(f"splitmixer_{s}" for s in ("i", "ii", "iii", "iv", "v", "3d"))):
-        tried = choosing.Trials(trained(name), images, torch.float32).mixings()
+        tried = choosing.Trials(trained(name), images, torch.float32).rewritten()
         passes = name in ("splitmixer_i", "splitmixer_ii", "splitmixer_v")
-        assert ("in place" in tried) == passes
+        assert (Form("in place", folded=True) in tried) == passes
+        assert all(form.folded for form in tried)
 
 
 @torch.no_grad()
@@ -477,8 +478,7 @@ def test_the_limit_is_twice_the_plain_models_rounding(monkeypatch):
         choosing, "fold", lambda m, x, mixing="convolution": five_times_off(m, x, mixing)
     )
     trials = choosing.Trials(model, images, torch.bfloat16)
-    for mixing in trials.mixings():
-        assert trials.prepare(Form(mixing, folded=True)) is None
+    assert all(trials.prepare(form) is None for form in trials.rewritten())
     assert {trial.note for trial in trials.trials.values()} == {"differs"}
 
 

@@ -15,6 +15,7 @@ from mixerlib.speed.race_text import (
     both_allocators,
     bounds_table,
     conditions,
+    convolved_say,
     distinct,
     forms_table,
     in_order,
@@ -219,6 +220,25 @@ def test_what_a_copy_would_reach_is_of_the_same_race():
     cells = rows(text.partition("\n\n")[2])["ConvMixer"]
     assert cells[1:4] == [f"{1e3 * seconds:.0f}", "200", f"{seconds / 0.2:.0%}"]
     assert "would gain" in text and "no form will" not in text
+
+
+def test_linear_layers_as_convolutions_are_told_with_the_rates_of_the_same_race():
+    detail = "mixing=convolution, folded=False, channels_last=True, compile=False, at_once=16"
+    fast = replace(result("mixer_s4", 0.5, implementation="fast"), detail=detail)
+    races = together(result("mixer_s4", 1.0), fast)
+    said = broken(convolved_say(races))
+    assert "convolutions. Against its plain form, Mixer-S/4 is 2.00 (2.00–2.00) times as" in said
+    assert "large product" not in said
+    machine = Machine(2e11, 64, 1e10, 1000, 1e10, None, None, 1e11, 2e11)
+    timed = {"mixer_s4": replace(races["mixer_s4"], machine=machine)}
+    assert convolved_say(timed).endswith(
+        "a large product ran at 200 G MACs a second by a 1×1 convolution and 100 G MACs a second "
+        "by a product of matrices."
+    )
+    for other in (detail.replace("convolution", "own"), detail.replace("=False", "=True", 1)):
+        given = together(result("mixer_s4", 1.0), replace(fast, detail=other))
+        assert convolved_say(given) == ""
+    assert convolved_say(together(result("mixer_s4", 1.0))) == ""
 
 
 def test_which_of_two_records_to_believe():

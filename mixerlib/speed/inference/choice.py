@@ -27,11 +27,13 @@ from mixerlib.speed.inference.fast_model import (
     relative_difference,
 )
 from mixerlib.speed.inference.folding import MIXINGS, Folded, fold, passes_channels
+from mixerlib.speed.linear_layers import convolved
 from mixerlib.speed.timing import race
 
 CHECKED = 2  # images of the example whose outputs are compared
 PROBES = (16, 8, 4, 2, 1)  # images of a race on a CPU: as many as take no longer than `PATIENCE`
 PATIENCE = 0.05  # seconds
+LONG = 0.25  # seconds of a run of more images at once than those
 ROUNDS = 3  # timed runs of each candidate, in turn with the others'
 FAR = 1.5  # times the fastest one's seconds: candidates beyond are not run again
 MAP_BYTES = 2**21  # about what a core's caches hold
@@ -91,25 +93,32 @@ class Trials:
             rounded = copy.deepcopy(self.model).to(dtype)(shown.to(dtype))
         self.limit = max(TOLERANCE, 2 * relative_difference(self.expected, rounded))
 
-    def mixings(self) -> tuple[str, ...]:
-        """The mixings in which the model can be folded and may win."""
+    def rewritten(self) -> list[Form]:
+        """The forms in which the model is rewritten and may win."""
+        on_cpu = self.example.device.type == "cpu"
         if not isinstance(fold(self.model, self.example), Folded):
-            return ()
+            linear = any(type(layer) is nn.Linear for layer in self.model.modules())
+            return [Form("convolution")] if on_cpu and linear else []
         needless = {"one matrix"} if type(self.model) is ConvMixer else set()  # it is one already
         if not passes_channels(self.model):
             needless.add("in place")  # nothing to leave there
-        if self.example.device.type == "cpu":
+        if on_cpu:
             needless.add("linear")  # no product of matrices is quicker there than a convolution
-        return tuple(mixing for mixing in MIXINGS if mixing not in needless)
+        return [Form(mixing, folded=True) for mixing in MIXINGS if mixing not in needless]
+
+    def network(self, form: Form) -> nn.Module:
+        """The model, or its copy rewritten for a form."""
+        if form.folded:
+            return fold(self.model, self.example, form.mixing)
+        return convolved(self.model) if form.convolved else self.model
 
     def prepare(self, form: Form) -> FastModel | None:
         """The model in this form; None, and a note, where it fails or its outputs differ."""
         if form in self.usable:
             return self.usable[form]
         try:
-            folded = form.folded
-            net = fold(self.model, self.example, form.mixing) if folded else self.model
-            fast = FastModel(copy.deepcopy(net), form, self.example, self.dtype)
+            net = copy.deepcopy(self.network(form))
+            fast = FastModel(net, form, self.example, self.dtype)
             shown = self.example[: max(CHECKED, fast.at_once if form.compile else 0)]
             difference = relative_difference(self.expected, fast(shown)[:CHECKED])
         except Exception as error:  # no compiler, no memory, no such operation: the note says so
@@ -198,7 +207,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     """The fastest form: the mixing and the layout first, then how many at once, then compiled."""
     batch = len(trials.example)
     probed = _probed(trials)
-    mixed = [PLAIN] + [Form(mixing, folded=True) for mixing in trials.mixings()]
+    mixed = [PLAIN, *trials.rewritten()]
     if compile is not False:  # the compiler finds by itself what need not be copied
         mixed = [form for form in mixed if form.mixing != "in place"]
     mixed = [replace(form, channels_last=True, at_once=probed) for form in mixed]
@@ -215,7 +224,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     sizes = sorted({probed, probed // 2, batch // 4, batch // 8} - {0})
     sized = [replace(best, at_once=n) for n in sizes if n <= probed]
     trials.measure(sized, probed)
-    best = trials.fastest(sized) or best
+    best = _grown(trials, trials.fastest(sized) or best)
     bar.update()
     if compile is False:
         return best
@@ -237,6 +246,22 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
     bar.update()
     trials.measure([best, compiled], max(probed, compiled.at_once or 0))
     return compiled if compile else trials.fastest([best, compiled]) or best
+
+
+def _grown(trials: Trials, best: Form) -> Form:
+    """The form with twice as many images at once, and twice as many again, as long as that pays: a
+    large product may be quicker than two small ones. Tried up to runs of `LONG`."""
+    batch = len(trials.example)
+    while (count := best.at_once or batch) < batch:
+        count = min(2 * count, batch)
+        if count / trials.trials[best].speed > LONG:
+            break
+        larger = replace(best, at_once=count)
+        trials.measure([best, larger], count)
+        if trials.fastest([best, larger]) != larger:
+            break
+        best = larger
+    return best
 
 
 def _predicted(trials: Trials, best: Form, count: int) -> tuple[Form, float]:
