@@ -206,13 +206,13 @@ def convolved_say(races: Races) -> str:
         return ""
     report = races[next(iter(gains))]
     where = with_memory(machine_name(report.provenance, report.settings), report.settings)
-    text = f"On {where} the clock chose convolutions. Against its plain form, {listed(gains.values())}."
-    if report.machine is not None and len(report.machine.ways) > 1:
-        rates = [
-            f"{digits(rate / 1e9)} G MACs a second by a {way}"
-            for way, rate in report.machine.ways.items()
-        ]
-        text += f" In the same rounds a large product ran at {listed(rates)}."
+    text = (
+        f"On {where} the clock chose convolutions. Against its plain form, "
+        f"{listed(gains.values())}."
+    )
+    if report.machine is not None and len(ways := report.machine.ways) > 1:
+        rates = [f"{digits(rate / 1e9)} by a {way}" for way, rate in ways.items()]
+        text += f" In the same rounds it did a large product at {listed(rates)} (G MACs a second)."
     return text
 
 

@@ -232,8 +232,8 @@ def test_linear_layers_as_convolutions_are_told_with_the_rates_of_the_same_race(
     machine = Machine(2e11, 64, 1e10, 1000, 1e10, None, None, 1e11, 2e11)
     timed = {"mixer_s4": replace(races["mixer_s4"], machine=machine)}
     assert convolved_say(timed).endswith(
-        "a large product ran at 200 G MACs a second by a 1×1 convolution and 100 G MACs a second "
-        "by a product of matrices."
+        "it did a large product at 200 by a 1×1 convolution and 100 by a product of matrices "
+        "(G MACs a second)."
     )
     for other in (detail.replace("convolution", "own"), detail.replace("=False", "=True", 1)):
         given = together(result("mixer_s4", 1.0), replace(fast, detail=other))

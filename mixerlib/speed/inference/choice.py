@@ -302,8 +302,9 @@ def optimize_for_inference(
     """The model in the form that is the fastest one for images like the example, on its device.
 
     Args:
-        model: a model of mixerlib; another one is raced as it is. It may be compiled, in
-            `DataParallel` or averaged, pruned or parametrized. It is left as it is.
+        model: a model of mixerlib; another one is raced as it is, and on a CPU with its linear
+            layers as convolutions. It may be compiled, in `DataParallel` or averaged, pruned or
+            parametrized. It is left as it is.
         example: images (B, in_channels, H, W), as large and as many as will be usual.
         dtype: what to compute in. None: the model's own.
         compile: True or False, or None to measure whether it helps.
