@@ -54,13 +54,12 @@ def with_memory(where: str, settings: Mapping[str, Any]) -> str:
 
     >>> from mixerlib.speed.environment import with_memory
     >>> with_memory("a CPU", {"instructions": "AVX2"})
-    'a CPU, glibc giving memory back'
+    'a CPU (glibc giving memory back)'
     """
     if "instructions" not in settings:
         return where
-    return (
-        f"{where}, glibc {'keeping its memory' if keeps_memory(settings) else 'giving memory back'}"
-    )
+    words = "keeping its memory" if keeps_memory(settings) else "giving memory back"
+    return f"{where} (glibc {words})"
 
 
 def extra_memory(run: Callable[[], object], device: torch.device | str) -> int | None:
