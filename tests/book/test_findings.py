@@ -71,7 +71,7 @@ def test_every_measured_speed_is_in_the_file_and_no_ratio_is(names):
         assert float(row[-1]) > 0 and row[-2] >= 1
     shown, left_out = ({line[0] for line in names["lines"]}, {*map(int, names["of_table"])})
     assert not shown & left_out and shown | left_out == {row[0] for row in names["everything"]}
-    # two lines that look alike but for their speeds are of two days
+    # two lines that look alike but for their speeds are of two hours
     told_apart = {(*line[1:7], line[-1]) for line in names["lines"]}
     assert len(told_apart) == len(names["lines"])
 
