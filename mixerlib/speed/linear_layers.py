@@ -7,32 +7,41 @@
 >>> torch.allclose(convolved(model)(images), model(images), atol=1e-5)
 True
 
-On a CPU of the x86 family PyTorch multiplies matrices with MKL and convolves with oneDNN. Which of
-the two is faster depends on the processor: chapter 19 tells what was measured.
+On CPUs of the x86 family PyTorch multiplies matrices with MKL, and convolves in float32 and
+bfloat16 with oneDNN. Which is faster depends on the processor: chapter 19 tells what was measured.
 """
 
-import copy
 from math import gcd
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mixerlib.models.wrappers import is_hooked
+from mixerlib.models import unwrapped
+from mixerlib.models.wrappers import made_permanent
 
-IMAGES = 16  # with fewer, PyTorch on one thread of a CPU makes a product of matrices of it
+IMAGES = range(16, 65)  # with fewer, PyTorch on one thread of a CPU makes a product of matrices of
+# the convolution; with many more, of hardly a place each, it is slow
 
 
 def by_convolution(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
     """`F.linear`, (…, m) → (…, n), by a 1×1 convolution in NHWC: each row of x is a place."""
-    rows = x.numel() // x.shape[-1]
-    images = gcd(rows, IMAGES) if rows else 0
-    places = rows // images if rows else 1
-    maps = x.reshape(images, places, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    if not isinstance(x.numel(), int):  # a size that is left open, as in an export
+        images = x.shape[0]
+    elif x.numel() and weight.numel():
+        images = _images(x.numel() // x.shape[-1])
+    else:
+        return F.linear(x, weight, bias)
+    maps = x.reshape(images, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     y = F.conv2d(maps, weight[:, :, None, None], bias)
     return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+def _images(rows: int) -> int:
+    """The fewest of `IMAGES` that all have as many rows; else as many as come near."""
+    return next((n for n in IMAGES if rows % n == 0), gcd(rows, IMAGES.start))
 
 
 class ConvolvedLinear(nn.Linear):
@@ -43,11 +52,11 @@ class ConvolvedLinear(nn.Linear):
 
 
 def convolved(model: nn.Module) -> nn.Module:
-    """A copy of a model whose linear layers compute as 1×1 convolutions: the same outputs, up to
-    rounding. Layers of a class of their own, and those with hooks, stay as they are. Chapter 19.
+    """A copy of a model in evaluation mode whose linear layers compute as 1×1 convolutions: the
+    same outputs, up to rounding. Layers of a class of their own stay as they are. Chapter 19.
     """
-    other = copy.deepcopy(model)
+    other = made_permanent(unwrapped(model))
     for layer in other.modules():
-        if type(layer) is nn.Linear and not is_hooked(layer):
+        if type(layer) is nn.Linear:
             layer.__class__ = ConvolvedLinear
     return other

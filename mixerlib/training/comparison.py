@@ -221,18 +221,17 @@ def quickest(run: Record) -> float:
 
 def _of_full_size(run: Record) -> list[Epoch]:
     """The epochs of a run whose images were not shrunk; all of them, where every one's were."""
-    return run.curve[run.settings.get("early_epochs") or 0 :] or run.curve
+    early = run.settings.get("early_epochs") or 0
+    return [row for row in run.curve if row.epoch > early] or run.curve
 
 
 def slowest_to_fastest(runs: Sequence[Record]) -> float:
     """How many times as long as the fastest the slowest epoch took: the median of the runs.
 
-    The first epoch is left out: it also warms up, or compiles. So are those of smaller images. 1
-    where no run has two others.
+    The first epoch of images of the full size is left out: it also warms up, or compiles. So are
+    those of smaller images. 1 where no run has two others.
     """
-    seconds = [
-        [row.training_seconds for row in _of_full_size(run) if row.epoch > 1] for run in runs
-    ]
+    seconds = [[row.training_seconds for row in _of_full_size(run)[1:]] for run in runs]
     return float(np.median([max(times) / min(times) for times in seconds if times] or [1.0]))
 
 

@@ -97,28 +97,27 @@ class Trials:
         """The forms in which the model is rewritten and may win."""
         on_cpu = self.example.device.type == "cpu"
         if not isinstance(fold(self.model, self.example), Folded):
-            linear = any(type(layer) is nn.Linear for layer in self.model.modules())
-            return [Form("convolution")] if on_cpu and linear else []
+            linear = sum(type(layer) is nn.Linear for layer in self.model.modules())
+            return [Form("convolution")] if on_cpu and linear > 1 else []  # one is but the head
         needless = {"one matrix"} if type(self.model) is ConvMixer else set()  # it is one already
         if not passes_channels(self.model):
             needless.add("in place")  # nothing to leave there
         if on_cpu:
-            needless.add("linear")  # no product of matrices is quicker there than a convolution
+            needless.add("linear")  # on those that we measured, convolutions were no slower
         return [Form(mixing, folded=True) for mixing in MIXINGS if mixing not in needless]
 
     def network(self, form: Form) -> nn.Module:
-        """The model, or its copy rewritten for a form."""
+        """A copy of the model, rewritten for a form."""
         if form.folded:
             return fold(self.model, self.example, form.mixing)
-        return convolved(self.model) if form.convolved else self.model
+        return convolved(self.model) if form.convolved else copy.deepcopy(self.model)
 
     def prepare(self, form: Form) -> FastModel | None:
         """The model in this form; None, and a note, where it fails or its outputs differ."""
         if form in self.usable:
             return self.usable[form]
         try:
-            net = copy.deepcopy(self.network(form))
-            fast = FastModel(net, form, self.example, self.dtype)
+            fast = FastModel(self.network(form), form, self.example, self.dtype)
             shown = self.example[: max(CHECKED, fast.at_once if form.compile else 0)]
             difference = relative_difference(self.expected, fast(shown)[:CHECKED])
         except Exception as error:  # no compiler, no memory, no such operation: the note says so
@@ -220,11 +219,12 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
         raise RuntimeError("no form of the model could be run:\n" + _notes(trials))
     bar.update()
     quick = batch / trials.trials[best].speed < PATIENCE
-    probed = batch if quick or probed == batch else probed  # larger pieces do not fit its caches
+    probed = batch if quick or probed == batch else probed
     sizes = sorted({probed, probed // 2, batch // 4, batch // 8} - {0})
     sized = [replace(best, at_once=n) for n in sizes if n <= probed]
     trials.measure(sized, probed)
-    best = _grown(trials, trials.fastest(sized) or best)
+    best = trials.fastest(sized) or best
+    best = _grown(trials, best) if best.at_once == probed else best
     bar.update()
     if compile is False:
         return best
@@ -250,7 +250,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
 
 def _grown(trials: Trials, best: Form) -> Form:
     """The form with twice as many images at once, and twice as many again, as long as that pays: a
-    large product may be quicker than two small ones. Tried up to runs of `LONG`."""
+    large product may be quicker than two small ones. Up to runs that should take `LONG`."""
     batch = len(trials.example)
     while (count := best.at_once or batch) < batch:
         count = min(2 * count, batch)
@@ -272,7 +272,7 @@ def _predicted(trials: Trials, best: Form, count: int) -> tuple[Form, float]:
     folded = [form for form in trials.usable if form.folded] or [best]
     seconds = {form: trials.product_seconds(form, count)[0] for form in folded}
     form = min(seconds, key=lambda form: seconds[form])
-    _, whole = trials.product_seconds(best, count)
+    _, whole = trials.product_seconds(best, max(count, best.at_once or 0))
     at_once = max(best.at_once or count, trials.piece())
     return replace(form, at_once=at_once, compile=True), 1 - seconds[form] / whole
 
