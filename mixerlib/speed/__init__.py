@@ -33,7 +33,7 @@ from mixerlib.speed.deploy import (
     onnx_operators,
     with_numeric_padding,
 )
-from mixerlib.speed.environment import extra_memory, keeps_memory, settings_here
+from mixerlib.speed.environment import extra_memory, keeps_memory, memory_kept, settings_here
 from mixerlib.speed.form import Form
 from mixerlib.speed.inference import (
     FastModel,
@@ -168,6 +168,7 @@ __all__ = [
     "load_now",
     "machine_text",
     "measure_machine",
+    "memory_kept",
     "missing_operators",
     "model_races",
     "onnx_operators",

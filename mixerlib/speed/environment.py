@@ -1,8 +1,10 @@
 """What a speed depends on beside model, machine and versions; and the memory that a step takes."""
 
+import ctypes
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,10 @@ KNOB = re.compile(
     "(OMP|GOMP|KMP|MKL|MALLOC|DNNL|ONEDNN|CUBLAS|CUDNN|PYTORCH)_|(LD_PRELOAD|GLIBC_TUNABLES)$"
 )
 NO_KNOBS = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # set by scikit-learn
+
+TRIM, MMAP = -1, -3  # of glibc's mallopt: free memory above which it is given back, and sizes that
+# come from the system each time
+LARGE, USUAL = 2**30, 2**17  # bytes
 
 
 def settings_here(
@@ -47,6 +53,33 @@ def keeps_memory(settings: Mapping[str, Any]) -> bool:
     True
     """
     return any(name.startswith("MALLOC_") for name in settings)
+
+
+@contextmanager
+def memory_kept() -> Iterator[bool]:
+    """Meanwhile glibc keeps what is freed for whoever asks next, as the variables `MALLOC_*` tell
+    it when a program starts. Yields whether it does so: False, and nothing is changed, where the
+    C library is another. Afterwards its two thresholds are those of its manual. Chapter 18b.
+
+    >>> from mixerlib.speed import memory_kept
+    >>> with memory_kept() as kept:  # time something here
+    ...     kept in (True, False)
+    True
+    """
+    if keeps_memory(os.environ):
+        yield True
+        return
+    try:
+        library = ctypes.CDLL(None)
+        _, mallopt = library.gnu_get_libc_version, library.mallopt
+    except (AttributeError, OSError, TypeError):  # another library; Windows has no such handle
+        yield False
+        return
+    try:
+        yield all([mallopt(option, LARGE) for option in (TRIM, MMAP)])
+    finally:
+        for option in (TRIM, MMAP):
+            mallopt(option, USUAL)
 
 
 def with_memory(where: str, settings: Mapping[str, Any]) -> str:

@@ -137,9 +137,10 @@ def against_table(races: Races, base: str) -> str:
     faster = sum(timing.interval()[0] > 1 for timing in plain.values())
     if len(plain) == 1:  # the table has its ratio
         return text
+    are = "is" if faster == 1 else "are"
     return (
         f"{text}\n\nIn the plain form {less} of {len(plain)} models surely gain less than their "
-        f"MACs promise, and {faster} are surely faster than {_label(base)} at all."
+        f"MACs promise, and {faster} {are} surely faster than {_label(base)} at all."
     )
 
 
@@ -201,15 +202,15 @@ def convolved_say(races: Races) -> str:
         form = None if fast is None else fast.chosen_form
         gain = report.speedup(report.fastest(model=name, **PLAIN), fast)
         if gain is not None and form is not None and form.convolved:
-            gains[name] = f"{preset(name)} is {times(gain)} times as fast"
+            batch, pieces = fast.case.batch, form.at_once or fast.case.batch
+            how = f"convolutions{f', {pieces} images at once' * (pieces < batch)}"
+            how += ", compiled" * form.compile
+            gains[name] = f"{preset(name)} is {times(gain)} times as fast as plain ({how})"
     if not gains:
         return ""
     report = races[next(iter(gains))]
     where = with_memory(machine_name(report.provenance, report.settings), report.settings)
-    text = (
-        f"On {where} the clock chose convolutions. Against its plain form, "
-        f"{listed(gains.values())}."
-    )
+    text = f"On {where} the clock chose convolutions: {listed(gains.values())}."
     if report.machine is not None and len(ways := report.machine.ways) > 1:
         rates = [f"{digits(rate / 1e9)} by a {way}" for way, rate in ways.items()]
         text += f" In the same rounds it did a large product at {listed(rates)} (G MACs a second)."
@@ -243,9 +244,10 @@ def parts_of_gain(given: Races, kept: Races) -> str:
     return (
         f"{folded('Model by model', table(head, rows))}\n\nWhere glibc gives its memory back, the "
         f"fast form is {spans['given']} times as fast as the plain one; where it keeps it, "
-        f"{spans['kept']} times. What lies between the two is the allocator's. Of the second, "
-        f"layout and compiler give a factor of {spans['compiler']} without this book, and the "
-        f"algebra with fewer images at once a factor of {spans['algebra']} beyond them."
+        f"{spans['kept']} times. What lies between the two, which are of two races, is the "
+        f"allocator's. Of the second, layout and compiler give a factor of {spans['compiler']} "
+        "without this book, and a model that is rewritten, compiled with its weights frozen in, "
+        f"and given fewer images at once a factor of {spans['algebra']} beyond them."
     )
 
 
@@ -317,13 +319,13 @@ def bounds_table(races: Races) -> str:
         room.append(best.seconds.median / bound)
     if not rows:
         return ""
-    head = ["256/8", "MACs alone", "at a copy's rate", "fast form", "reached"]
+    head = ["256/8", "MACs alone", "at the roof", "fast form", "reached"]
     return (
         f"Milliseconds for a batch in float32:\n\n{table(head, rows)}\n\nThe fast forms reach "
         f"{span(reached, '{:.0%}')} of that. A form whose every part ran at the rates that product "
         f"and copy had in this race would gain {span(room)} times over the best stock form. It is "
-        "no bound: a convolution of another size may find faster code, and a sum or a reading may "
-        "move its bytes faster than a copy does."
+        "no bound: a convolution of another size may find faster code, and a reading may move its "
+        "bytes faster than a copy does."
     )
 
 

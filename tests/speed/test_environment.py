@@ -1,11 +1,14 @@
 """Settings that a speed depends on, and the memory of a step."""
 
+import ctypes
+import resource
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from mixerlib.speed.environment import extra_memory, settings_here
+from mixerlib.speed import environment
+from mixerlib.speed.environment import extra_memory, memory_kept, settings_here
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,43 @@ def test_memory_on_a_gpu_is_that_of_its_allocator(monkeypatch):
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
     run = lambda: setattr(state, "peak", max(state.peak, 62))  # noqa: E731
     assert extra_memory(run, "cuda") == 12
+
+
+def faults_of_a_map(calls: int = 20) -> int:
+    """Pages that are new from the system while a map of 64 MB is written again and again."""
+    source = torch.ones(2**24)
+    torch.neg(source)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        torch.neg(source)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_meanwhile_freed_memory_is_kept():
+    with memory_kept() as kept:
+        if not kept:
+            pytest.skip("the C library is not glibc")
+        inside = faults_of_a_map()
+    assert 10 * inside < faults_of_a_map()
+
+
+def test_what_glibc_was_told_when_the_program_started_stays(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "8589934592")
+    monkeypatch.setattr(environment.ctypes, "CDLL", None)  # not asked
+    with memory_kept() as kept:
+        assert kept
+
+
+@pytest.mark.parametrize("library", [SimpleNamespace(), TypeError(), OSError()])
+def test_another_c_library_is_left_alone(monkeypatch, library):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+
+    def load(name):
+        if isinstance(library, Exception):
+            raise library
+        return library
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    with memory_kept() as kept:
+        assert not kept

@@ -72,7 +72,7 @@ def test_models_are_compared_in_one_race_alone():
     text = against_table(together(*pair), CONV)
     assert rows(text)["SplitMixer-I"][:2] == ["2.27", "0.80 (0.80–0.80)"]
     assert "In the plain form 2 of 2 models surely gain less than their MACs promise" in text
-    assert "and 1 are surely faster than ConvMixer" in text
+    assert "and 1 is surely faster than ConvMixer" in text
     assert against_table(alone(*pair), CONV) == "" == against_table({}, CONV)
     mixed = together(*pair[:2]) | alone(pair[2])
     text = against_table(mixed, CONV)  # of one model the table has all that a sentence would
@@ -227,7 +227,11 @@ def test_linear_layers_as_convolutions_are_told_with_the_rates_of_the_same_race(
     fast = replace(result("mixer_s4", 0.5, implementation="fast"), detail=detail)
     races = together(result("mixer_s4", 1.0), fast)
     said = broken(convolved_say(races))
-    assert "convolutions. Against its plain form, Mixer-S/4 is 2.00 (2.00–2.00) times as" in said
+    assert "Mixer-S/4 is 2.00 (2.00–2.00) times as fast as plain (convolutions)." in said
+    pieces = detail.replace("compile=False, at_once=16", "compile=True, at_once=2")
+    races = together(result("mixer_s4", 1.0), replace(fast, detail=pieces))
+    assert "plain (convolutions, 2 images at once, compiled)." in convolved_say(races)
+    races = together(result("mixer_s4", 1.0), fast)
     assert "large product" not in said
     machine = Machine(2e11, 64, 1e10, 1000, 1e10, None, None, 1e11, 2e11)
     timed = {"mixer_s4": replace(races["mixer_s4"], machine=machine)}
