@@ -59,7 +59,8 @@ def keeps_memory(settings: Mapping[str, Any]) -> bool:
 def memory_kept() -> Iterator[bool]:
     """Meanwhile glibc keeps what is freed for whoever asks next, as the variables `MALLOC_*` tell
     it when a program starts. Yields whether it does so: False, and nothing is changed, where the
-    C library is another. Afterwards its two thresholds are those of its manual. Chapter 18b.
+    C library is another. Afterwards what is free is given back, and the two thresholds are those of
+    glibc's manual. Chapter 18b.
 
     >>> from mixerlib.speed import memory_kept
     >>> with memory_kept() as kept:  # time something here
@@ -80,6 +81,7 @@ def memory_kept() -> Iterator[bool]:
     finally:
         for option in (TRIM, MMAP):
             mallopt(option, USUAL)
+        library.malloc_trim(0)
 
 
 def with_memory(where: str, settings: Mapping[str, Any]) -> str:
