@@ -45,7 +45,7 @@ from mixerlib.speed.inference import (
     optimize_for_inference,
     relative_difference,
 )
-from mixerlib.speed.linear_layers import convolved
+from mixerlib.speed.linear_layers import by_convolution, convolved
 from mixerlib.speed.load import Load, Watch, load_now, recordable, require_quiet
 from mixerlib.speed.machine import (
     DATA_SHEETS,
@@ -141,6 +141,7 @@ __all__ = [
     "Watch",
     "benchmark",
     "bills",
+    "by_convolution",
     "by_form",
     "by_kind",
     "by_role",

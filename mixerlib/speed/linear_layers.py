@@ -27,7 +27,18 @@ IMAGES = range(16, 65)  # with fewer, PyTorch on one thread of a CPU makes a pro
 def by_convolution(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """`F.linear`, (…, m) → (…, n), by a 1×1 convolution in NHWC: each row of x is a place."""
+    """`F.linear`, (…, m) → (…, n), by a 1×1 convolution in NHWC: each row of x is a place.
+
+    Args:
+        x: (…, m).
+        weight: (n, m).
+        bias: (n,), or None.
+
+    >>> import torch
+    >>> from mixerlib.speed import by_convolution
+    >>> by_convolution(torch.ones(2, 7, 3), torch.ones(5, 3)).shape
+    torch.Size([2, 7, 5])
+    """
     if not isinstance(x.numel(), int):  # a size that is left open, as in an export
         images = x.shape[0]
     elif x.numel() and weight.numel():
