@@ -106,6 +106,8 @@ def choices_table(races: Races) -> str:
         return ""
     forms = [(_chosen(result), result.case.batch) for _, result in choices]
     folded = sum(form.folded for form, _ in forms)
+    convolved = sum(form.convolved for form, _ in forms)
+    left = len(forms) - folded - convolved
     pieces = sum(_in_pieces(form, batch) for form, batch in forms)
     failed = [f"{label}, {r.case.dtype}" for label, r in choices if "failed" in (r.detail or "")]
     head = ["256/8", "", "rewriting", "layout", "at once", "compiled"]
@@ -113,8 +115,9 @@ def choices_table(races: Races) -> str:
     return (
         f"{table(head, rows, (0, 1, 2, 3, 5))}\n\nOf these {len(forms)} choices "
         f"{sum(form.compile for form, _ in forms)} are compiled, {pieces} cut the batch into "
-        f"pieces, and {folded} fold the norms away; {len(forms) - folded} leave the model as it is."
-        + " Where they do, no folded form that ran there was faster." * (folded < len(forms))
+        f"pieces, {f'{convolved} convolve linear layers, ' * (convolved > 0)}and {folded} fold the "
+        f"norms away; {left} leave the model as it is."
+        + " Where they do, no rewritten form that ran there was faster." * (left > 0)
         + (f" Some ways could not be run there: {'; '.join(failed)}." if failed else "")
     )
 
@@ -124,11 +127,17 @@ def _choice_row(label: str, result: Result) -> list[object]:
     return [
         label if dtype == "float32" else "",
         dtype,
-        form.mixing if form.folded else "as it is",
+        _rewriting(form),
         _layout(form),
         form.at_once or "all",
         "yes" if form.compile else "no",
     ]
+
+
+def _rewriting(form: Form) -> str:
+    if form.convolved:
+        return "linear layers as convolutions"
+    return form.mixing if form.folded else "as it is"
 
 
 def _in_pieces(form: Form, batch: int) -> bool:
@@ -206,7 +215,7 @@ def _chosen_by_form(races: Races) -> str:
     groups: dict[str, list[str]] = {}
     for name, result in _fast_results(races):
         form = _chosen(result)
-        mixing = f"folded, `{form.mixing}`" if form.folded else "as it is"
+        mixing = f"folded, `{form.mixing}`" if form.folded else _rewriting(form)
         pieces = f", {form.at_once} images at once" * _in_pieces(form, result.case.batch)
         compiled = "compiled" if form.compile else "not compiled"
         words = f"{mixing}, {_layout(form)}{pieces}, {compiled}"

@@ -19,7 +19,7 @@ NOUNS = {
     "BatchNorm": "BatchNorms",
     "GELU": "GELUs",
     "residual sum": "residual sums",
-    "stem and head": "stem and head",
+    "stem and head": "layers before and after the blocks",
 }
 
 
@@ -212,7 +212,7 @@ def _sentence(first: Roofline, second: Roofline, gaps: dict[str, Timing]) -> str
     for role in ROLES:
         more = counts[1][role] - counts[0][role] if role != "channel mixing" else 0
         words[role] = f"its {more} more {NOUNS[role]}" if more > 0 else the_layers(role)
-        fewer[role] = the_layers(role) + f", though they are {more} more" * (more > 0)
+        fewer[role] = the_layers(role) + f" ({more} more of them)" * (more > 0)
     if saved:
         places = listed(fewer[role] for role in saved)
         text += f"{subject} saves {digits(sum(saved.values()))} ms in {places}"
@@ -276,7 +276,7 @@ def sheets_table(models: Sequence[str], base: str, dtype: str = "float32") -> st
 
 def the_layers(role: str) -> str:
     """The layers of a role in words: "the GELUs"."""
-    return NOUNS[role] if role == "stem and head" else f"the {NOUNS[role]}"
+    return f"the {NOUNS[role]}"
 
 
 def _signed(number: float) -> str:

@@ -85,6 +85,12 @@ def test_what_was_chosen():
     assert "Of these 2 choices 1 are compiled, 1 cut the batch into pieces, and 1 fold" in text
     assert "Some ways could not be run there: I, float32." in text
     assert choices_table(together(result(CONV, 1.0))) == ""
+    convolved = plain.replace("own", "convolution")
+    races = together(result("mixer_s4", 1.0, convolved, implementation="fast"))
+    text = choices_table(races)
+    assert rows(text)[0][2] == "linear layers as convolutions"
+    assert "1 convolve linear layers, and 0 fold the norms away; 0 leave the model as" in text
+    assert "rewritten form" not in text
 
 
 def test_the_steps_of_training():

@@ -150,7 +150,7 @@ def test_a_line_on_each_model(race):
 def test_more_layers_that_take_less(race):
     """A GPU's two short convolutions are quicker than the square one: no saving in "8 more"."""
     text = account(changed(race, "depthwise", 0.1), CONV, SPLIT)
-    assert "in the depthwise convolutions, though they are 2 more" in text
+    assert "in the depthwise convolutions (2 more of them)" in text
 
 
 def test_where_and_how(race):
