@@ -7,7 +7,16 @@ import re
 from collections.abc import Mapping
 
 from mixerlib.models import model_entry
-from mixerlib.pages import LABELS, SHORT_LABELS, digits, listed, machine_name, span, table
+from mixerlib.pages import (
+    LABELS,
+    SHORT_LABELS,
+    digits,
+    listed,
+    machine_name,
+    preset_label,
+    span,
+    table,
+)
 from mixerlib.speed.cases import Benchmark, Result
 from mixerlib.speed.environment import with_memory
 from mixerlib.speed.form import Form
@@ -302,7 +311,8 @@ def _layout(form: Form) -> str:
 
 
 def _short(name: str) -> str:
-    return SHORT_LABELS[model_entry(name).family]
+    family = model_entry(name).family
+    return SHORT_LABELS.get(family, LABELS.get(family, preset_label(name)))
 
 
 def _label(name: str) -> str:
