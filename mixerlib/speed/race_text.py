@@ -201,7 +201,7 @@ def convolved_say(races: Races) -> str:
         fast = report.fastest(model=name, implementation="fast", dtype="float32")
         form = None if fast is None else fast.chosen_form
         gain = report.speedup(report.fastest(model=name, **PLAIN), fast)
-        if gain is not None and form is not None and form.convolved:
+        if fast is not None and gain is not None and form is not None and form.convolved:
             batch, pieces = fast.case.batch, form.at_once or fast.case.batch
             how = f"convolutions{f', {pieces} images at once' * (pieces < batch)}"
             how += ", compiled" * form.compile
