@@ -18,7 +18,6 @@ from mixerlib.speed.training_step import check_form
 
 SCHEMA = "mixerlib benchmark 3"  # a record of another shape has another name here
 SCHEMA_2 = "mixerlib benchmark 2"  # nothing was said of the load, and no rates were measured
-SCHEMA_1 = "mixerlib benchmark 1"  # a case's form stood in its fields `form`, `layout`, `compile`
 
 IMPLEMENTATIONS = ("mixerlib", "listing", "timm", "fast")
 TASKS = ("inference", "training", "as published")
@@ -134,11 +133,6 @@ class Result:
         words = (self.detail or "").partition(";")[0].split(", ")
         try:
             said = dict(word.split("=") for word in words)
-            if "rewriting" in said:  # as records of the first schema have it
-                folded = said["rewriting"] != "as it is"
-                said["mixing"] = said["rewriting"] if folded else "own"
-                said["channels_last"] = str(said["layout"] == "NHWC")
-                said |= {"folded": str(folded), "compile": said["compiled"]}
             flags = {name: said[name] == "True" for name in ("folded", "channels_last", "compile")}
             at_once = None if said["at_once"] == "None" else int(said["at_once"])
             return Form(said["mixing"], at_once=at_once, **flags)
@@ -231,32 +225,11 @@ def read_benchmark(path: str | Path) -> Benchmark:
 
     Errors as in `records.read_record`.
     """
-    return parse_record(path, Benchmark, {SCHEMA_1: _of_schema_1, SCHEMA_2: _of_schema_2})
+    return parse_record(path, Benchmark, {SCHEMA_2: _of_schema_2})
 
 
 def _of_schema_2(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"machine": None, "load": None, "schema": SCHEMA}
-
-
-def _of_schema_1(values: dict[str, Any]) -> dict[str, Any]:
-    results = [
-        result | {"case": _case_of_schema_1(dict(result["case"]))} for result in values["results"]
-    ]
-    return _of_schema_2(values | {"results": results})
-
-
-def _case_of_schema_1(case: dict[str, Any]) -> dict[str, Any]:
-    form, layout, mode = (case.pop(name) for name in ("form", "layout", "compile"))
-    as_form = Form(
-        mixing="one matrix" if form == "one matrix" else "own",
-        channels_last=LAYOUTS[checks.one_of("layout", layout, tuple(LAYOUTS))],
-        compile=mode is not None,
-    )
-    return case | {
-        "implementation": "mixerlib" if form in ("plain", "one matrix") else form,
-        "form": dict(vars(as_form)),
-        "compile_mode": mode or "default",
-    }
 
 
 def has_measured(path: Path, cases: Sequence[Case], device: torch.device | str) -> bool:

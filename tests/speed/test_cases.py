@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import ROOT, values_to_change
+from helpers import values_to_change
 
 from mixerlib import records
-from mixerlib.speed import cases as module
 from mixerlib.speed.bench import benchmark
 from mixerlib.speed.cases import Benchmark, Case, has_measured, read_benchmark
 from mixerlib.speed.form import Form
@@ -154,96 +153,6 @@ def test_a_spoilt_record(report, tmp_path, keys, value, message):
     spoilt(report, path, keys, value)
     with pytest.raises(ValueError, match=f"race.json: .*{message}"):
         read_benchmark(path)
-
-
-# Of the first schema
-
-OLD_CASE = {"model": "splitmixer_ii", "options": {}, "task": "inference", "batch": 2}
-OLD_CASE |= {"image_size": 8, "dtype": "float32", "depthwise": None}
-
-
-@pytest.mark.parametrize(
-    ("old", "case"),
-    [
-        (("plain", "contiguous", None), Case("splitmixer_ii", **TINY)),
-        (("plain", "channels_last", None), Case("splitmixer_ii", **TINY, form=LAST)),
-        (("plain", "contiguous", "default"), Case("splitmixer_ii", **TINY, form=COMPILED)),
-        (
-            ("one matrix", "channels_last", "max-autotune"),
-            Case(
-                "splitmixer_ii",
-                **TINY,
-                form=Form("one matrix", channels_last=True, compile=True),
-                compile_mode="max-autotune",
-            ),
-        ),
-        (
-            ("timm", "channels_last", None),
-            Case("splitmixer_ii", **TINY, implementation="timm", form=LAST),
-        ),
-        (
-            ("fast", "contiguous", None),
-            Case("splitmixer_ii", **TINY, implementation="fast"),
-        ),
-    ],
-)
-def test_a_case_of_the_first_schema(report, tmp_path, old, case):
-    path, values = tmp_path / "old.json", dict(zip(("form", "layout", "compile"), old, strict=True))
-    spoilt(report, path, ["results", 0, "case"], OLD_CASE | values)
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content |= {"schema": "mixerlib benchmark 1", "results": content["results"][:1]}
-    path.write_text(json.dumps(content), encoding="utf-8")
-    result = report.results[0]
-    assert read_benchmark(path) == replace(report, results=[replace(result, case=case)], load=None)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"layout": "NHWC"}, "`layout`='NHWC' must be one of 'contiguous', 'channels_last'"),
-        ({"form": "quick"}, "`implementation`='quick' must be one of"),
-        ({"compile": "max"}, "`compile_mode`='max' must be one of"),
-        ({"form": Ellipsis}, "is no 'mixerlib benchmark 1': KeyError..form"),
-    ],
-)
-def test_a_spoilt_record_of_the_first_schema(report, tmp_path, change, message):
-    path = tmp_path / "old.json"
-    values = OLD_CASE | {"form": "plain", "layout": "contiguous", "compile": None} | change
-    values = {key: value for key, value in values.items() if value is not Ellipsis}
-    spoilt(report, path, ["results", 0, "case"], values)
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content |= {"schema": "mixerlib benchmark 1", "results": content["results"][:1]}
-    path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"old.json.*{message}"):
-        read_benchmark(path)
-
-
-OLD_RECORDS = [
-    path
-    for path in sorted((ROOT / "book" / "records" / "bench").rglob("*.json"))
-    if f'"schema": "{module.SCHEMA_1}"' in path.read_text(encoding="utf-8")
-]
-
-
-@pytest.mark.parametrize("path", OLD_RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_the_committed_records_keep_what_they_say(path):
-    """Every committed case is described as it was when its form stood in three fields."""
-    old = json.loads(path.read_text(encoding="utf-8"))["results"]
-    new = read_benchmark(path).results
-    assert len(old) == len(new) > 0
-    for before, after in zip(old, new, strict=True):
-        case = before["case"]
-        words = [case["form"]] * (case["form"] != "plain") + [case["dtype"]]
-        words += [case["layout"]] * (case["form"] != "fast")
-        words += ["compiled"] * (case["compile"] == "default")
-        assert after.case.description == ", ".join(words)
-        assert after.seconds.runs == before["seconds"]["runs"]
-        same = ("model", "options", "task", "batch", "image_size", "dtype", "depthwise")
-        assert [getattr(after.case, name) for name in same] == [case[name] for name in same]
-
-
-def test_there_are_committed_records():
-    assert OLD_RECORDS
 
 
 # What has a record

@@ -150,11 +150,11 @@ def test_the_fastest_of_a_race():
     ("detail", "form"),
     [
         (
-            "rewriting=as it is, layout=NHWC, at_once=8, compiled=True",
+            "mixing=own, folded=False, channels_last=True, compile=True, at_once=8",
             Form(channels_last=True, compile=True, at_once=8),
         ),
         (
-            "rewriting=one matrix, layout=NCHW, at_once=64, compiled=False; 2 ways failed: no",
+            "mixing=one matrix, folded=True, channels_last=False, compile=False, at_once=64; 2 failed",
             Form("one matrix", folded=True, at_once=64),
         ),
         *(
@@ -169,7 +169,7 @@ def test_the_form_that_was_chosen(detail, form):
 
 def test_no_form_was_chosen():
     assert result(1.0, implementation="timm", detail="timm 1.0").chosen_form is None
-    for detail in (None, "timm 1.0", "rewriting=as it is, layout=NHWC"):
+    for detail in (None, "timm 1.0", "mixing=own, layout=NHWC"):
         with pytest.raises(ValueError, match="must say a form"):
             _ = result(1.0, implementation="fast", detail=detail).chosen_form
 
