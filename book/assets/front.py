@@ -71,7 +71,7 @@ def not_reproduced(records: Sequence[Record]) -> Finding:
     wrong, right = kinds.count(audit.NOT_REPRODUCED), kinds.count(audit.REPRODUCED)
     return Finding(
         f"{wrong} of the {wrong + right} published numbers that could be decided do not come out",
-        f"Of {len(kinds)} in all, code recomputed every one that it could: {right} come out as "
+        f"Of {len(kinds)} in all, code decided every one that it could: {right} come out as "
         f"printed. The other {len(kinds) - wrong - right} need training or evaluation, or cannot "
         "be checked.",
         "book/audit",
@@ -79,7 +79,7 @@ def not_reproduced(records: Sequence[Record]) -> Finding:
 
 
 def fewer_but_not_faster() -> Finding:
-    """SplitMixer-I against ConvMixer: work, and time side by side in every race of both."""
+    """SplitMixer-I against ConvMixer: work, and time side by side in every rerun of Table 3."""
     pair = ("splitmixer_i_256_8_224", "convmixer_256_8_224")
     measured = [costs.measure(create_model(name), 224) for name in pair]
     work, moved = (
@@ -103,7 +103,8 @@ def fewer_but_not_faster() -> Finding:
     return Finding(
         f"SplitMixer-I takes {work:.0%} of ConvMixer's multiplications, and "
         f"{span(times, '{:.0%}')} of its time",
-        f"On 224×224 images, side by side: {'; '.join(told)}. By the numbers printed for a V100 it "
+        "As their papers write them, in float32, on 224×224 images, side by side: "
+        f"{'; '.join(told)}. By the numbers printed for a V100 it "
         f"would be {float(whole / split):.0%}. Run one operation after the other, it moves "
         f"{moved:.1f} times as many numbers through memory.",
         "notebooks/17b-published-table",

@@ -225,14 +225,14 @@ def _of_full_size(run: Record) -> list[Epoch]:
     return [row for row in run.curve if row.epoch > early] or run.curve
 
 
-def slowest_to_fastest(runs: Sequence[Record]) -> float:
-    """How many times as long as the fastest the slowest epoch took: the median of the runs.
+def slowest_to_fastest(runs: Sequence[Record]) -> np.ndarray:
+    """How many times as long as its fastest epoch the slowest one took, in each run, (runs,).
 
     The first epoch of images of the full size is left out: it also warms up, or compiles. So are
-    those of smaller images. 1 where no run has two others.
+    those of smaller images. A run that has no two others is left out; with none at all it is [1].
     """
     seconds = [[row.training_seconds for row in _of_full_size(run)[1:]] for run in runs]
-    return float(np.median([max(times) / min(times) for times in seconds if times] or [1.0]))
+    return np.array([max(times) / min(times) for times in seconds if times] or [1.0])
 
 
 def machines(runs: Sequence[Record]) -> Counter[tuple[str, int]]:

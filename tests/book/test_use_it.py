@@ -155,7 +155,9 @@ def test_every_snippet_runs_by_itself_in_order(folder, capsys, monkeypatch):
 
 def test_the_lines_for_pytorch_hub_run():
     (given,) = (block for block in blocks(PAGE, "text") if "torch.hub" in block)
-    for line in given.replace("FOLDER", ROOT.as_posix()).splitlines():
+    imported, *lines = filter(None, given.replace("FOLDER", ROOT.as_posix()).splitlines())
+    assert imported == "import torch" and len(lines) == 2
+    for line in lines:
         assert isinstance(eval(line, {"torch": torch}), nn.Module)
 
 

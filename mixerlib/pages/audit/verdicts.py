@@ -234,10 +234,11 @@ def _not_reproduced(
         return Verdict(NOT_REPRODUCED, reason + tries + nearest)
     named = {a.text: f"{a.text} ({shown(a.value, entry)})" for a in reversed(fitting)}
     reason += f" These digits would be right for: {'; '.join(list(reversed(named.values()))[:3])}."
-    if support[fitting[0].text] > 1:
+    if (explained := support[fitting[0].text]) > 1:
+        alike = sum(support[text] == explained for text in [*named][::-1][:3])
         reason += (
-            f" The first explains {support[fitting[0].text]} of the {len(table)} numbers of this "
-            "table that fail."
+            f" The first {f'{alike} explain' if alike > 1 else 'explains'} {explained} of the "
+            f"{len(table)} counts of this table that fail{', each' * (alike > 1)}."
         )
     reason += f" ({len(fitting)} of {tried} alternatives fit.){nearest}"
     exact = None if entry.unstated else next(n.value for n in numbers if n.convention == way)
