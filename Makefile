@@ -165,8 +165,8 @@ notebooks: $(READY)
 notebooks-timed: notebooks
 	$(BIN)/python -m book.tools.colab time _build/colab
 
-# By hand, on a quiet machine, about an hour and a quarter on two cores: every speed of Part V anew, into
-# book/records/bench. It can be stopped and given once more; what has a record is left out.
+# By hand, on a quiet machine, about an hour and a quarter on two cores: every speed of Part V anew,
+# into book/records/bench. It can be stopped and given once more; what has a record is left out.
 .PHONY: speeds
 speeds: $(READY)
 	$(BIN)/python -m book.tools.speeds

@@ -103,7 +103,7 @@ class Trials:
         if not passes_channels(self.model):
             needless.add("in place")  # nothing to leave there
         if on_cpu:
-            needless.add("linear")  # on those that we measured, convolutions were no slower
+            needless.add("linear")  # on the CPU of our records, convolutions are quicker
         return [Form(mixing, folded=True) for mixing in MIXINGS if mixing not in needless]
 
     def network(self, form: Form) -> nn.Module:
