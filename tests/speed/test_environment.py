@@ -74,9 +74,11 @@ def test_memory_on_a_gpu_is_that_of_its_allocator(monkeypatch):
 
 
 def faults_of_a_map(calls: int = 20) -> int:
-    """Pages that are new from the system while a map of 64 MB is written again and again."""
+    """Pages that are new from the system while a map of 64 MB is written again and again, once the
+    heap has found its size, which may take some calls."""
     source = torch.ones(2**24)
-    torch.neg(source)
+    for _ in range(calls):
+        torch.neg(source)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(calls):
         torch.neg(source)

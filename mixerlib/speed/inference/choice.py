@@ -230,7 +230,7 @@ def _search(trials: Trials, compile: bool | None, bar: tqdm) -> Form:
         return best
     compiled = replace(best, compile=True)
     if trials.example.device.type == "cpu":
-        compiled, to_gain = _predicted(trials, best, probed)
+        compiled, to_gain = _predicted(trials, best, max(probed, best.at_once or 0))
         if compile is None and to_gain < WORTH_COMPILING:
             note = f"not tried: {to_gain:.0%} to gain at most"
             trials.trials[compiled] = Trial(compiled, note=note)
@@ -272,7 +272,7 @@ def _predicted(trials: Trials, best: Form, count: int) -> tuple[Form, float]:
     folded = [form for form in trials.usable if form.folded] or [best]
     seconds = {form: trials.product_seconds(form, count)[0] for form in folded}
     form = min(seconds, key=lambda form: seconds[form])
-    _, whole = trials.product_seconds(best, max(count, best.at_once or 0))
+    _, whole = trials.product_seconds(best, count)
     at_once = max(best.at_once or count, trials.piece())
     return replace(form, at_once=at_once, compile=True), 1 - seconds[form] / whole
 
