@@ -21,6 +21,7 @@ from mixerlib.data.operations import (
     timm_arguments,
     torchvision_arguments,
 )
+from mixerlib.speed import memory_kept
 
 transforms = Later("torchvision.transforms")
 autoaugment = Later("torchvision.transforms.autoaugment")
@@ -834,7 +835,8 @@ def test_inputs_that_do_not_fit():
 def test_at_least_five_times_as_fast_as_the_scripts_pipeline():
     """Per image, on one thread, against Pillow images through torchvision's transforms.
 
-    Both in turn, so that a busy machine slows both.
+    Both in turn, so that a busy machine slows both; with freed memory kept, as a long training run
+    keeps it, or ours would be a measure of how fast the system hands out pages.
     """
     images, labels = photos(512), torch.zeros(512).long()
     mean, std = images.float().mean(dim=(0, 2, 3)) / 255, images.float().std(dim=(0, 2, 3)) / 255
@@ -863,15 +865,16 @@ def test_at_least_five_times_as_fast_as_the_scripts_pipeline():
         for picture in pictures:
             pipeline(picture)
 
-    ours(), theirs()
     ratios = []
-    for _ in range(5):
-        start = time.perf_counter()
-        theirs()
-        middle = time.perf_counter()
-        ours()
-        end = time.perf_counter()
-        ratios.append(((middle - start) / 100) / ((end - middle) / 512))
+    with memory_kept():
+        ours(), theirs()
+        for _ in range(5):
+            start = time.perf_counter()
+            theirs()
+            middle = time.perf_counter()
+            ours()
+            end = time.perf_counter()
+            ratios.append(((middle - start) / 100) / ((end - middle) / 512))
     assert statistics.median(ratios) >= 5
 
 
