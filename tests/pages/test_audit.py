@@ -181,14 +181,15 @@ def test_a_kind_of_verdict_is_given_only_where_it_can_be(entries, verdicts):
     for name, verdict in verdicts.items():
         entry = entries[name]
         if verdict.kind == audit.NEEDS_TRAINING:
-            assert entry.quantity == "accuracy" and entry.model and not entry.weights, name
+            assert entry.quantity == "accuracy" and not entry.weights, name
+            assert entry.model or entry.preset, name
         if verdict.kind == audit.NEEDS_EVALUATION:
             assert entry.quantity == "accuracy" and entry.weights, name
         if verdict.kind == audit.CANNOT_BE_CHECKED:
             assert (
                 entry.quantity == "throughput"
                 or not (entry.model or entry.other)
-                or (entry.quantity == "accuracy" and not entry.model)
+                or (entry.quantity == "accuracy" and not (entry.model or entry.preset))
             ), name
 
 

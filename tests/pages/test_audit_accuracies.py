@@ -259,3 +259,49 @@ def test_no_committed_record_counts_for_a_published_number_that_it_is_not_of(pub
     for known in published.entries.values():
         if known.quantity == "accuracy":
             assert audit.matching(known, small) == []
+
+
+# Borrowed accuracies of other models
+
+
+def test_a_borrowed_accuracy_of_a_model_of_this_book_needs_training(published):
+    name = "slides-comparison-cifar/mdmlp/cifar10"
+    entry = published.entries[name]
+    alone = audit.Published(published.documents, {name: entry})
+    assert audit.check(alone, [])[name].kind == audit.NEEDS_TRAINING
+    made = [run(entry, a, s, model="mdmlp_64_8") for s, a in enumerate([0.908, 0.909, 0.910])]
+    assert audit.check(alone, made)[name].kind == audit.REPRODUCED
+    assert audit.matching(entry, made) == made
+    others = [
+        run(entry, 0.909, model="mdmlp_64_8", epochs=100),
+        run(entry, 0.909, model="mdmlp_64_8", model_options={"depth": 4}),
+        run(entry, 0.909, model="mdmlp_64_8_224"),
+        run(entry, 0.909, model="vip"),
+        run(entry, 0.909, model="vip_of_somebody"),
+    ]
+    assert audit.matching(entry, others) == []
+
+
+def test_the_other_borrowed_accuracies_need_evaluation_or_cannot_be_checked(published):
+    rows = [e for e in published.entries.values() if e.quantity == "accuracy" and not e.model]
+    decided = audit.check(published, [])
+    for entry in rows:
+        kind, reason = decided[entry.id].kind, decided[entry.id].reason
+        if entry.preset:
+            assert kind == audit.NEEDS_TRAINING
+        elif entry.weights:
+            assert kind == audit.NEEDS_EVALUATION and entry.weights in reason
+        else:
+            known = entry.other and not entry.searched
+            assert kind == audit.CANNOT_BE_CHECKED
+            assert reason.startswith("Another model" if known else "A model of unknown size")
+    kinds = {decided[e.id].kind for e in rows}
+    assert kinds == {audit.NEEDS_TRAINING, audit.NEEDS_EVALUATION, audit.CANNOT_BE_CHECKED}
+
+
+def test_a_preset_is_a_model_of_this_book(tmp_path):
+    text = (ROOT / "book" / "published.yaml").read_text().replace("mdmlp_64_8,", "mdmlp_64,", 1)
+    path = tmp_path / "published.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"`preset`='mdmlp_64' .* must be a name of"):
+        audit.load(path)

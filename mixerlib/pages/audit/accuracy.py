@@ -44,9 +44,9 @@ CONFIDENCE = 0.95
 
 def accuracy(entry: Entry, published: Published, runs: Sequence[records.Record]) -> Verdict:
     """The verdict on an accuracy. `runs` are our own training records."""
-    if not entry.model:
-        reason = f"Another model, or one of unknown size, and borrowed from {entry.borrowed}."
-        return Verdict(CANNOT_BE_CHECKED, reason)
+    if not (entry.model or entry.preset or entry.weights):
+        what = "Another model" if entry.other and not entry.searched else "A model of unknown size"
+        return Verdict(CANNOT_BE_CHECKED, f"{what}, and borrowed from {entry.borrowed}.")
     if row := row_of(entry, published):
         elsewhere = Counter(o.printed for o in published.others(entry) if not agree(entry, o))
         (usual, _), *_ = elsewhere.most_common(1)
@@ -124,7 +124,7 @@ def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Recor
     where the entry says what it replaces."""
     models = configurations(entry)
     unknown = bool(entry.change) and not entry.replaced  # what was changed, in settings
-    if unknown or len(models) != 1 or "epochs" not in entry.training:
+    if unknown or "epochs" not in entry.training or not (entry.preset or len(models) == 1):
         return []
     replaced = {key: v for key, v in entry.replaced.items() if key in entry.training}
     taken_out = {key: v for key, v in entry.replaced.items() if key not in entry.training}
@@ -133,7 +133,13 @@ def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Recor
     for run in runs:
         same_settings = all(run.settings.get(key, ...) == v for key, v in settings.items())
         images = IMAGES.get(entry.training["dataset"]) == (run.train_images, run.test_images)
-        if same_settings and images and _is_of(run, models[0], taken_out):
+        if (
+            same_settings
+            and images
+            and (
+                _is_preset(run, entry.preset) if entry.preset else _is_of(run, models[0], taken_out)
+            )
+        ):
             by_seed.setdefault(run.seed, run)  # a seed that was run twice counts once
     return [by_seed[seed] for seed in sorted(by_seed)]
 
@@ -158,3 +164,14 @@ def _is_of(run: records.Record, stated: Configuration, taken_out: Mapping[str, A
     usual = model_entry(family).defaults
     others.pop("image_size", None)  # the data's
     return others == {key: usual[key] for key in others} | {**taken_out}
+
+
+def _is_preset(run: records.Record, preset: str) -> bool:
+    """Whether a run is of a model that this book builds, as it stands but for its classes."""
+    try:
+        model, stated = model_entry(run.settings["model"]), model_entry(preset)
+    except ValueError:  # of a package that is not installed here
+        return False
+    options = model.defaults | run.settings["model_options"]
+    same = {key: v for key, v in stated.defaults.items() if key != "num_classes"}
+    return model.family == stated.family and all(options.get(k, ...) == v for k, v in same.items())

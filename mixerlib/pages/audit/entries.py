@@ -12,7 +12,7 @@ from typing import Any
 
 from mixerlib import costs
 from mixerlib.files import read_yaml
-from mixerlib.models import model_entry
+from mixerlib.models import list_relatives, model_entry
 from mixerlib.pages.audit.logs import PublishedLog, read_logs
 
 QUANTITIES = (
@@ -71,6 +71,7 @@ class Entry:
         borrowed: whose number it is, when the source took it from elsewhere.
         other: the name of a model in the record of counts of those that mixers are compared with; a
             pattern with shell wildcards stands for all that it fits.
+        preset: of an accuracy of such a model, the name under which this book builds it.
         searched: whether the source leaves that model's configuration open, and we searched it.
         part: of a saving, the part of the model.
         cost: what is counted, where the source says so: one of `COSTS`.
@@ -103,6 +104,7 @@ class Entry:
     weights: str = ""
     borrowed: str = ""
     other: str | None = None
+    preset: str | None = None
     searched: bool = False
     part: str | None = None
     cost: str = "params"
@@ -224,6 +226,7 @@ def _entry(name: str, table: str, keys: dict[str, Any], documents: Mapping[str, 
         "unit": (entry.unit.removesuffix(AT_LEAST) in SCALES, f"one of {[*SCALES]}"),
         "model": (not entry.formula or entry.model is not None, "the name of the formula's model"),
         "cost": (entry.cost in COSTS, f"one of {COSTS}"),
+        "preset": (entry.preset in (None, *list_relatives()), "a name of `list_relatives`"),
         "searched": (not entry.searched or entry.other is not None, "false without `other`"),
         "part": (not entry.formula or entry.part is not None, "the part that the formula is of"),
         "printed": (_is_printed(entry), "a number, as text"),
