@@ -119,8 +119,8 @@ def split_say(race: RooflineRace, role: str) -> str:
     ours, theirs = SPLIT[role]
     return (
         f"On {_where(pair)}, with {size}, {ours} "
-        f"{gain.median:.2f} times as fast as {theirs} ({low:.2f} to {high:.2f}); by the two rates "
-        f"it would be {at_best[0] / at_best[1]:.2f}."
+        f"{gain.median:.2f} times as fast as {theirs} ({low:.2f} to {high:.2f}); by the "
+        f"machine's rates of copying and arithmetic it would be {at_best[0] / at_best[1]:.2f}."
     )
 
 

@@ -218,7 +218,7 @@ def test_a_page_promises_to_take_numbers_only_where_it_takes_them_all(path):
         and not isinstance(entries.judge_of(exercise.name), Numbers)
         for exercise in written(path)
     )
-    promises = "where a number is asked, this page takes it too" in path.read_text()
+    promises = "where a number is asked for, you can also type it" in path.read_text()
     assert not (many and promises)
 
 
