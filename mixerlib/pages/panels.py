@@ -78,6 +78,8 @@ def accuracy_rows(
         fill = "none" if name != family else "full"
         axes.plot(values, np.full(len(values), row), "o", color=color, fillstyle=fill, markersize=5)
         written.append(labels[name] if name in labels else f"{labels[family]}, shuffled")
+    means = [f"{values.mean():.1f}" for values in accuracies.values()]
+    axes.set_label(", ".join(map(" ".join, zip(written, means, strict=True))))  # for described
     axes.set_yticks(range(len(written)), written)
     axes.set(xlabel="test accuracy, per cent", ylim=(len(written) - 0.5, -0.5))
     axes.tick_params(axis="y", length=0)
@@ -97,6 +99,7 @@ def change_rows(
     """
     for y, (points, half) in enumerate(changes.values()):
         axes.errorbar(points, y, xerr=half, fmt="o", color=COLORS["splitmixer_i"], capsize=3)
+    axes.set_label(", ".join(f"{name} {points:+.2f}" for name, (points, _) in changes.items()))
     axes.axvline(0, color=FAINT, linewidth=1)
     axes.set_yticks(range(len(changes)), list(changes))
     axes.set_ylim(len(changes) - 0.4, -0.6)

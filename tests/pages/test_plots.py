@@ -30,7 +30,7 @@ def test_a_figure_is_well_formed_and_says_its_caption_once():
     assert root.tag == "figure"
     picture = root.find("{http://www.w3.org/2000/svg}svg")
     assert picture.get("role") == "img"
-    assert picture.get("aria-label") == "Drawing of one panel. showing rising"
+    assert picture.get("aria-label") == "Drawing of one panel. showing rising from 0 to 1"
     assert "".join(root.find("figcaption").itertext()) == "It rises by a half & more."
 
 
@@ -39,7 +39,42 @@ def test_a_drawing_is_described_by_its_titles_and_its_labels():
     axes[0, 0].set(xlabel="epoch", ylabel="loss", title="digits, $h = 64$")
     axes[0, 1].set(xlabel="epoch")
     assert described(figure) == "Drawing of 2 panels. digits, h = 64: loss over epoch; epoch"
-    assert described(plots.canvas()[0]) == "Drawing of one panel"
+    axes[0, 1].plot([1, 2])
+    assert described(figure).startswith("Drawing of 2 panels")
+
+
+def test_a_drawing_is_described_by_its_bars_and_its_words():
+    figure, axes = plots.canvas(1, 3)
+    axes[0, 0].bar(["one", "two"], [0.25, 3])
+    axes[0, 1].barh([0, 1], [1, -2])
+    axes[0, 1].set_yticks([0, 1], ["left", "right"])
+    plots.bare(axes[0, 2]).text(0.5, 0.5, "folded")
+    told = "bars one 0.25, two 3; bars left 1, right -2; the words folded"
+    assert described(figure) == f"Drawing of 3 panels. {told}"
+
+
+def test_what_a_drawing_has_many_of_is_counted():
+    figure, axes = plots.canvas(1, 1)
+    axes[0, 0].bar(list("abcdefghijklmnopqrst"), range(20))
+    assert described(figure).endswith(" and 12 more")
+
+
+def test_bars_without_a_name_or_a_foot_at_zero_and_an_empty_panel_are_passed_over():
+    figure, axes = plots.canvas(1, 2)
+    axes[0, 0].bar(["one", "two"], [1, 2], bottom=[1, 1])
+    plots.bare(axes[0, 1])
+    assert described(figure) == "Drawing of one panel"
+    axes[0, 1].bar([0.5, 1.5], [1, 2])
+    assert described(figure) == "Drawing of 2 panels"
+
+
+def test_rows_of_accuracies_are_described_by_their_means():
+    figure, axes = plots.canvas(1, 1)
+    values = {"convmixer": np.array([50.0, 52.0]), "splitmixer_i": np.array([49.0])}
+    Later("mixerlib.pages.panels").accuracy_rows(axes[0, 0], values, lambda n: 1.0)
+    assert described(figure) == (
+        "Drawing of one panel. test accuracy, per cent: ConvMixer 51.0, I 49.0"
+    )
 
 
 def test_alt_text_replaces_that_for_screen_readers_and_is_escaped():
