@@ -13,7 +13,7 @@ from mixerlib.pages.exercises.judges import Function, Mistake, Numbers
 def _unit(k: int) -> torch.Tensor:
     """The kernel (k, k) that gives a map back as it is."""
     delta = torch.zeros(k, k, dtype=torch.float64)
-    delta[k // 2, k // 2] = 1
+    delta[(k - 1) // 2, (k - 1) // 2] = 1
     return delta
 
 
@@ -22,15 +22,16 @@ def the_rank_of_a_sum() -> Function:
     def found(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """The kernel of residual and pair, read off from what they make of a single 1."""
         k = len(u)
+        before, after = (k - 1) // 2, k // 2  # the padding "same", which warns of an even k
         x = torch.zeros(1, 1, 2 * k - 1, 2 * k - 1, dtype=torch.float64)
         x[..., k - 1, k - 1] = 1
-        rows = F.conv2d(x, v[None, None, None, :], padding="same")
-        y = x + F.conv2d(rows, u[None, None, :, None], padding="same")
-        return y[0, 0, k // 2 : k // 2 + k, k // 2 : k // 2 + k].flip(0, 1)
+        rows = F.conv2d(F.pad(x, (before, after)), v[None, None, None, :])
+        y = x + F.conv2d(F.pad(rows, (0, 0, before, after)), u[None, None, :, None])
+        return y[0, 0, before : before + k, before : before + k].flip(0, 1)
 
     def cases(draw: random.Random) -> Iterator[tuple]:
         generator = torch.Generator().manual_seed(draw.randrange(100))
-        for k in (3, 5, 7):
+        for k in (3, 4, 5, 7):
             yield tuple(torch.randn(2, k, generator=generator, dtype=torch.float64))
 
     return Function(
@@ -51,7 +52,7 @@ def the_rank_of_a_sum() -> Function:
             Mistake(
                 "The residual goes round both kernels at once, not round each of them.",
                 lambda u, v: torch.outer(
-                    u + _unit(len(u))[len(u) // 2], v + _unit(len(v))[len(v) // 2]
+                    u + _unit(len(u)).sum(dim=1), v + _unit(len(v)).sum(dim=1)
                 ),
             ),
         ],
