@@ -40,7 +40,7 @@ from mixerlib.inside.faithfulness import (
 from mixerlib.inside.footprints import footprint
 from mixerlib.inside.kernels import separable_share, spatial_kernels
 from mixerlib.inside.maps import feature_maps, pooled, pooled_features
-from mixerlib.inside.probing import linear_probe
+from mixerlib.inside.probing import linear_probe, probe_answers
 from mixerlib.inside.similarity import linear_cka
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "occlusion",
     "pooled",
     "pooled_features",
+    "probe_answers",
     "rank_correlation",
     "separable_share",
     "smooth_gradients",

@@ -36,46 +36,75 @@ def linear_probe(
     >>> linear_probe(x, classes, torch.tensor([[1.5], [3.5]]), torch.tensor([0, 1]))
     1.0
     """
-    checks.follows("penalty", penalty, checks.POSITIVE)
     x, classes = _table("features", features, "labels", labels)
     z, expected = _table("test_features", test_features, "test_labels", test_labels)
-    if x.shape[1] != z.shape[1]:
-        raise ValueError(
-            f"`test_features` has {z.shape[1]} features an image and `features` {x.shape[1]}; "
-            "they must be of the same layer"
-        )
-    names, indices = classes.unique(return_inverse=True)
+    names = classes.unique()
     unknown = expected[~torch.isin(expected, names)]
     if len(unknown):
         raise ValueError(
             f"`test_labels` has the class {int(unknown[0])}, which must be among `labels`, "
             f"that has {shown(names.tolist())}"
         )
+    return float((probe_answers(x, classes, z, penalty) == expected).double().mean())
+
+
+def probe_answers(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    test_features: torch.Tensor,
+    penalty: float = 1e-2,
+) -> torch.Tensor:
+    """The classes (B',) that the classifier of `linear_probe` sees in test images.
+
+    Two probes that answer the same images can be compared image by image, which shows smaller
+    differences than their accuracies do. Arguments and errors are those of `linear_probe`.
+
+    >>> import torch
+    >>> from mixerlib.inside import probe_answers
+    >>> x, classes = torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([3, 3, 8, 8])
+    >>> probe_answers(x, classes, torch.tensor([[1.5], [3.5]]))
+    tensor([3, 8])
+    """
+    checks.follows("penalty", penalty, checks.POSITIVE)
+    x, classes = _table("features", features, "labels", labels)
+    z = _flat("test_features", test_features)
+    if x.shape[1] != z.shape[1]:
+        raise ValueError(
+            f"`test_features` has {z.shape[1]} features an image and `features` {x.shape[1]}; "
+            "they must be of the same layer"
+        )
+    names, indices = classes.unique(return_inverse=True)
     varying = x.amax(dim=0) > x.amin(dim=0)
     mean, deviation = x.mean(dim=0), torch.where(varying, x.std(dim=0, correction=0), 1.0)
     x, z = (x - mean) / deviation * varying, (z - mean) / deviation * varying
     answers = torch.nn.functional.one_hot(indices, len(names)).double()
     gram = x.T @ x / len(x) + penalty * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(gram, x.T @ (answers - answers.mean(dim=0)) / len(x))
-    predicted = names[(z @ weights + answers.mean(dim=0)).argmax(dim=1)]
-    return float((predicted == expected).double().mean())
+    return names[(z @ weights + answers.mean(dim=0)).argmax(dim=1)]
 
 
 def _table(
     name: str, features: torch.Tensor, labels_name: str, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features as a table (B, width) in float64, and its labels (B,) as whole numbers."""
-    for argument, value in ((name, features), (labels_name, labels)):
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(f"`{argument}` must be a torch.Tensor, not a {type(value).__name__}")
+    table = _flat(name, features)
+    if not isinstance(labels, torch.Tensor):
+        raise ValueError(f"`{labels_name}` must be a torch.Tensor, not a {type(labels).__name__}")
+    if labels.shape != table.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"`{labels_name}` of shape {tuple(labels.shape)} and type {labels.dtype} must be whole "
+            f"numbers, one for each of the {len(table)} images"
+        )
+    return table, labels.long()
+
+
+def _flat(name: str, features: torch.Tensor) -> torch.Tensor:
+    """Features as a table (B, width) in float64."""
+    if not isinstance(features, torch.Tensor):
+        raise ValueError(f"`{name}` must be a torch.Tensor, not a {type(features).__name__}")
     shape = tuple(features.shape)
     if features.ndim < 2 or 0 in shape:
         raise ValueError(f"`{name}` of shape {shape} must be features (B, …)")
     if not bool(torch.isfinite(features).all()):
         raise ValueError(f"`{name}` must be finite")
-    if labels.shape != shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"`{labels_name}` of shape {tuple(labels.shape)} and type {labels.dtype} must be whole "
-            f"numbers, one for each of the {shape[0]} images"
-        )
-    return features.detach().double().flatten(1), labels.long()
+    return features.detach().double().flatten(1)

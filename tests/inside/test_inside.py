@@ -15,6 +15,7 @@ from mixerlib.inside import (
     linear_probe,
     pooled,
     pooled_features,
+    probe_answers,
     separable_share,
     spatial_kernels,
 )
@@ -308,7 +309,9 @@ def test_the_probe_is_scikit_learns_ridge_classifier(digits):
     for penalty in (0.01, 1.0):
         other = linear_model.RidgeClassifier(alpha=penalty * len(x))
         other.fit(scaler.transform(x.numpy()), labels.numpy())
-        score = other.score(scaler.transform(z.numpy()), expected.numpy())
+        answers = torch.from_numpy(other.predict(scaler.transform(z.numpy())))
+        assert torch.equal(probe_answers(x, labels, z, penalty), answers)
+        score = float((answers == expected).double().mean())
         assert linear_probe(x, labels, z, expected, penalty) == pytest.approx(score)
     shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
     assert linear_probe(x, shuffled, z, expected) < 0.5 < linear_probe(x, labels, z, expected)
@@ -318,6 +321,7 @@ def test_the_probe_takes_any_names_of_classes_and_constant_features():
     x = torch.tensor([[0.0, 0.1], [1, 0.1], [4, 0.1], [5, 0.1]])
     labels = torch.tensor([-7, -7, 900, 900])
     assert linear_probe(x, labels, x, labels) == 1
+    assert torch.equal(probe_answers(x, labels, x[[3, 0]]), labels[[3, 0]])
     assert linear_probe(torch.full((4, 1), 0.1), labels, x[:, :1], labels) == 0.5
 
 
@@ -335,3 +339,5 @@ def test_a_probe_that_cannot_be_is_refused():
     ]:
         with pytest.raises(ValueError, match=f"^{words}"):
             linear_probe(*arguments)
+    with pytest.raises(ValueError, match=r"^`test_features` has 2 features"):
+        probe_answers(x, labels, x[:, :2])
