@@ -73,6 +73,8 @@ class Measured(Counts[int]):
     flop_counter: int
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # what autograd keeps is counted, in whatever mode one asks
 def measure(
     model: nn.Module,
     image_size: int | tuple[int, int],
