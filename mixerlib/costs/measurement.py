@@ -258,6 +258,9 @@ class _Tally(TorchDispatchMode):
         else:
             self._count_arithmetic(func.overloadpacket, args, result)
             self._count_moved(func, inputs, outputs)
+            if func._schema.is_mutable:  # what was made of weights alone is now of images, too
+                for written in outputs:
+                    self.weights.pop(_storage(written), None)
         return result
 
     def _count_arithmetic(self, operation: Any, args: tuple, result: Any) -> None:

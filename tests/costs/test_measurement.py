@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import torch
+from torch import nn
 
 from mixerlib import costs
 from mixerlib.models import create_model
@@ -21,3 +22,37 @@ def test_the_counts_are_the_same_in_every_mode(mode, made_in, device):
     with mode():
         assert costs.measure(model, 8, device=device) == expected
         assert costs.by_scope(model, 8)["the model"][1] == costs.macs(expected)
+
+
+class Made(nn.Module):
+    """A model whose one block is what a test is about."""
+
+    def __init__(self, stem: nn.Module, block: nn.Module, head: nn.Module):
+        super().__init__()
+        self.stem, self.blocks, self.head = stem, nn.ModuleList([block]), head
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks[0](self.stem(x)))
+
+
+class FilledInPlace(nn.Module):
+    """Mixes the first half of the channels into a map of zeros, and then all of them."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(dim // 2, dim // 2, 1), nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = x.shape[1] // 2
+        mixed = torch.zeros(x.shape, device=x.device)
+        mixed[:, :half] = self.first(x[:, :half])
+        mixed[:, half:] = x[:, half:]
+        return self.second(mixed)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_is_made_of_a_map_that_was_filled_in_place_is_counted(device):
+    model = Made(nn.Conv2d(3, 8, 2, 2), FilledInPlace(8), nn.Conv2d(8, 10, 4))
+    measured = costs.measure(model, 8, device=device)
+    assert measured.macs["channel mixing"] == 16 * (4 * 4 + 8 * 8)
+    assert costs.macs(measured) == measured.flop_counter
