@@ -19,7 +19,12 @@ from mixerlib.costs.unwrapping import unwrapped
 
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
-PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
+PRODUCTS = (
+    aten.mm,
+    aten.addmm,
+    aten.bmm,
+    aten.baddbmm,
+)  # their last two arguments are the matrices
 NORMS = (aten.native_batch_norm, aten.native_layer_norm, aten.native_group_norm)
 
 PARTS = (
@@ -266,8 +271,10 @@ class _Tally(TorchDispatchMode):
     def _count_arithmetic(self, operation: Any, args: tuple, result: Any) -> None:
         layer = self.where.layer
         if operation is CONVOLUTION:
-            one_output = args[1][0].numel()  # weights that an output element is made with
-            self.macs[layer] += result.numel() * one_output
+            transposed = args[6]
+            maps = args[0] if transposed else result
+            one_place = args[1][0].numel()  # weights that make an output, or meet an input
+            self.macs[layer] += maps.numel() * one_place
         elif operation in PRODUCTS:
             self.macs[layer] += result.numel() * args[-1].shape[-2]
         elif operation in NORMS:

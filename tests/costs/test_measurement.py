@@ -56,3 +56,39 @@ def test_what_is_made_of_a_map_that_was_filled_in_place_is_counted(device):
     measured = costs.measure(model, 8, device=device)
     assert measured.macs["channel mixing"] == 16 * (4 * 4 + 8 * 8)
     assert costs.macs(measured) == measured.flop_counter
+
+
+class Batched(nn.Module):
+    """Mixes the places by a matrix, and adds it to what was there, at once."""
+
+    def __init__(self, places: int):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.randn(places, places))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2)
+        return torch.baddbmm(tokens, tokens, self.matrix.expand(len(x), -1, -1)).view_as(x)
+
+
+class Flat(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("block", "macs"),
+    [
+        (nn.ConvTranspose2d(8, 8, 3, padding=1), 16 * 9 * 8 * 8),
+        (nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1, groups=4), 16 * 9 * 8 * 2),
+        (
+            nn.Sequential(nn.Conv2d(8, 12, 2, 2), nn.ConvTranspose2d(12, 8, 2, 2)),
+            2 * 4 * 4 * 12 * 8,
+        ),
+        (Batched(16), 16 * 16 * 8),
+    ],
+)
+def test_every_product_is_counted_as_by_the_counter_of_flops(block, macs):
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), Flat(8, 10))
+    model = Made(nn.Conv2d(3, 8, 2, 2), nn.Sequential(block), head)
+    measured = costs.measure(model, 8)
+    assert costs.macs(measured) == measured.flop_counter == 16 * 3 * 4 * 8 + macs + 8 * 10
