@@ -3,14 +3,12 @@
 `reach` asks the mixings what they say they mix. This asks nothing of the blocks but that they run.
 """
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
 
 from mixerlib import checks
-from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.costs.unwrapping import copied, unwrapped
 
 AT_ONCE = 32  # output channels whose derivatives are taken together
 
@@ -45,7 +43,7 @@ def measured_reach(model: nn.Module, images: torch.Tensor, depth: int) -> np.nda
         )
     rule = checks.Rule(lambda d: 0 <= d <= len(blocks), f"0 … {len(blocks)}, its blocks")
     checks.follows("depth", depth, rule)
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
     before: list[torch.Tensor] = []
     after: list[torch.Tensor] = []
 

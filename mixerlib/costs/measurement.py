@@ -1,6 +1,5 @@
 """The quantities of `Counts`, measured on a running module, without the closed forms."""
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mixerlib.checks import image_pair
 from mixerlib.costs.counts import Counts
-from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.costs.unwrapping import copied, unwrapped
 
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
@@ -104,7 +103,7 @@ def measure(
     594186
     """
     height, width = image_pair("image_size", image_size)
-    model = copy.deepcopy(_checked(model)).to(device, torch.float32)
+    model = copied(_checked(model)).to(device, torch.float32)
     where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.

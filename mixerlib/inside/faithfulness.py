@@ -2,7 +2,6 @@
 they rank first, and by redrawing the weights. Chapter 22.
 """
 
-import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.costs.unwrapping import copied
 from mixerlib.inside.choosing import (
     check_images,
     check_module,
@@ -173,7 +173,7 @@ def with_random_weights(
     model = check_ready(model)
     check_images(model, images)
     checks.count("seed", seed)
-    changed = copy.deepcopy(model)
+    changed = copied(model)
     roots = [changed] if layers is None else chosen_layers(changed, layers).values()
     parts = {id(part): part for root in roots for part in root.modules()}.values()
     modules = sorted(parts, key=lambda part: not _has_weights(part))  # who says of its layers, last

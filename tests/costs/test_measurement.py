@@ -5,8 +5,10 @@ import contextlib
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from mixerlib import costs
+from mixerlib.inside import with_random_weights
 from mixerlib.models import create_model
 
 SIZES = {"dim": 8, "depth": 2, "patch_size": 2, "kernel_size": 3}
@@ -92,3 +94,23 @@ def test_every_product_is_counted_as_by_the_counter_of_flops(block, macs):
     model = Made(nn.Conv2d(3, 8, 2, 2), nn.Sequential(block), head)
     measured = costs.measure(model, 8)
     assert costs.macs(measured) == measured.flop_counter == 16 * 3 * 4 * 8 + macs + 8 * 10
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_pruned_and_normalised_model_is_counted_as_it_runs():
+    model = create_model("convmixer", **SIZES)
+    expected = costs.measure(model, 8)
+    prune.l1_unstructured(model.blocks[0][0].fn[0], "weight", 0.5)
+    nn.utils.weight_norm(model.stem[0])
+    images = torch.randn(2, 3, 8, 8)
+    model(images)  # leaves weights that autograd has made
+    measured = costs.measure(model, 8)
+    assert measured.macs_by_layer == expected.macs_by_layer
+    assert measured.total("params") == expected.total("params") + 8  # the norms of the stem's
+    assert costs.by_scope(model, 8)["the model"] == (measured.total("params"), costs.macs(measured))
+    assert costs.measured_reach(model, images[:1], 1).all()
+    redrawn = with_random_weights(model.eval(), images, ["head"])
+    assert torch.equal(redrawn.stem(images), model.stem(images))
+    before = model.stem[0].weight
+    assert costs.mixing_jacobian(model.blocks[0], torch.randn(1, 8, 3, 3)).any()
+    assert model.stem[0].weight is before
