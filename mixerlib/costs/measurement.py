@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -77,6 +79,19 @@ class Measured(Counts[int]):
     flop_counter: int
 
 
+@contextmanager
+def _attention_as_products() -> Iterator[None]:
+    """Attention is matrix products, which are counted, and no kernel of a device's own."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@_attention_as_products()
 @torch.inference_mode(False)
 @torch.enable_grad()  # what autograd keeps is counted, in whatever mode one asks
 def measure(

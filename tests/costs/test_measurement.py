@@ -114,3 +114,27 @@ def test_a_pruned_and_normalised_model_is_counted_as_it_runs():
     before = model.stem[0].weight
     assert costs.mixing_jacobian(model.blocks[0], torch.randn(1, 8, 3, 3)).any()
     assert model.stem[0].weight is before
+
+
+class Attention(nn.MultiheadAttention):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2).mT
+        return super().forward(tokens, tokens, tokens, need_weights=False)[0].mT.reshape(x.shape)
+
+
+class Heads(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2).mT[:, None]
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).mT.view_as(x)
+
+
+@pytest.mark.parametrize("block", [Attention(8, 2, batch_first=True), Heads()])
+def test_attention_is_counted_on_the_cpu_as_without_numbers(block):
+    model = Made(nn.Conv2d(3, 8, 2, 2), nn.Sequential(block), nn.Conv2d(8, 10, 4)).eval()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    measured = costs.measure(model, 8, device="cpu")
+    assert measured == costs.measure(model, 8)
+    assert costs.macs(measured) == measured.flop_counter
+    attention = 2 * 16 * 16 * 8
+    assert measured.macs["spatial mixing"] >= attention
+    assert torch.backends.mha.get_fastpath_enabled() == fast
