@@ -136,7 +136,8 @@ def _places(scores: torch.Tensor, images: torch.Tensor, seed: int) -> torch.Tens
         raise ValueError("`scores` must be finite")
     generator = torch.Generator().manual_seed(seed)
     # a random order first, and a stable sort: equal scores stay in random order
-    mixed = torch.rand(shape, generator=generator).flatten(1).argsort(dim=1).to(scores.device)
+    drawn = torch.rand(shape, generator=generator, device="cpu")
+    mixed = drawn.flatten(1).argsort(dim=1).to(scores.device)
     order = scores.detach().flatten(1).gather(1, mixed).argsort(dim=1, descending=True, stable=True)
     return mixed.gather(1, order).argsort(dim=1).view(shape)
 
