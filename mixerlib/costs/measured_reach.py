@@ -79,9 +79,10 @@ def _channels(maps: torch.Tensor) -> int:
 def _nonzero(given: torch.Tensor, made: torch.Tensor) -> np.ndarray:
     """Where the derivative of an output channel by an input channel is not 0 at every place."""
     # random weights of the places: where a block takes away a mean, their plain sum moves nothing
-    weights = torch.randn(made.shape, generator=torch.Generator().manual_seed(0)).to(made)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(made.shape, generator=generator, device="cpu").to(made)
     rows = []
-    for some in torch.arange(made.shape[_channels(made)]).split(AT_ONCE):
+    for some in torch.arange(made.shape[_channels(made)], device="cpu").split(AT_ONCE):
         chosen = torch.zeros(len(some), *made.shape, dtype=made.dtype, device=made.device)
         for row, channel in enumerate(some):
             place = (slice(None),) * _channels(made) + (channel,)

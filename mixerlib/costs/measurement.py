@@ -101,7 +101,7 @@ def measure(
     device: str = "meta",
 ) -> Measured:
     """Run a copy of a model in float32 on blank images and count. The model itself is left as it
-    is; one of another dtype has the same counts.
+    is; one of another dtype, or frozen, has the same counts.
 
     A model that is compiled, averaged, or in `DataParallel` or `DistributedDataParallel` is counted
     itself, without what lies round it.
@@ -119,10 +119,12 @@ def measure(
     """
     height, width = image_pair("image_size", image_size)
     model = copied(_checked(model)).to(device, torch.float32)
+    for weight in model.parameters():
+        weight.requires_grad_(weight.is_floating_point())
     where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.
-    images = torch.zeros(2, in_channels, height, width, device=device)
+    images = torch.zeros(2, in_channels, height, width, dtype=torch.float32, device=device)
     flop_counter, tally = FlopCounterMode(display=False), _Tally(model, where)
     with torch.no_grad(), flop_counter, tally:
         model.eval()(images)

@@ -138,3 +138,24 @@ def test_attention_is_counted_on_the_cpu_as_without_numbers(block):
     attention = 2 * 16 * 16 * 8
     assert measured.macs["spatial mixing"] >= attention
     assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_a_frozen_model_has_the_counts_of_one_that_is_trained():
+    model = create_model("convmixer", **SIZES)
+    expected = costs.measure(model, 8)
+    assert costs.measure(model.requires_grad_(False), 8) == expected
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_the_counts_do_not_depend_on_torchs_defaults():
+    model = create_model("convmixer", **SIZES)
+    expected, images = costs.measure(model, 8), torch.randn(1, 3, 8, 8)
+    heard = costs.measured_reach(model, images, 1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert costs.measure(model, 8, device="cpu") == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        assert costs.measure(model, 8, device="cpu") == expected
+        assert (costs.measured_reach(model, images, 1) == heard).all()
