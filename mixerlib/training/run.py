@@ -155,7 +155,7 @@ def begin(
     if recipe.frozen:
         model.requires_grad_(False)
         model.head.requires_grad_(True)
-    model = model.to(device)
+    model = model.to(device, torch.float32)  # whatever torch's default is
     form = form or form_for(recipe, model, dataset, processes)
     to_training(model, recipe)
     net = in_form(model, replace(form, compile=False, by_block=False))

@@ -489,3 +489,16 @@ def test_a_missing_file_of_weights_says_where_there_is_one(tmp_path):
     own = load_recipe("digits", {"weights": str(tmp_path / "none.safetensors")})
     with pytest.raises(FileNotFoundError, match="No such file"):
         load_first_weights(create_model("convmixer", **TINY), own)
+
+
+def test_a_run_is_in_float32_whatever_torchs_default_is(digits):
+    chosen = recipe(epochs=1, mixup=0.2)
+    expected, _ = train(chosen, digits, "cpu", progress=False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        trained, _ = train(chosen, digits, "cpu", progress=False)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    state = trained.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.state_dict().items())
