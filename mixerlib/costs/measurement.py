@@ -118,9 +118,7 @@ def measure(
     594186
     """
     height, width = image_pair("image_size", image_size)
-    model = copied(_checked(model)).to(device, torch.float32)
-    for weight in model.parameters():
-        weight.requires_grad_(weight.is_floating_point())
+    model = _trainable_copy(_checked(model)).to(device, torch.float32)
     where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.
@@ -166,6 +164,13 @@ def _checked(model: nn.Module) -> nn.Module:
     model = unwrapped(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(f"`model`, a {kind}, is a TorchScript program: give what it was made from")
+    return model
+
+
+def _trainable_copy(model: nn.Module) -> nn.Module:
+    model = copied(model)
+    for weight in model.parameters():
+        weight.requires_grad_(weight.is_floating_point())
     return model
 
 

@@ -1,10 +1,10 @@
 """What PyTorch puts into a model, how to get it out again, and which models are ours."""
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
-
-from mixerlib.costs.unwrapping import copied
 
 
 def computed_weights(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
@@ -26,8 +26,14 @@ def made_permanent(model: nn.Module) -> nn.Module:
     """A copy of a model in evaluation mode in which every weight is a parameter, and none computed:
     what pruning, weight norms and parametrizations give is kept, and how they gave it is not.
     """
-    permanent = copied(model).eval()
-    for _, module, name in computed_weights(permanent):
+    kept = {  # results of the last call, which cannot be copied as they are
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    }
+    copied = copy.deepcopy(model, kept).eval()
+    for _, module, name in computed_weights(copied):
         if parametrize.is_parametrized(module, name):
             _give_class_of_its_own(module)
             parametrize.remove_parametrizations(module, name)
@@ -35,7 +41,7 @@ def made_permanent(model: nn.Module) -> nn.Module:
             prune.remove(module, name)
         else:
             _remove_norm(module, name)
-    return permanent
+    return copied
 
 
 def _give_class_of_its_own(module: nn.Module) -> None:
