@@ -6,6 +6,7 @@ printed numbers, JSON for records. Every refusal names the file and the place in
 
 import errno
 import glob
+import hashlib
 import json
 import math
 import os
@@ -21,34 +22,31 @@ from typing import Any, NoReturn
 
 import yaml
 
-__all__ = [
-    "append",
-    "check_writable",
-    "clear_parts",
-    "one_line",
-    "read_json",
-    "read_text",
-    "read_yaml",
-    "write_atomic",
-]
+__all__ = ["append", "check_writable", "clear_parts", "one_line", "read_json", "read_text"]
+__all__ += ["read_yaml", "write_atomic"]
 
 LARGEST_YAML, LARGEST_JSON = 2**20, 2**25  # bytes; the book's own have 37 thousand and 1 million
 DEEPEST = 50  # lists and tables of a YAML file within one another
 MOST_VALUES = 100_000  # of a YAML file, each counted as often as an alias repeats it
 LONGEST_MESSAGE = 1000  # characters
+LONGEST_NAME = 255 - len("..0123456789abcdef.part")  # bytes that systems allow, less what we add
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a file that appears at `path` complete or not at all; what was there stays till then.
 
-    It grows under a name of its own: of two processes that write it, the later one's stays. Raises
-    `OSError` with the file's name and the reason, such as a full disk or a folder that forbids it.
+    It grows under a name of its own: of two processes that write it, the later one's stays. A link
+    is followed, and a file that was there keeps its mode. Raises `OSError` with the file's name and
+    the reason, such as a full disk or a folder that forbids it.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    with _name_the_file(path):
+    given, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
+    unfinished = path.with_name(f".{_short(path.name)}.{secrets.token_hex(8)}.part")
+    with _name_the_file(given):
         file = unfinished.open("xb")  # a new file: never what another one writes, or a link
         try:
             with file:
+                if path.is_file():
+                    unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -69,12 +67,18 @@ def clear_parts(path: Path, older_than: float = 0) -> None:
     >>> from mixerlib.files import clear_parts
     >>> clear_parts(Path("runs/one/checkpoint.pt"))
     """
-    name, latest = glob.escape(path.name), time.time() - older_than
+    name, latest = glob.escape(_short(path.name)), time.time() - older_than
     for pattern in (f".{name}.part", f".{name}.{'[0-9a-f]' * 16}.part"):  # the first: of old
         for part in path.parent.glob(pattern):
             with suppress(OSError):
                 if not older_than or part.lstat().st_mtime < latest:
                     part.unlink()
+
+
+def _short(name: str) -> str:
+    """The name, or for one so long that nothing can be put round it, a digest."""
+    whole = os.fsencode(name)
+    return name if len(whole) <= LONGEST_NAME else hashlib.blake2b(whole).hexdigest()
 
 
 def _force_names(folder: Path) -> None:
@@ -169,9 +173,6 @@ def read_text(path: str | Path, most: int = LARGEST_YAML) -> str:
         raise ValueError(f"{path} must be UTF-8 text: {reason}") from None
 
 
-# JSON
-
-
 def read_json(path: str | Path, text: str | None = None) -> Any:
     """What a JSON file holds, or its `text`, where that has been read. Errors as in `read_text`;
     `ValueError` also for what is not JSON, for a key twice in a table, and for NaN and infinity.
@@ -207,9 +208,6 @@ def _no_number(word: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     return number if math.isfinite(number) else _no_number(text)
-
-
-# YAML
 
 
 class _Refused(Exception):

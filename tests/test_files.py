@@ -387,3 +387,34 @@ def test_a_place_is_asked_about_beforehand(tmp_path):
     if Path("/proc/self").exists():  # a folder where nobody may write, not even root
         with pytest.raises(OSError, match="could not be written"):
             check_writable("/proc/self/new/a.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and modes are POSIX's here")
+def test_a_link_is_followed_and_a_mode_is_kept(tmp_path: Path):
+    (tmp_path / "far").mkdir()
+    target, link, dangling = tmp_path / "far" / "a.bin", tmp_path / "link", tmp_path / "dangling"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link.symlink_to(Path("far", "a.bin"))
+    dangling.symlink_to(Path("far", "b.bin"))
+    write_atomic(link, b"new")
+    write_atomic(dangling, b"first")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert dangling.is_symlink() and (tmp_path / "far" / "b.bin").read_bytes() == b"first"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert {file.name for file in (tmp_path / "far").iterdir()} == {"a.bin", "b.bin"}
+    write_atomic(target, b"newer")
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are counted in bytes on POSIX")
+@pytest.mark.parametrize("name", ["a" * 232, "a" * 233, "é" * 127, "a" * 255])
+def test_a_name_as_long_as_the_system_allows(tmp_path: Path, monkeypatch, name):
+    write_atomic(tmp_path / name, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    monkeypatch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(SystemExit))
+    with pytest.raises(SystemExit):
+        write_atomic(tmp_path / name, b"newer")
+    assert len(list(tmp_path.iterdir())) == 2
+    clear_parts(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]

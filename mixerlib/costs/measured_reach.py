@@ -3,14 +3,12 @@
 `reach` asks the mixings what they say they mix. This asks nothing of the blocks but that they run.
 """
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
 
 from mixerlib import checks
-from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.costs.unwrapping import copied, unwrapped
 
 AT_ONCE = 32  # output channels whose derivatives are taken together
 
@@ -45,7 +43,7 @@ def measured_reach(model: nn.Module, images: torch.Tensor, depth: int) -> np.nda
         )
     rule = checks.Rule(lambda d: 0 <= d <= len(blocks), f"0 … {len(blocks)}, its blocks")
     checks.follows("depth", depth, rule)
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
     before: list[torch.Tensor] = []
     after: list[torch.Tensor] = []
 
@@ -81,9 +79,10 @@ def _channels(maps: torch.Tensor) -> int:
 def _nonzero(given: torch.Tensor, made: torch.Tensor) -> np.ndarray:
     """Where the derivative of an output channel by an input channel is not 0 at every place."""
     # random weights of the places: where a block takes away a mean, their plain sum moves nothing
-    weights = torch.randn(made.shape, generator=torch.Generator().manual_seed(0)).to(made)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(made.shape, generator=generator, device="cpu").to(made)
     rows = []
-    for some in torch.arange(made.shape[_channels(made)]).split(AT_ONCE):
+    for some in torch.arange(made.shape[_channels(made)], device="cpu").split(AT_ONCE):
         chosen = torch.zeros(len(some), *made.shape, dtype=made.dtype, device=made.device)
         for row, channel in enumerate(some):
             place = (slice(None),) * _channels(made) + (channel,)

@@ -1,25 +1,31 @@
 """The quantities of `Counts`, measured on a running module, without the closed forms."""
 
-import copy
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixerlib.checks import image_pair
 from mixerlib.costs.counts import Counts
-from mixerlib.costs.unwrapping import unwrapped
+from mixerlib.costs.unwrapping import copied, unwrapped
 
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
-PRODUCTS = (aten.mm, aten.addmm, aten.bmm)  # their last two arguments are the matrices
+PRODUCTS = (
+    aten.mm,
+    aten.addmm,
+    aten.bmm,
+    aten.baddbmm,
+)  # their last two arguments are the matrices
 NORMS = (aten.native_batch_norm, aten.native_layer_norm, aten.native_group_norm)
 
 PARTS = (
@@ -73,6 +79,21 @@ class Measured(Counts[int]):
     flop_counter: int
 
 
+@contextmanager
+def _attention_as_products() -> Iterator[None]:
+    """Attention is matrix products, which are counted, and no kernel of a device's own."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@_attention_as_products()
+@torch.inference_mode(False)
+@torch.enable_grad()  # what autograd keeps is counted, in whatever mode one asks
 def measure(
     model: nn.Module,
     image_size: int | tuple[int, int],
@@ -80,7 +101,7 @@ def measure(
     device: str = "meta",
 ) -> Measured:
     """Run a copy of a model in float32 on blank images and count. The model itself is left as it
-    is; one of another dtype has the same counts.
+    is; one of another dtype, or frozen, has the same counts.
 
     A model that is compiled, averaged, or in `DataParallel` or `DistributedDataParallel` is counted
     itself, without what lies round it.
@@ -97,11 +118,11 @@ def measure(
     594186
     """
     height, width = image_pair("image_size", image_size)
-    model = copy.deepcopy(_checked(model)).to(device, torch.float32)
+    model = _trainable_copy(_checked(model)).to(device, torch.float32)
     where = LayerTracker(model)
 
     # Two images, because the channel slices of a single one are contiguous and so never copied.
-    images = torch.zeros(2, in_channels, height, width, device=device)
+    images = torch.zeros(2, in_channels, height, width, dtype=torch.float32, device=device)
     flop_counter, tally = FlopCounterMode(display=False), _Tally(model, where)
     with torch.no_grad(), flop_counter, tally:
         model.eval()(images)
@@ -143,6 +164,13 @@ def _checked(model: nn.Module) -> nn.Module:
     model = unwrapped(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(f"`model`, a {kind}, is a TorchScript program: give what it was made from")
+    return model
+
+
+def _trainable_copy(model: nn.Module) -> nn.Module:
+    model = copied(model)
+    for weight in model.parameters():
+        weight.requires_grad_(weight.is_floating_point())
     return model
 
 
@@ -256,13 +284,18 @@ class _Tally(TorchDispatchMode):
         else:
             self._count_arithmetic(func.overloadpacket, args, result)
             self._count_moved(func, inputs, outputs)
+            if func._schema.is_mutable:  # what was made of weights alone is now of images, too
+                for written in outputs:
+                    self.weights.pop(_storage(written), None)
         return result
 
     def _count_arithmetic(self, operation: Any, args: tuple, result: Any) -> None:
         layer = self.where.layer
         if operation is CONVOLUTION:
-            one_output = args[1][0].numel()  # weights that an output element is made with
-            self.macs[layer] += result.numel() * one_output
+            transposed = args[6]
+            maps = args[0] if transposed else result
+            one_place = args[1][0].numel()  # weights that make an output, or meet an input
+            self.macs[layer] += maps.numel() * one_place
         elif operation in PRODUCTS:
             self.macs[layer] += result.numel() * args[-1].shape[-2]
         elif operation in NORMS:

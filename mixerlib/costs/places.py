@@ -12,12 +12,13 @@ Both are asked of the running block, whatever it is made of. Chapter 24.
 [6, 9, 9, 9, 6]
 """
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
+
+from mixerlib.costs.unwrapping import copied
 
 # A map's number of dimensions → its axes of places, and those of channels
 LAYOUTS = {2: ((1,), ()), 3: ((1,), (2,)), 4: ((2, 3), (1,)), 5: ((1, 2), (3, 4))}
@@ -46,7 +47,7 @@ def mixing_jacobian(block: nn.Module, maps: torch.Tensor) -> np.ndarray:
     """
     _axes(maps)  # or it refuses them
     with torch.inference_mode(False), torch.enable_grad():
-        block = copy.deepcopy(block).eval()
+        block = copied(block).eval()
         given = maps[:1].detach().clone().requires_grad_(True)
         made = _table(block(given))
         inputs = _table(given)
@@ -94,7 +95,7 @@ def unnoticed(
     >>> unnoticed(torch.nn.Linear(6, 6), torch.randn(1, 3, 6), torch.tensor([2, 0, 1])) < 1e-6
     True
     """
-    block = copy.deepcopy(block).eval()
+    block = copied(block).eval()
     with torch.no_grad():
         made = block(maps)
         moved = reordered(made, order)
@@ -125,7 +126,7 @@ def drawn_anew(model: nn.Module, seed: int = 0) -> nn.Module:
     >>> bool((drawn_anew(torch.nn.LayerNorm(4)).bias != 0).all())
     True
     """
-    model = copy.deepcopy(model).double().eval()
+    model = copied(model).double().eval()
     generator = torch.Generator().manual_seed(seed)
     for weights in model.parameters():
         weights.data = torch.randn(weights.shape, generator=generator, dtype=torch.float64) / 2

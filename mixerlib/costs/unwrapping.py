@@ -46,6 +46,19 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, own)
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model that shares nothing with it, also of one that is pruned or has an older
+    weight norm: what these computed in the last call torch refuses to copy.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    }
+    return copy.deepcopy(model, computed)
+
+
 def _taken_out(model: nn.Module) -> nn.Module:
     """The module in the wrappers round this one; what is in none comes back, None too."""
     while True:

@@ -313,6 +313,9 @@ def _mix(
 
     A batch has one weight and one box (timm's "batch" mode), so they are read from its first image.
     """
+    targets = F.one_hot(labels, num_classes).to(images.dtype)
+    if not len(images):
+        return images, targets
     share = weight[0].item()
     top, left, tall, wide = box[0].tolist()
     partners = images.flip(0)
@@ -322,5 +325,4 @@ def _mix(
         images[..., rows, columns] = partners[..., rows, columns]
     else:
         images = images.mul(share).add_(partners.mul_(1 - share))
-    targets = F.one_hot(labels, num_classes).to(images.dtype)
     return images, targets.mul(share) + targets.flip(0).mul(1 - share)

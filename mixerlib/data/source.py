@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -117,15 +117,18 @@ class ImageSource(ABC):
 
 @contextmanager
 def made_on_cpu() -> Iterator[None]:
-    """Meanwhile tensors are made on the CPU, also after `torch.set_default_device("cuda")`.
+    """Meanwhile tensors are made on the CPU and in float32, also after
+    `torch.set_default_device("cuda")` or `torch.set_default_dtype(torch.float64)`.
 
     What is drawn for a run comes from the CPU's generators, whatever the device.
     """
-    if torch.get_default_device().type == "cpu":
-        yield
-    else:
-        with torch.device("cpu"):
+    dtype, on_cpu = torch.get_default_dtype(), torch.get_default_device().type == "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        with nullcontext() if on_cpu else torch.device("cpu"):
             yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def resizing(interpolation: str) -> tuple[ModuleType, Any]:

@@ -170,7 +170,9 @@ def smooth_gradients(
         spread = noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
         total = torch.zeros_like(images)
         for _ in range(samples):
-            drawn = torch.randn(images.shape, generator=generator).to(images)
+            drawn = torch.randn(  # of the CPU, so the same on every device
+                images.shape, generator=generator, dtype=torch.float32, device="cpu"
+            ).to(images)
             total += _gradient(model, images + spread[:, None, None, None] * drawn, chosen)
         return total / samples
 

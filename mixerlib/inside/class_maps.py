@@ -53,7 +53,8 @@ def class_activation_map(
             f"`model`, a {type(model).__name__}, must have `forward_features` and a linear `head`; "
             "`grad_cam` does without"
         )
-    with torch.no_grad():
+    # the gap is told apart from rounding by the images' own dtype
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         features = by_place("forward_features", model.forward_features(images), images)
         maps = torch.einsum("bhij,bh->bij", features, head.weight[chosen])
         bias = 0 if head.bias is None else head.bias[chosen]

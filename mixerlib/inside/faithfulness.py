@@ -2,7 +2,6 @@
 they rank first, and by redrawing the weights. Chapter 22.
 """
 
-import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from mixerlib import checks
+from mixerlib.costs.unwrapping import copied
 from mixerlib.inside.choosing import (
     check_images,
     check_module,
@@ -136,7 +136,8 @@ def _places(scores: torch.Tensor, images: torch.Tensor, seed: int) -> torch.Tens
         raise ValueError("`scores` must be finite")
     generator = torch.Generator().manual_seed(seed)
     # a random order first, and a stable sort: equal scores stay in random order
-    mixed = torch.rand(shape, generator=generator).flatten(1).argsort(dim=1).to(scores.device)
+    drawn = torch.rand(shape, generator=generator, device="cpu")
+    mixed = drawn.flatten(1).argsort(dim=1).to(scores.device)
     order = scores.detach().flatten(1).gather(1, mixed).argsort(dim=1, descending=True, stable=True)
     return mixed.gather(1, order).argsort(dim=1).view(shape)
 
@@ -173,7 +174,7 @@ def with_random_weights(
     model = check_ready(model)
     check_images(model, images)
     checks.count("seed", seed)
-    changed = copy.deepcopy(model)
+    changed = copied(model)
     roots = [changed] if layers is None else chosen_layers(changed, layers).values()
     parts = {id(part): part for root in roots for part in root.modules()}.values()
     modules = sorted(parts, key=lambda part: not _has_weights(part))  # who says of its layers, last

@@ -52,7 +52,8 @@ def footprint(model: nn.Module, images: torch.Tensor, layer: str) -> torch.Tenso
                     "tokens (B, T, h)"
                 )
             middle = _middle(outputs[0], images.shape[2] / images.shape[3])
-            weights = torch.randn(middle.shape, generator=torch.Generator().manual_seed(0))
+            generator = torch.Generator().manual_seed(0)
+            weights = torch.randn(middle.shape, generator=generator, device="cpu")
             (slopes,) = torch.autograd.grad((middle * weights.to(middle)).sum(), pixels)
     finally:
         hook.remove()

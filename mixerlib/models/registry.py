@@ -307,8 +307,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
                 f"`{shown(option)[1:-1]}`={shown(value)} is not an option of {name!r}; "
                 f"{has} {', '.join(sorted(known))}"
             )
-        if value is None:  # which stands for a default, where a model allows it
-            continue
+        if value is None and (option in ("ratio", "segments") or known[option] is None):
+            continue  # it stands for the model's own
         if option == "ratio":
             checks.ratio(value)
         elif option == "stages":
@@ -321,3 +321,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             checks.switch(option, value)
         elif isinstance(known[option], int):
             checks.positive_int(option, value)
+        elif option == "activation":
+            checks.activation(value)
+        elif isinstance(known[option], str):
+            checks.of_type(option, value, str)

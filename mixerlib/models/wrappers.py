@@ -67,7 +67,9 @@ def _remove_norm(module: nn.Module, name: str) -> None:
 
 def is_hooked(module: nn.Module) -> bool:
     """Whether its user has hung something on its call, which a rewritten one would not do."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    own = ("forward", "forward_features", "forward_head")
+    rewritten = any(name in vars(module) for name in own)
+    return bool(module._forward_hooks or module._forward_pre_hooks or rewritten)
 
 
 def check_has_numbers(model: nn.Module) -> None:

@@ -210,6 +210,7 @@ CHOICES = augment.CHOICES | {
     "precision": ("float32", "bfloat16", "float16"),
 }
 _RULES = {
+    "weights": checks.Rule(lambda name: name.strip(), "a file or a name, or null"),
     "image_size": checks.COUNT,
     "early_size": checks.COUNT,
     "early_epochs": checks.COUNT,

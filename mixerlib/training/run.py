@@ -30,6 +30,7 @@ from mixerlib.speed.form import Form
 from mixerlib.speed.training_step import fastest_form, form_of_settings, in_form
 from mixerlib.training.distributed import Processes
 from mixerlib.training.first_weights import load_first_weights
+from mixerlib.training.fitting import check_early_size, check_parts_of_one, images_of
 from mixerlib.training.optimizers import optimizer_for
 from mixerlib.training.recipe import Recipe
 
@@ -144,16 +145,17 @@ def begin(
 
     Raises `ValueError` for a recipe that does not fit the data, the model or the processes.
     """
-    images = _images_of(recipe, dataset, processes)
-    _check_early_size(recipe, dataset)
+    images = images_of(recipe, dataset, processes)
+    check_early_size(recipe, dataset)
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, dataset)
+    check_parts_of_one(model, recipe, dataset, processes)
     if not goes_on:
         load_first_weights(model, recipe)
     if recipe.frozen:
         model.requires_grad_(False)
         model.head.requires_grad_(True)
-    model = model.to(device)
+    model = model.to(device, torch.float32)  # whatever torch's default is
     form = form or form_for(recipe, model, dataset, processes)
     to_training(model, recipe)
     net = in_form(model, replace(form, compile=False, by_block=False))
@@ -191,41 +193,6 @@ def part_here(device: torch.device, processes: Processes) -> Part:
     """The part of a run that begins here, as if with its first step."""
     here = provenance(device)
     return Part(1, processes.count, here.threads, here.torch, here.device, here.device_name)
-
-
-def _images_of(recipe: Recipe, dataset: ImageSource, processes: Processes) -> int:
-    """The number of training images, which must do for the recipe's batches and processes."""
-    if dataset.name != recipe.dataset:
-        raise ValueError(f"`dataset`={dataset.name!r} must be the recipe's, {recipe.dataset!r}")
-    if dataset.held_out != recipe.held_out:
-        raise ValueError(f"`held_out`={recipe.held_out} must be the data's: {dataset.held_out}")
-    images = len(dataset.train_labels)
-    if not images:
-        raise ValueError(f"`dataset`={dataset.name!r} has no training images")
-    if not len(dataset.test_labels):
-        raise ValueError(f"`dataset`={dataset.name!r} has no test images")
-    smallest = images % recipe.batch_size or recipe.batch_size
-    if smallest < processes.count:
-        last = f"{smallest} of {images} images, too few for {processes.count} processes"
-        raise ValueError(f"`batch_size`={recipe.batch_size} leaves a last batch of {last}")
-    return images
-
-
-def _check_early_size(recipe: Recipe, dataset: ImageSource) -> None:
-    """Raises `ValueError` unless the model can see the small images, if the recipe has any: square
-    ones, of whole patches.
-    """
-    if (side := recipe.early_size) is None:
-        return
-    if "image_size" in model_entry(recipe.model).defaults:
-        rule = f"null: `model`={recipe.model!r} is built for one size of image"
-        raise ValueError(f"`early_size`={side} must be {rule}")
-    if side >= min(dataset.image_size):
-        height, width = dataset.image_size
-        raise ValueError(f"`early_size`={side} must be below the images' {height} × {width}")
-    options = model_entry(recipe.model).defaults | recipe.model_options
-    if side % (patch := options.get("patch_size", 1)):
-        raise ValueError(f"`early_size`={side} must be a multiple of `patch_size`={patch}")
 
 
 def dataset_for(

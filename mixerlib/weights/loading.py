@@ -98,6 +98,12 @@ def _fillable(model: nn.Module) -> nn.Module:
     """The model itself, out of its wrappers. `ValueError` for one that cannot be filled."""
     model = unwrapped(model)
     check_of_mixerlib(model)
+    made_there = any(tensor.is_inference() for tensor in model.state_dict().values())
+    if made_there and not torch.is_inference_mode_enabled():
+        raise ValueError(
+            "`model` was made under torch.inference_mode(), where its weights can be changed and "
+            "nowhere else: make it outside of it"
+        )
     for path, _, name in computed_weights(model):
         raise ValueError(
             f"`model` must have its weights as parameters, and computes `{path}.{name}`: prune, "

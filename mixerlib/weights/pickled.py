@@ -39,7 +39,7 @@ STORAGES = {
 HARMLESS = re.compile(
     r"""
     (builtins|__builtin__)\.(object|bool|int|long|float|complex|str|unicode|bytes|bytearray
-        |list|tuple|dict|set|frozenset|range|xrange|slice)
+        |list|tuple|dict|set|frozenset|range|xrange|slice|Ellipsis|NotImplemented)
     |collections\.(OrderedDict|defaultdict|Counter|deque)
     |argparse\.Namespace|types\.SimpleNamespace|(copyreg|copy_reg)\._reconstructor
     |pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path
@@ -48,6 +48,10 @@ HARMLESS = re.compile(
     |numpy\.(dtype|ndarray|bool_?|u?int(8|16|32|64)|float(16|32|64)|str_|bytes_)
     |numpy\.dtypes\.\w+DType
     |numpy\.(_core|core)\.(multiarray\.(scalar|_reconstruct)|numeric\._frombuffer)
+    |numpy\.ma(\.core)?\.(MaskedArray|MaskedConstant|_mareconstruct)
+    |numpy\.random\._pickle\.__(generator|randomstate|bit_generator)_ctor
+    |numpy\.random\._(mt19937\.MT19937|pcg64\.PCG64(DXSM)?|philox\.Philox|sfc64\.SFC64)
+    |numpy\.random\.bit_generator\.(SeedSequence|__pyx_unpickle_SeedSequence)
     |torch\.(Size|device|Tensor|nn\.parameter\.(Parameter|Buffer)|torch_version\.TorchVersion)
     |torch\.(float|bfloat|complex|u?int|q?u?int|quint|float8_)\w*|torch\.(bool|half|double|long)
     |(torch\._utils\.)?torch\.(channels_last(_3d)?|contiguous_format|preserve_format)
@@ -115,6 +119,7 @@ class StoredTensor:
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    negated: bool = False  # as torch marks it, in place of writing the numbers anew
 
     def tensor(self) -> torch.Tensor:
         """The tensor itself, on the CPU. `ValueError` where it would reach beyond its storage."""
@@ -123,7 +128,8 @@ class StoredTensor:
         last = self.offset + sum((size - 1) * step for size, step in steps)
         if math.prod(self.shape) >= 2**63 or (0 not in self.shape and last >= len(numbers)):
             raise ValueError("a tensor reaches beyond its storage")
-        return numbers.as_strided(self.shape, self.stride, self.offset)
+        view = numbers.as_strided(self.shape, self.stride, self.offset)
+        return torch._neg_view(view) if self.negated else view
 
 
 def is_harmless(name: str) -> bool:
@@ -226,7 +232,12 @@ def _tensor(kind: str, given: tuple) -> Any:
         dtype = getattr(torch, name.removeprefix("torch."), None)
     if not isinstance(dtype, torch.dtype) or str(dtype).startswith("torch.q"):
         return Inert("tensor of another kind of numbers")
-    return StoredTensor(storage, dtype, offset, tuple(shape), tuple(stride))
+    marks = {"tensor_v2": given[6:7], "tensor_v3": given[7:8]}.get(kind, ())
+    marked = marks[0] if marks and isinstance(marks[0], dict) else {}
+    if marked.keys() - {"neg"}:
+        return Inert("tensor with marks of its own")
+    negated = bool(marked.get("neg"))
+    return StoredTensor(storage, dtype, offset, tuple(shape), tuple(stride), negated)
 
 
 class Machine:

@@ -898,3 +898,12 @@ def test_the_smooth_outside_is_timms_grey():
     moved = one_operation(extremes(8, 8)[:1], "TranslateX", 8.0, smooth=True)
     fill = timm_augment._HPARAMS_DEFAULT["img_mean"]
     assert moved[0].flatten(1).unique(dim=1).flatten().tolist() == list(fill)
+
+
+@pytest.mark.parametrize("mix", [{"mixup": 0.2}, {"cutmix": 1.0}])
+def test_a_batch_without_images_can_be_mixed(mix):
+    augmentation = Augmentation(**mix)
+    images, labels = torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long)
+    drawn = augmentation.draw(0, (8, 8), torch.Generator().manual_seed(0))
+    images, targets = augmentation.batch(images, labels, drawn, 10)
+    assert images.shape == (0, 3, 8, 8) and targets.shape == (0, 10)

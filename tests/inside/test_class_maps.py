@@ -172,3 +172,12 @@ def test_enlarged_maps_are_bilinear_between_the_middles_of_the_patches():
         enlarged(maps[:, 0], images)
     with pytest.raises(ValueError, match="one for each of the images"):
         enlarged(maps, images[:1])
+
+
+def test_autocast_outside_does_not_reach_the_sum():
+    torch.manual_seed(0)
+    model = create_model("convmixer", dim=8, depth=2, kernel_size=3, patch_size=2).eval()
+    images, classes = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+    expected = class_activation_map(model, images, classes)
+    with torch.autocast("cpu"):
+        assert torch.equal(class_activation_map(model, images, classes), expected)

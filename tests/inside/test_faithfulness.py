@@ -8,9 +8,11 @@ from torch import nn
 
 from mixerlib.inside import (
     deletion_curve,
+    footprint,
     insertion_curve,
     layers_from_the_head,
     rank_correlation,
+    smooth_gradients,
     with_random_weights,
 )
 from mixerlib.models import create_model
@@ -194,3 +196,25 @@ def test_rank_correlation_is_spearmans():
 def test_maps_that_cannot_be_compared_are_refused(x, y, rule):
     with pytest.raises(ValueError, match=rule):
         rank_correlation(x, y)
+
+
+def test_what_is_drawn_does_not_depend_on_the_default_device():
+    """As after `torch.set_default_device("cuda")`."""
+    torch.manual_seed(0)
+    model = create_model("convmixer", dim=8, depth=1, kernel_size=3, patch_size=2).eval()
+    images, classes = torch.randn(2, 3, 8, 8), torch.tensor([1, 2])
+    scores = torch.zeros(2, 8, 8)  # equal ones come in random order
+    asked = (
+        lambda: deletion_curve(model, images, scores, classes, steps=4),
+        lambda: footprint(model, images, "blocks.0"),
+        lambda: smooth_gradients(model, images, classes, samples=2),
+    )
+    expected = [ask() for ask in asked]
+    with torch.device("meta"):
+        found = [ask() for ask in asked]
+    assert all(map(torch.equal, expected, found))
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(asked[2](), expected[2])
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mixerlib import costs
 from mixerlib.models import SplitMixer, create_model, unwrapped
+from mixerlib.models.wrappers import is_hooked
 from mixerlib.pages import steps
 from mixerlib.speed.inference import check, fold, optimize_for_inference
 from mixerlib.weights import load_weights, save_weights
@@ -266,3 +267,12 @@ def test_a_model_that_diverged_has_no_fast_form():
     fast = optimize_for_inference(new(), images, compile=False, remember=False)
     with pytest.raises(ValueError, match="`model` is in a fast form already"):
         optimize_for_inference(fast, images, compile=False, remember=False)
+
+
+@pytest.mark.parametrize("method", ["forward", "forward_features", "forward_head"])
+def test_a_method_of_ones_own_on_a_model_is_not_lost_in_its_fast_form(method):
+    model, images = create_model("convmixer", dim=8, depth=1).eval(), torch.randn(2, 3, 8, 8)
+    plain = getattr(model, method)
+    setattr(model, method, lambda x: 2 * plain(x))
+    assert is_hooked(model)
+    torch.testing.assert_close(fold(model, images)(images), model(images))

@@ -229,3 +229,17 @@ def test_folding_takes_out_what_a_phone_lacks(tmp_path):
         )
         lacking[folded] = missing_operators(operators, "Core ML")
     assert "BatchNormalization" in lacking[False] and "BatchNormalization" not in lacking[True]
+
+
+@pytest.mark.parametrize("kind", ["exported", "torchscript"])
+def test_torchs_defaults_do_not_reach_a_file(kind, tmp_path):
+    model = model_of()
+    torch.set_default_dtype(torch.float64)
+    try:
+        export_model(model, IMAGES, tmp_path / "a", kind)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):  # as after `torch.set_default_device("cuda")`
+        export_model(model, IMAGES, tmp_path / "b", kind)
+    with torch.autocast("cpu"):
+        export_model(model, IMAGES, tmp_path / "c", kind)

@@ -716,3 +716,14 @@ def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"mixerlib\[onnx\]"):
         export_onnx(trained(), torch.randn(1, 3, 8, 8), tmp_path / "model.onnx")
+
+
+def test_a_fast_form_that_is_cast_computes_in_its_new_dtype():
+    model, images = create_model("convmixer", dim=8, depth=1).eval(), torch.randn(2, 3, 8, 8)
+    fast = FastModel(fold(model, images), Form("convolution", folded=True), images, torch.float32)
+    assert relative_difference(model(images), fast.bfloat16()(images)) < 0.1
+    assert fast.dtype == torch.bfloat16
+    assert relative_difference(model(images), fast.double()(images)) < 0.1
+    fast.code = lambda x: 1 / 0  # as if compiled for another dtype
+    assert fast.double().code is not None
+    assert fast.float()(images).dtype == torch.float32

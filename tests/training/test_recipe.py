@@ -1006,3 +1006,23 @@ def test_numpy_s_numbers_are_taken_as_python_s():
     assert type(Augmentation(erase=np.float64(0.5), erase_fill="mean").erase) is float
     with pytest.raises(ValueError, match=r"`epochs`=0.5 must be a whole number"):
         Recipe("digits", "convmixer", epochs=np.float64(0.5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"model_options": {"activation": "no"}},
+            "`activation`='no' must be one of 'gelu'",
+        ),
+        ({"model_options": {"activation": 3}}, "`activation`=3 must be one of 'gelu', 'relu'"),
+        ({"model_options": {"activation": None}}, "`activation`=None must be one of"),
+        ({"model_options": {"dim": None}}, "`dim`=None must be a positive whole number"),
+        ({"weights": ""}, "`weights`='' must be a file or a name, or null"),
+        ({"weights": " "}, "`weights`=' ' must be a file or a name, or null"),
+    ],
+)
+def test_a_text_that_no_model_can_be_made_with_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe("digits", "convmixer", **settings)
+    Recipe("digits", "splitmixer_ii", model_options={"segments": None})

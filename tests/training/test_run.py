@@ -88,6 +88,45 @@ def test_a_batch_needs_an_image_for_every_process(digits, batch_size, count, sma
         begin(recipe(batch_size=batch_size), digits, CPU, Processes(0, count))
 
 
+ONE_PATCH = TINY | {"patch_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "given"),
+    [
+        ({"batch_size": 23}, 1, "`batch_size`=23"),  # 3 × 23 + 1
+        ({"batch_size": 1}, 1, "`batch_size`=1"),
+        ({"batch_size": 35, "accumulate": 18}, 1, "`batch_size`=35, `accumulate`=18"),  # by 2
+        ({"batch_size": 67}, 2, "`batch_size`=67, processes=2"),  # the last 3 as 1 and 2
+        ({"batch_size": 23, "model": "splitmixer_iv"}, 1, "`batch_size`=23"),
+        (
+            {"batch_size": 23, "model_options": TINY | {"patch_size": 4}, "early_size": 4}
+            | {"early_epochs": 1},
+            *(1, "`batch_size`=23"),
+        ),
+    ],
+)
+def test_one_image_of_one_patch_is_refused_before_the_first_step(digits, settings, count, given):
+    chosen = recipe(**({"model_options": ONE_PATCH} | settings))
+    message = f"^{given}: of the 70 images, some are worked through one by one, and BatchNorm"
+    with pytest.raises(ValueError, match=message):
+        begin(chosen, digits, CPU, Processes(0, count))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model_options": ONE_PATCH, "batch_size": 34},  # 34, 34 and 2
+        {"batch_size": 23},  # one image, of 16 patches
+        {"model": "mlp_mixer", "batch_size": 23}  # LayerNorm
+        | {"model_options": {"dim": 8, "depth": 1, "patch_size": 8}},
+    ],
+)
+def test_what_can_be_trained_to_the_end_is_not_refused(digits, settings):
+    chosen = recipe(**(settings | {"epochs": 1}))
+    train(chosen, digits, "cpu", progress=False)
+
+
 def test_the_data_decide_the_model_s_input_and_output(digits):
     for name in ("convmixer", "splitmixer_3d"):
         model = model_for(recipe(name), digits)
@@ -450,3 +489,16 @@ def test_a_missing_file_of_weights_says_where_there_is_one(tmp_path):
     own = load_recipe("digits", {"weights": str(tmp_path / "none.safetensors")})
     with pytest.raises(FileNotFoundError, match="No such file"):
         load_first_weights(create_model("convmixer", **TINY), own)
+
+
+def test_a_run_is_in_float32_whatever_torchs_default_is(digits):
+    chosen = recipe(epochs=1, mixup=0.2)
+    expected, _ = train(chosen, digits, "cpu", progress=False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        trained, _ = train(chosen, digits, "cpu", progress=False)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    state = trained.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.state_dict().items())

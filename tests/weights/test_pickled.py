@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from torch import nn
 from mixerlib.models import create_model
 from mixerlib.weights import load_weights, pickled
 from mixerlib.weights.containers import read_pickled
-from mixerlib.weights.pickled import Forbidden, Inert, StoredTensor, is_harmless
+from mixerlib.weights.pickled import Forbidden, Inert, Name, StoredTensor, is_harmless
 
 
 def new() -> nn.Module:
@@ -370,3 +371,33 @@ def test_a_set_and_an_unknown_object_are_known_by_name_only():
 def test_who_saved_a_whole_model_is_told_to_save_its_state_dict(model, tmp_path):
     torch.save(model, tmp_path / "model.pt")
     refused(tmp_path / "model.pt", "holds a whole model; save its state_dict() with torch.save")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(..., NotImplemented, np.ma.array([1, 2], mask=[0, 1]), np.ma.masked),
+        *(np.random.default_rng(0), np.random.RandomState(0), np.random.SeedSequence(0)),
+        *(np.random.MT19937(0), np.random.PCG64(0), np.random.PCG64DXSM(0), np.random.Philox(0)),
+        np.random.SFC64(0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_trainers_leave_beside_the_weights_is_no_code(value, protocol):
+    read = read_pickled(io.BytesIO(pickle.dumps({"beside": value}, protocol)))
+    assert type(read["beside"]) in (Inert, Name)
+
+
+def test_negated_weights_are_read_as_torch_reads_them(tmp_path):
+    negated = {k: torch._neg_view(-v) if v.ndim else v for k, v in STATE.items()}
+    assert any(v.is_neg() for v in negated.values())
+    torch.save(negated, tmp_path / "w.pt")
+    model = new()
+    load_weights(model, tmp_path / "w.pt")
+    assert all(map(torch.equal, model.state_dict().values(), STATE.values()))
+    marked = [{"neg": True, "conj": True}]
+    storage = pickled.Storage(torch.float32, 4)
+    assert isinstance(
+        pickled._tensor("tensor_v2", (storage, 0, (4,), (1,), False, {}, *marked)), Inert
+    )

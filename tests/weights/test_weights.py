@@ -697,3 +697,12 @@ def test_safetensors_are_read_under_the_name_of_a_pickle_too(tmp_path):
     file = (tmp_path / "ours.safetensors").rename(tmp_path / "pytorch_model.bin")
     load_weights(other, file)
     assert equal(model.state_dict(), other.state_dict())
+
+
+def test_a_model_made_in_inference_mode_is_refused_where_it_cannot_be_filled(tmp_path):
+    save_weights(create_model("convmixer", dim=4, depth=1), tmp_path / "w.safetensors")
+    with torch.inference_mode():
+        model = create_model("convmixer", dim=4, depth=1)
+        load_weights(model, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"`model` was made under torch\.inference_mode"):
+        load_weights(model, tmp_path / "w.safetensors")

@@ -105,9 +105,10 @@ def export_model(
     calibration = images if calibration is None else _calibration(calibration, images)
     folded = to != "onnx-int8" if folded is None else folded
     net = fold(plain, images) if folded else plain
-    content = WRITERS[to](net, images, calibration)
-    limit = _limit(to, plain, images) if tolerance is None else tolerance
-    difference, agreement = _compared(plain, content, images, ARTEFACTS[to])
+    with torch.autocast("cpu", enabled=False), torch.device("cpu"):
+        content = WRITERS[to](net, images, calibration)
+        limit = _limit(to, plain, images) if tolerance is None else tolerance
+        difference, agreement = _compared(plain, content, images, ARTEFACTS[to])
     if not difference <= limit:
         raise ValueError(
             f"`to`={to!r} gives logits that differ by {difference:.1e} of their scale from the "

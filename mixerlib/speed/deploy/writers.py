@@ -61,7 +61,7 @@ def need(to: str) -> None:
 
 def _exported(net: nn.Module, images: torch.Tensor) -> torch.export.ExportedProgram:
     """The network's graph for any number of such images."""
-    example = torch.zeros(2, *images.shape[1:])  # two, as one would be taken for a constant
+    example = images.new_zeros(2, *images.shape[1:])  # two, as one would be taken for a constant
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -103,7 +103,7 @@ def _torchscript_content(net: nn.Module, images: torch.Tensor, _: torch.Tensor) 
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it is deprecated
-        torch.jit.save(torch.jit.trace(net, torch.zeros(2, *images.shape[1:])), buffer)
+        torch.jit.save(torch.jit.trace(net, images.new_zeros(2, *images.shape[1:])), buffer)
     return buffer.getvalue()
 
 

@@ -10,6 +10,7 @@
 True
 """
 
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -48,6 +49,14 @@ class FastModel(nn.Module):
     def extra_repr(self) -> str:
         chosen = self.form if self.choice is None else f"{self.form}\n{self.choice}"
         return f"{chosen}"
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+        """Cast or moved, as by `half()`, it goes on without the code that was compiled for it."""
+        super()._apply(fn, recurse)
+        weight = next(itertools.chain(self.net.parameters(), self.net.buffers()))
+        if (weight.dtype, weight.device) != (self.dtype, self.device):
+            self.dtype, self.device, self.code = weight.dtype, weight.device, None
+        return self
 
     def arranged(self, x: torch.Tensor) -> torch.Tensor:
         """The images in the dtype and the layout of the form."""
