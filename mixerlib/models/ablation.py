@@ -35,6 +35,7 @@ RESIDUALS = ("spatial", "none", "both", "channel")
 NORMS = ("batch", "layer")
 MIXES = ("both", "spatial", "channels")
 SEGMENTS_MIXED = ("alternating", "first")
+CHOICES = {"residual": RESIDUALS, "norm": NORMS, "mixes": MIXES, "segments_mixed": SEGMENTS_MIXED}
 
 
 class OneSegment(nn.Module):

@@ -16,7 +16,7 @@ from torch import nn
 
 from mixerlib import checks
 from mixerlib.checks import did_you_mean, shown
-from mixerlib.models.ablation import AblatedSplitMixer
+from mixerlib.models.ablation import CHOICES, AblatedSplitMixer
 from mixerlib.models.convmixer import ConvMixer
 from mixerlib.models.mlp_mixer import MLPMixer
 from mixerlib.models.plugins import import_mixings
@@ -323,5 +323,5 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             checks.positive_int(option, value)
         elif option == "activation":
             checks.activation(value)
-        elif isinstance(known[option], str):
-            checks.of_type(option, value, str)
+        elif option in CHOICES:
+            checks.one_of(option, value, CHOICES[option])

@@ -17,15 +17,15 @@ from torch import nn
 from mixerlib import create_model
 from mixerlib.costs import formulas, measure
 from mixerlib.models import model_entry
-from mixerlib.models.ablation import MIXES, NORMS, RESIDUALS, SEGMENTS_MIXED, AblatedSplitMixer
+from mixerlib.models.ablation import (
+    CHOICES,
+    NORMS,
+    RESIDUALS,
+    SEGMENTS_MIXED,
+    AblatedSplitMixer,
+)
 from mixerlib.weights import load_weights, save_weights
 
-CHOICES = {
-    "residual": RESIDUALS,
-    "norm": NORMS,
-    "mixes": MIXES,
-    "segments_mixed": SEGMENTS_MIXED,
-}
 EVERY = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 every_ablation = pytest.mark.parametrize(
     "choice", EVERY, ids=lambda choice: "-".join(choice.values())

@@ -1026,3 +1026,5 @@ def test_a_text_that_no_model_can_be_made_with_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Recipe("digits", "convmixer", **settings)
     Recipe("digits", "splitmixer_ii", model_options={"segments": None})
+    with pytest.raises(ValueError, match="`residual`='always' must be one of 'spatial'"):
+        Recipe("digits", "splitmixer_i_ablated", model_options={"residual": "always"})
