@@ -20,12 +20,7 @@ from mixerlib.costs.unwrapping import copied, unwrapped
 
 aten = torch.ops.aten
 CONVOLUTION = aten.convolution
-PRODUCTS = (
-    aten.mm,
-    aten.addmm,
-    aten.bmm,
-    aten.baddbmm,
-)  # their last two arguments are the matrices
+PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm)  # of their last two arguments
 NORMS = (aten.native_batch_norm, aten.native_layer_norm, aten.native_group_norm)
 
 PARTS = (

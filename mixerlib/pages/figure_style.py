@@ -97,7 +97,8 @@ def lines(axes: Axes) -> str:
     named = {line.get_label(): line for line in axes.get_lines()}
     told = []
     for name in (text.get_text() for text in legend.get_texts()) if legend else ():
-        heights = np.asarray(named[name].get_ydata() if name in named else [], dtype=float)
+        heights = np.asarray(named[name].get_ydata(orig=False) if name in named else [])
+        heights = heights[np.isfinite(heights)]
         moves = f" from {heights[0]:.3g} to {heights[-1]:.3g}" if len(heights) > 1 else ""
         told.append(name + moves)
     return some("showing ", told)

@@ -53,6 +53,16 @@ def test_a_drawing_is_described_by_its_bars_and_its_words():
     assert described(figure) == f"Drawing of 3 panels. {told}"
 
 
+def test_a_line_is_described_by_its_first_and_last_number_and_may_go_over_names():
+    figure, axes = plots.canvas(1, 2)
+    axes[0, 0].plot([0, 1, 2], [np.nan, 1, 2], label="late")
+    axes[0, 1].plot([1, 2], ["one", "two"], label="words")
+    for place in axes.flat:
+        place.legend()
+    told = "showing late from 1 to 2; showing words from 0 to 1"
+    assert described(figure) == f"Drawing of 2 panels. {told}"
+
+
 def test_what_a_drawing_has_many_of_is_counted():
     figure, axes = plots.canvas(1, 1)
     axes[0, 0].bar(list("abcdefghijklmnopqrst"), range(20))

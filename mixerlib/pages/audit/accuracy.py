@@ -129,17 +129,17 @@ def matching(entry: Entry, runs: Sequence[records.Record]) -> list[records.Recor
     replaced = {key: v for key, v in entry.replaced.items() if key in entry.training}
     taken_out = {key: v for key, v in entry.replaced.items() if key not in entry.training}
     settings = {**entry.training, **replaced}
+
+    def is_of_it(run: records.Record) -> bool:
+        if entry.preset:
+            return _is_preset(run, entry.preset)
+        return _is_of(run, models[0], taken_out)
+
     by_seed: dict[int, records.Record] = {}
     for run in runs:
         same_settings = all(run.settings.get(key, ...) == v for key, v in settings.items())
         images = IMAGES.get(entry.training["dataset"]) == (run.train_images, run.test_images)
-        if (
-            same_settings
-            and images
-            and (
-                _is_preset(run, entry.preset) if entry.preset else _is_of(run, models[0], taken_out)
-            )
-        ):
+        if same_settings and images and is_of_it(run):
             by_seed.setdefault(run.seed, run)  # a seed that was run twice counts once
     return [by_seed[seed] for seed in sorted(by_seed)]
 
