@@ -405,6 +405,10 @@ def test_a_link_is_followed_and_a_mode_is_kept(tmp_path: Path):
     assert {file.name for file in (tmp_path / "far").iterdir()} == {"a.bin", "b.bin"}
     write_atomic(target, b"newer")
     assert target.stat().st_mode & 0o777 == 0o640
+    left = tmp_path / "far" / f".a.bin.{'00' * 8}.part"  # by a process that was killed
+    left.write_bytes(b"half")
+    clear_parts(link)
+    assert not left.exists() and link.exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are counted in bytes on POSIX")

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import secrets
 import stat
 import tempfile
@@ -22,12 +21,20 @@ from typing import Any, NoReturn
 
 import yaml
 
-__all__ = ["append", "check_writable", "clear_parts", "one_line", "read_json", "read_text"]
-__all__ += ["read_yaml", "write_atomic"]
+from mixerlib.files.yaml_loader import LONGEST_KEY, Loader, Refused
+
+__all__ = [
+    "append",
+    "check_writable",
+    "clear_parts",
+    "one_line",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "write_atomic",
+]
 
 LARGEST_YAML, LARGEST_JSON = 2**20, 2**25  # bytes; the book's own have 37 thousand and 1 million
-DEEPEST = 50  # lists and tables of a YAML file within one another
-MOST_VALUES = 100_000  # of a YAML file, each counted as often as an alias repeats it
 LONGEST_MESSAGE = 1000  # characters
 LONGEST_NAME = 255 - len("..0123456789abcdef.part")  # bytes that systems allow, less what we add
 
@@ -39,7 +46,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     is followed, and a file that was there keeps its mode. Raises `OSError` with the file's name and
     the reason, such as a full disk or a folder that forbids it.
     """
-    given, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
+    given, path = path, _followed(path)
     unfinished = path.with_name(f".{_short(path.name)}.{secrets.token_hex(8)}.part")
     with _name_the_file(given):
         file = unfinished.open("xb")  # a new file: never what another one writes, or a link
@@ -67,12 +74,17 @@ def clear_parts(path: Path, older_than: float = 0) -> None:
     >>> from mixerlib.files import clear_parts
     >>> clear_parts(Path("runs/one/checkpoint.pt"))
     """
+    path = _followed(path)
     name, latest = glob.escape(_short(path.name)), time.time() - older_than
     for pattern in (f".{name}.part", f".{name}.{'[0-9a-f]' * 16}.part"):  # the first: of old
         for part in path.parent.glob(pattern):
             with suppress(OSError):
                 if not older_than or part.lstat().st_mtime < latest:
                     part.unlink()
+
+
+def _followed(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _short(name: str) -> str:
@@ -210,103 +222,7 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _no_number(text)
 
 
-class _Refused(Exception):
-    """What YAML allows and mixerlib does not; the mark says where it stands."""
-
-    def __init__(self, problem: str, mark: Any):
-        super().__init__(problem, mark)
-        self.problem, self.mark = problem, mark
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: keys are text, none is there twice, numbers are decimal, `yes` and
-    dates are text, and nothing grows by aliases.
-    """
-
-    def __init__(self, text: str):
-        super().__init__(text)
-        self.open = 0  # lists and tables that the parser is in
-        self.sizes: dict[int, tuple[int, int]] = {}  # a node's id → values in it, and levels
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
-        self.open += 1
-        if self.open > DEEPEST:
-            raise _Refused(f"more than {DEEPEST} lists and tables in one another", event.start_mark)
-        node = super().compose_node(parent, index)
-        self.open -= 1
-        if isinstance(event, yaml.AliasEvent):
-            if id(node) not in self.sizes:
-                raise _Refused(f"`*{event.anchor}` lies in itself", event.start_mark)
-        elif node is not None:
-            self.sizes[id(node)] = self._size(node)
-        values, levels = self.sizes.get(id(node), (0, 0))
-        if values > MOST_VALUES or self.open + levels > DEEPEST + 1:
-            rule = f"more than {MOST_VALUES:,} values or {DEEPEST} levels, with what aliases repeat"
-            raise _Refused(rule, event.start_mark)
-        return node
-
-    def _size(self, node: yaml.Node) -> tuple[int, int]:
-        parts = node.value if isinstance(node, yaml.CollectionNode) else []
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in parts for part in pair]
-        sizes = [self.sizes[id(part)] for part in parts]
-        return 1 + sum(size[0] for size in sizes), 1 + max((size[1] for size in sizes), default=0)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: set[str] = set()
-        for key, _ in node.value:
-            text = str(key.value)[:LONGEST_KEY] if isinstance(key, yaml.ScalarNode) else "a table"
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise _Refused("`<<` is not read: write the keys out", key.start_mark)
-            if key.tag != "tag:yaml.org,2002:str":
-                raise _Refused(f"`{text}` is a key and must be text: quote it", key.start_mark)
-            if key.value in keys:
-                raise _Refused(f"`{text}` is set twice", key.start_mark)
-            keys.add(key.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        text = str(node.value)
-        digits = text.lstrip("+-")
-        if not digits.isdecimal() or (len(digits) > 1 and digits[0] == "0"):
-            rule = "must be a decimal number without a leading 0"
-            raise _Refused(f"{text[:LONGEST_KEY]} {rule}", node.start_mark)
-        if len(digits) > MOST_DIGITS:
-            raise _Refused(f"a number of {len(digits):,} digits is too large", node.start_mark)
-        return int(text)
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        text = str(node.value).lower()
-        if text.lstrip("+-") in (".nan", ".inf"):  # for the check of its key to refuse
-            return float(text.replace(".", ""))
-        if not _DECIMAL.fullmatch(text):
-            raise _Refused(f"{text[:LONGEST_KEY]} must be a decimal number", node.start_mark)
-        return float(text)
-
-    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
-        if str(node.value).lower() not in ("true", "false"):
-            text = str(node.value)[:LONGEST_KEY]
-            raise _Refused(f"{text} must be true or false", node.start_mark)
-        return str(node.value).lower() == "true"
-
-
-LONGEST_KEY = 60  # characters of a key or a number in a refusal
-MOST_DIGITS = 30
-_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?")
-_TAG = "tag:yaml.org,2002:"
-# `on`, `off`, `yes` and `no` are text, and so are dates
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in forms if tag not in (f"{_TAG}bool", f"{_TAG}timestamp")]
-    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
-# No other tag is known: no binary, no sets, no Python
-_KNOWN = (None, *(f"{_TAG}{kind}" for kind in ("map", "seq", "str", "null")))
-_Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _KNOWN}
-_Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
-_Loader.add_constructor(f"{_TAG}float", _Loader.construct_yaml_float)
-_Loader.add_constructor(f"{_TAG}bool", _Loader.construct_yaml_bool)
+# YAML
 
 
 def read_yaml(path: str | Path, key: str | None = None) -> Any:
@@ -324,8 +240,8 @@ def read_yaml(path: str | Path, key: str | None = None) -> Any:
     """
     text = read_text(path)
     try:
-        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except _Refused as refusal:
+        content = yaml.load(text, Loader=Loader)  # a SafeLoader
+    except Refused as refusal:
         raise ValueError(f"{path}: {refusal.problem} {_place(refusal.mark)}") from None
     except yaml.MarkedYAMLError as error:
         words = ", ".join(part for part in (error.context, error.problem) if part)
